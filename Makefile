@@ -1,0 +1,53 @@
+# Everything a person runs here. Each target prepares .venv first; nothing outside this folder is touched.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check bench proto constraints clean
+
+help:
+	@echo "make demo     three clusters on this machine: join, resolve, cross, survive"
+	@echo "make test     the whole test suite"
+	@echo "make check    the linters: ruff, mypy, import-linter"
+	@echo "make bench    list the benchmarks"
+	@echo "make install  prepare .venv only"
+
+install: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "isthmus needs Python 3.11 or newer; none was found (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/isthmus demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@$(BIN)/python -m tests.bench
+
+# For developers: what is generated, from what.
+proto: $(STAMP)
+	$(BIN)/python -m pip install --quiet grpcio-tools
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. federation/etcd/etcd.proto
+
+constraints:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make constraints" \
+		--upgrade -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV)

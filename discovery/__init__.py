@@ -1,0 +1,1 @@
+"""What exists here, and what is it called? Services, their sources and health, DNS, virtual IPs."""

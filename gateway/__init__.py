@@ -1,0 +1,1 @@
+"""Where does this request go, and carry it there: the snapshot, the request path, the processes, the command."""

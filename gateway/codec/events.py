@@ -1,0 +1,116 @@
+"""What a codec says: the same events, whatever the protocol below.
+
+Header names are lower-case bytes. Connection-specific fields (RFC 9110 section 7.6.1: `connection` and what it
+names, `keep-alive`, `proxy-connection`, `te` other than `trailers`, `transfer-encoding`, `upgrade`) and `host` never
+appear in `headers`: the codec has used them. Events are plain slotted classes because several of them are made for
+every request.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+Header: TypeAlias = tuple[bytes, bytes]
+
+
+class RequestHead(msgspec.Struct):
+    """A request's control data and fields. For a plain CONNECT, `path` and `scheme` are empty.
+
+    `protocol` is RFC 8441's `:protocol` of an extended CONNECT (b"websocket"), else empty.
+    """
+
+    method: bytes
+    scheme: bytes
+    authority: bytes
+    path: bytes
+    headers: list[Header]
+    protocol: bytes = b""
+
+
+class ResponseHead(msgspec.Struct):
+    status: int
+    headers: list[Header]
+
+
+class Request(msgspec.Struct):
+    """A request has begun on a server's connection."""
+
+    stream_id: int
+    head: RequestHead
+    end_stream: bool
+
+
+class Response(msgspec.Struct):
+    """The final response's head has come on a client's connection."""
+
+    stream_id: int
+    head: ResponseHead
+    end_stream: bool
+
+
+class Informational(msgspec.Struct):
+    """A 1xx response other than 101."""
+
+    stream_id: int
+    head: ResponseHead
+
+
+class Data(msgspec.Struct):
+    """Body bytes. They count against flow control until `Codec.consumed` gives them back. `data` may be empty
+    when `end_stream` is set."""
+
+    stream_id: int
+    data: bytes
+    end_stream: bool
+
+
+class Trailers(msgspec.Struct):
+    """Trailer fields; they end the stream's receiving side."""
+
+    stream_id: int
+    headers: list[Header]
+
+
+class Reset(msgspec.Struct):
+    """A stream ended before its message was whole: the peer reset it, sent something malformed on it, or closed the
+    connection. `code` is an HTTP/2 error code. `unprocessed` says that the peer provably did nothing with it
+    (REFUSED_STREAM, or above a GOAWAY's last stream: RFC 9113 section 8.7). Nothing more comes for that stream."""
+
+    stream_id: int
+    code: int
+    unprocessed: bool = False
+
+
+class Writable(msgspec.Struct):
+    """The peer opened its window: `queued()` of this stream (0: of any stream) may fall at the next flush."""
+
+    stream_id: int
+
+
+class GoAway(msgspec.Struct):
+    """The peer wants no new streams. `Reset(unprocessed=True)` follows for each of ours above its last one."""
+
+    last_stream_id: int
+    code: int
+
+
+class PingAck(msgspec.Struct):
+    payload: bytes
+
+
+Event: TypeAlias = Request | Response | Informational | Data | Trailers | Reset | Writable | GoAway | PingAck
+
+
+class ErrorCode:
+    """HTTP/2 error codes (RFC 9113 section 7), used for every protocol's resets."""
+
+    NO_ERROR = 0x0
+    PROTOCOL_ERROR = 0x1
+    INTERNAL_ERROR = 0x2
+    FLOW_CONTROL_ERROR = 0x3
+    REFUSED_STREAM = 0x7
+    CANCEL = 0x8
+    CONNECT_ERROR = 0xA
+    ENHANCE_YOUR_CALM = 0xB
