@@ -1,0 +1,106 @@
+"""The snapshot: all that a worker knows, as a set of keyed resources.
+
+The controller compiles what it believes into resources and sends them: all of them once (`Update.reset`), then only
+those that changed. A worker keeps serving the last ones for as long as it must. The whole of a worker's knowledge is
+these values, so it can be dumped, compared and sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from discovery.model import Endpoint, Locality, Port, ServiceName, ZoneHealth
+
+LOCAL_KEY = "local"
+
+
+def service_key(name: ServiceName) -> str:
+    return f"service/{name}"
+
+
+def peer_key(cluster: str) -> str:
+    return f"peer/{cluster}"
+
+
+class LocalEndpoint(msgspec.Struct, frozen=True):
+    endpoint: Endpoint
+    healthy: bool
+
+
+class RemoteShare(msgspec.Struct, frozen=True):
+    """What another cluster offers of a service. No zones means that it did not say how healthy it is."""
+
+    cluster: str
+    zones: tuple[ZoneHealth, ...] = ()
+    stale: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        return not self.zones or any(zone.healthy for zone in self.zones)
+
+
+class ServiceResource(msgspec.Struct, frozen=True, tag="service"):
+    """A service as this gateway routes it: what runs here, who may call it, and who else has it."""
+
+    name: ServiceName
+    vip: str
+    ports: tuple[Port, ...]
+    endpoints: tuple[LocalEndpoint, ...] = ()
+    consumers: tuple[str, ...] = ()
+    """Peer clusters whose gateways may ask us for it; `"*"` means every peer."""
+    remotes: tuple[RemoteShare, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return service_key(self.name)
+
+
+class GatewayAddress(msgspec.Struct, frozen=True):
+    """A peer's gateway. `addresses` ("host:port") are alternatives: one that answers is enough."""
+
+    id: str
+    addresses: tuple[str, ...]
+    locality: Locality = Locality()
+
+
+class PeerResource(msgspec.Struct, frozen=True, tag="peer"):
+    """Another cluster: where its gateways are and the roots that we believe for its trust domain (DER)."""
+
+    cluster: str
+    trust_domain: str
+    roots: tuple[bytes, ...]
+    gateways: tuple[GatewayAddress, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return peer_key(self.cluster)
+
+
+class LocalResource(msgspec.Struct, frozen=True, tag="local"):
+    """This cluster, and how its workers shall behave."""
+
+    federation: str
+    cluster: str
+    locality: Locality
+    trust_domain: str
+    failover_order: tuple[str, ...] = ()
+    """Regions and clusters, the preferred first."""
+    dns_ttl_s: float = 5.0
+    http2_codec: str = "auto"
+
+    @property
+    def key(self) -> str:
+        return LOCAL_KEY
+
+
+Resource: TypeAlias = ServiceResource | PeerResource | LocalResource
+
+
+class Update(msgspec.Struct, frozen=True, tag="update"):
+    """A change of the snapshot. With `reset`, everything that is not among `upserts` is gone."""
+
+    upserts: list[Resource] = []
+    removals: list[str] = []
+    reset: bool = False
