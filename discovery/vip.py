@@ -1,0 +1,107 @@
+"""Virtual IPs: one address for each service, out of a range that nobody else uses.
+
+The address follows from a hash of the name, so that gateways that start empty come to the same answer, whatever the
+order in which they hear of services; a taken address moves a newcomer to the next free one. What was assigned stays
+until it is released: clients cache addresses, and a virtual IP that moved would send them to another service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from discovery.errors import DiscoveryError
+from discovery.model import ServiceName
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_FIRST_OFFSET = 2
+"""The network's own address and the first one (routers, and the range's own use) are never assigned."""
+
+
+class VipRangeExhausted(DiscoveryError):
+    """Every usable address of the range belongs to a service already."""
+
+    code = "vip-range-exhausted"
+
+    def __init__(self, name: ServiceName, range: IPNetwork, size: int) -> None:
+        self.name, self.range, self.size = name, range, size
+        super().__init__(
+            f"no virtual IP is left for {name}: all {size} usable addresses of {range} are assigned; "
+            "set gateway.vip_range to a larger range"
+        )
+
+
+class VipPool:
+    """Assigns addresses of `range` to service names.
+
+    `assigned` is what was assigned before (read back from disk or etcd) and is kept as it is, except for what can't
+    hold: text that is no address, an address that is not usable in this range (the range was changed), and the
+    second owner of an address. Those are dropped, and get a new address at their next `assign`.
+    """
+
+    def __init__(self, range: IPNetwork, assigned: Mapping[ServiceName, str]) -> None:
+        self._range = range
+        self._first = int(range.network_address) + _FIRST_OFFSET
+        # The last address is IPv4's broadcast address; IPv6 loses one of many to the same rule.
+        self._size = max(0, range.num_addresses - _FIRST_OFFSET - 1)
+        self._offsets: dict[ServiceName, int] = {}
+        self._assigned: dict[ServiceName, str] = {}
+        self._taken: set[int] = set()
+        for name in sorted(assigned):
+            offset = self._offset_of(assigned[name])
+            if offset is not None and offset not in self._taken:
+                self._take(name, offset)
+
+    @property
+    def assigned(self) -> Mapping[ServiceName, str]:
+        """Every name's address, as text. A live, read-only view."""
+        return MappingProxyType(self._assigned)
+
+    @property
+    def size(self) -> int:
+        """How many addresses of the range are usable."""
+        return self._size
+
+    def assign(self, name: ServiceName) -> str:
+        """The address of `name`, the same for as long as it is not released.
+
+        Raises:
+            VipRangeExhausted: when no usable address is free.
+        """
+        if name in self._assigned:
+            return self._assigned[name]
+        if len(self._taken) >= self._size:
+            raise VipRangeExhausted(name, self._range, self._size)
+        offset = _hash(name) % self._size
+        while offset in self._taken:
+            offset = (offset + 1) % self._size
+        self._take(name, offset)
+        return self._assigned[name]
+
+    def release(self, name: ServiceName) -> None:
+        """Gives the address of `name` back. Unknown names are ignored."""
+        if self._assigned.pop(name, None) is not None:
+            self._taken.discard(self._offsets.pop(name))
+
+    def _take(self, name: ServiceName, offset: int) -> None:
+        self._taken.add(offset)
+        self._offsets[name] = offset
+        self._assigned[name] = str(self._range.network_address + (_FIRST_OFFSET + offset))
+
+    def _offset_of(self, text: str) -> int | None:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return None
+        offset = int(address) - self._first
+        usable = address.version == self._range.version and 0 <= offset < self._size
+        return offset if usable else None
+
+
+def _hash(name: ServiceName) -> int:
+    # Not Python's hash(), which differs from process to process. 128 bits reach every address of an IPv6 range.
+    return int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:16], "big")

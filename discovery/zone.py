@@ -1,0 +1,295 @@
+"""The clusterset as DNS sees it: which names exist, and what is at each of them.
+
+Two zones are ours. `clusterset.local` holds what Kubernetes Multi-Cluster Services promise (KEP-1645, its DNS
+specification, schema version 1.0.0). `<federation>.isthmus` holds what that specification forbids there: one
+cluster's share of a service. Both are kept as one table from a name to its records, and every ancestor of a name
+counts its descendants, so that an empty non-terminal is told from a name that does not exist (RFC 8020) and a change
+of one service costs work in proportion to that service.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.ANY.HINFO
+import dns.rdtypes.ANY.NS
+import dns.rdtypes.ANY.SOA
+import dns.rdtypes.ANY.TXT
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
+import dns.rdtypes.IN.SRV
+import msgspec
+from dns.rdatatype import RdataType
+
+from discovery.model import CLUSTERSET_ZONE, Port, ServiceName, is_dns_label
+
+SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION_TTL_S = 28_800
+OWN_ZONE = "isthmus"
+"""Below it, every federation has a zone of its own: `<federation>.isthmus`."""
+
+_IN = dns.rdataclass.IN
+_SRV = dns.rdtypes.IN.SRV.SRV
+_NS = dns.rdtypes.ANY.NS.NS
+_SOA_TIMERS_S = (7200, 1800, 86_400)
+"""Refresh, retry, expire: for secondary servers, of which there are none."""
+_SRV_PRIORITY = 0
+_SRV_WEIGHT = 100
+_SRV_LABEL_MAX = 62
+"""A label has 63 bytes, and the underscore of `_<port>` takes one."""
+
+_Key: TypeAlias = tuple[bytes, ...]
+"""A name's labels in lower case, without the root: what names are compared by (RFC 4343)."""
+_Records: TypeAlias = dict[RdataType, tuple[dns.rdata.Rdata, ...]]
+
+
+class ClusterShare(msgspec.Struct, frozen=True):
+    """One cluster's share of a service: an address that leads to that cluster only."""
+
+    cluster: str
+    addresses: tuple[str, ...]
+
+
+class ZoneService(msgspec.Struct, frozen=True):
+    """A service as DNS shows it: the clusterset IPs (IPv4 and IPv6 as text, at least one) and what listens there."""
+
+    name: ServiceName
+    addresses: tuple[str, ...]
+    ports: tuple[Port, ...]
+    shares: tuple[ClusterShare, ...] = ()
+
+
+class Outcome(enum.Enum):
+    """What a look-up comes to. All but `OUTSIDE` are authoritative."""
+
+    FOUND = "found"
+    NODATA = "nodata"
+    """The name exists, without records of this type (RFC 2308 section 2.2)."""
+    NXDOMAIN = "nxdomain"
+    OUTSIDE = "outside"
+    """Not under our zones: to be refused."""
+
+
+class RecordSet(msgspec.Struct, frozen=True):
+    """Records of one type at one name. `ttl_s` is seconds."""
+
+    owner: dns.name.Name
+    rtype: RdataType
+    ttl_s: int
+    rdatas: tuple[dns.rdata.Rdata, ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A look-up's result, section by section. The authority section of a negative answer is the zone's SOA."""
+
+    outcome: Outcome
+    answer: tuple[RecordSet, ...] = ()
+    authority: tuple[RecordSet, ...] = ()
+    additional: tuple[RecordSet, ...] = ()
+
+
+class Zone:
+    """The two zones' contents. Not thread-safe; look-ups never change it.
+
+    Args:
+        federation: the federation's name, a DNS label: the name of our own zone.
+        nameservers: the addresses at which this DNS server itself is reached, for the A and AAAA records of the
+            zones' NS name.
+    """
+
+    def __init__(self, federation: str, nameservers: Iterable[str] = ()) -> None:
+        self._records: dict[_Key, _Records] = {}
+        self._below: dict[_Key, int] = {}
+        """How many names with records lie below each name: an empty non-terminal is in here only."""
+        self._owned: dict[ServiceName, tuple[ZoneService, tuple[_Key, ...]]] = {}
+        self._apexes: dict[_Key, dns.name.Name] = {}
+        self.generation = 1
+        """Grows with every change. Whoever caches answers compares it; it is the SOA's serial number, too."""
+        own_addresses = tuple(nameservers)
+        self._federation_apex = _key(f"{federation}.{OWN_ZONE}")
+        for apex in (_key(CLUSTERSET_ZONE), self._federation_apex):
+            self._apexes[apex] = _name(apex)
+            self._add(apex, {})
+            self._add((b"ns", b"dns", *apex), _address_records(own_addresses))
+        version = _rdata(dns.rdtypes.ANY.TXT.TXT, RdataType.TXT, [SCHEMA_VERSION])
+        self._version_key = (b"dns-version", *_key(CLUSTERSET_ZONE))
+        self._add(self._version_key, {RdataType.TXT: (version,)})
+
+    def upsert(self, service: ZoneService) -> None:
+        """Adds a service, or replaces what was there under its name.
+
+        A name that is not made of DNS labels gets no records: nobody could ask for it, and one bad record shall not
+        stop the others. What is there already, unchanged, costs nothing and keeps cached answers.
+        """
+        before = self._owned.get(service.name)
+        if before is not None and before[0] == service:
+            return
+        self.remove(service.name)
+        names = _service_names(service, self._federation_apex)
+        for key, records in names.items():
+            self._add(key, records)
+        self._owned[service.name] = (service, tuple(names))
+        self.generation += 1
+
+    def remove(self, name: ServiceName) -> None:
+        """Removes a service. Unknown names are ignored."""
+        owned = self._owned.pop(name, None)
+        if owned is None:
+            return
+        for key in owned[1]:
+            self._delete(key)
+        self.generation += 1
+
+    def lookup(self, qname: dns.name.Name, qtype: RdataType, ttl_s: int) -> Answer:
+        """What the zones say to a question of class IN.
+
+        `ttl_s` is the time to live of every record but the schema version's, and of negative answers (RFC 2308).
+        Owners in the answer section are `qname` as it was asked, letter by letter.
+        """
+        key = _labels(qname)
+        apex = self._apex_of(key)
+        if apex is None:
+            return Answer(Outcome.OUTSIDE)
+        records = self._records.get(key)
+        if records is None:
+            outcome = Outcome.NODATA if key in self._below else Outcome.NXDOMAIN
+            return self._negative(outcome, apex, ttl_s)
+        if key == apex:
+            records = self._apex_records(apex, ttl_s)
+        if qtype is RdataType.ANY:
+            return _minimal_any(qname, ttl_s)
+        found = records.get(qtype)
+        if not found:
+            return self._negative(Outcome.NODATA, apex, ttl_s)
+        shown_ttl_s = SCHEMA_VERSION_TTL_S if key == self._version_key else ttl_s
+        return Answer(
+            Outcome.FOUND,
+            answer=(RecordSet(qname, qtype, shown_ttl_s, found),),
+            additional=self._targets(found, ttl_s),
+        )
+
+    def _apex_of(self, key: _Key) -> _Key | None:
+        suffix = key[-2:]
+        return suffix if suffix in self._apexes else None
+
+    def _negative(self, outcome: Outcome, apex: _Key, ttl_s: int) -> Answer:
+        soa = RecordSet(self._apexes[apex], RdataType.SOA, ttl_s, (self._soa(apex, ttl_s),))
+        return Answer(outcome, authority=(soa,))
+
+    def _targets(self, found: tuple[dns.rdata.Rdata, ...], ttl_s: int) -> tuple[RecordSet, ...]:
+        """The addresses of what SRV and NS records point to, which saves the client a second question."""
+        names = {rdata.target for rdata in found if isinstance(rdata, _SRV | _NS)}
+        return tuple(
+            RecordSet(name, rtype, ttl_s, rdatas)
+            for name in sorted(names)
+            for rtype, rdatas in self._records.get(_labels(name), {}).items()
+            if rtype in (RdataType.A, RdataType.AAAA)
+        )
+
+    def _apex_records(self, apex: _Key, ttl_s: int) -> _Records:
+        ns = _rdata(_NS, RdataType.NS, _name((b"ns", b"dns", *apex)))
+        return {RdataType.SOA: (self._soa(apex, ttl_s),), RdataType.NS: (ns,)}
+
+    def _soa(self, apex: _Key, ttl_s: int) -> dns.rdata.Rdata:
+        return _rdata(
+            dns.rdtypes.ANY.SOA.SOA,
+            RdataType.SOA,
+            _name((b"ns", b"dns", *apex)),
+            _name((b"hostmaster", *apex)),
+            self.generation & 0xFFFF_FFFF,
+            *_SOA_TIMERS_S,
+            ttl_s,
+        )
+
+    def _add(self, key: _Key, records: _Records) -> None:
+        self._records[key] = records
+        for ancestor in _ancestors(key):
+            self._below[ancestor] = self._below.get(ancestor, 0) + 1
+
+    def _delete(self, key: _Key) -> None:
+        del self._records[key]
+        for ancestor in _ancestors(key):
+            self._below[ancestor] -= 1
+            if not self._below[ancestor]:
+                del self._below[ancestor]
+
+
+def _service_names(service: ZoneService, federation_apex: _Key) -> dict[_Key, _Records]:
+    """Every name that a service has, with its records."""
+    if not (is_dns_label(service.name.name) and is_dns_label(service.name.namespace)):
+        return {}
+    names = _names_at(_key(service.name.fqdn), service.addresses, service.ports)
+    for share in service.shares:
+        if is_dns_label(share.cluster):
+            own = (*_key(f"{service.name.name}.{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
+            names |= _names_at(own, share.addresses, service.ports)
+    return names
+
+
+def _names_at(owner: _Key, addresses: Iterable[str], ports: Iterable[Port]) -> dict[_Key, _Records]:
+    """A service's own name, and one name for each named port.
+
+    The specification asks for SRV at `_<port>._<protocol>.` only, and leaves the service's own name open. There we
+    answer with the ports of all names, as CoreDNS does for Kubernetes: it is what people type into dig.
+    """
+    try:
+        target = _name(owner)
+    except dns.name.NameTooLong:
+        return {}
+    records = _address_records(addresses)
+    named = [port for port in ports if is_dns_label(port.name) and len(port.name) <= _SRV_LABEL_MAX]
+    if named:
+        records[RdataType.SRV] = tuple(_srv(port, target) for port in named)
+    names = {owner: records}
+    for port in named:
+        # Every protocol of ours is carried by TCP.
+        names[(b"_" + port.name.encode(), b"_tcp", *owner)] = {RdataType.SRV: (_srv(port, target),)}
+    return names
+
+
+def _srv(port: Port, target: dns.name.Name) -> dns.rdata.Rdata:
+    return _rdata(_SRV, RdataType.SRV, _SRV_PRIORITY, _SRV_WEIGHT, port.port, target)
+
+
+def _address_records(addresses: Iterable[str]) -> _Records:
+    records: _Records = {}
+    for text in addresses:
+        if ipaddress.ip_address(text).version == 4:
+            rdata = _rdata(dns.rdtypes.IN.A.A, RdataType.A, text)
+        else:
+            rdata = _rdata(dns.rdtypes.IN.AAAA.AAAA, RdataType.AAAA, text)
+        records[rdata.rdtype] = (*records.get(rdata.rdtype, ()), rdata)
+    return records
+
+
+def _rdata(kind: Callable[..., dns.rdata.Rdata], rtype: RdataType, *fields: object) -> dns.rdata.Rdata:
+    return kind(_IN, rtype, *fields)
+
+
+def _minimal_any(qname: dns.name.Name, ttl_s: int) -> Answer:
+    """RFC 8482 section 4.2: one synthesized HINFO in place of everything."""
+    hinfo = _rdata(dns.rdtypes.ANY.HINFO.HINFO, RdataType.HINFO, b"RFC8482", b"")
+    return Answer(Outcome.FOUND, answer=(RecordSet(qname, RdataType.HINFO, ttl_s, (hinfo,)),))
+
+
+def _key(name: str) -> _Key:
+    return tuple(name.lower().encode().split(b"."))
+
+
+def _labels(name: dns.name.Name) -> _Key:
+    return tuple(label.lower() for label in name.labels if label)
+
+
+def _name(key: _Key) -> dns.name.Name:
+    return dns.name.Name((*key, b""))
+
+
+def _ancestors(key: _Key) -> Iterable[_Key]:
+    return (key[depth:] for depth in range(1, len(key)))
