@@ -60,6 +60,13 @@ class Codec(Protocol):
         ...
 
     @property
+    def half_closed(self) -> bool:
+        """Whether our sending side of the whole connection has ended and `data_to_send` gave everything: the driver
+        then shuts the socket's sending side down. Raw bytes only: TCP, and an HTTP/1.1 connection that has become a
+        tunnel. HTTP messages end inside the connection."""
+        ...
+
+    @property
     def open_streams(self) -> int: ...
 
     def receive(self, data: bytes) -> list[Event]:
