@@ -136,12 +136,13 @@ class Responder:
     def _encode(self, response: dns.message.Message, limit: int) -> bytes:
         """Encodes within `limit` bytes: first the additional section goes, then everything, with TC set, so that
         the client asks again over TCP (RFC 2181 section 9)."""
+        # Unasked, dnspython shuffles records with a random source of its own.
         try:
-            return response.to_wire(max_size=limit)
+            return response.to_wire(max_size=limit, want_shuffle=False)
         except dns.exception.TooBig:
             response.additional = []
         try:
-            return response.to_wire(max_size=limit)
+            return response.to_wire(max_size=limit, want_shuffle=False)
         except dns.exception.TooBig:
             response.answer, response.authority = [], []
         self.counters.truncated += 1
