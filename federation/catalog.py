@@ -1,0 +1,159 @@
+"""The merged catalog: what our cluster and its peers offer, as services of the whole clusterset (KEP-1645).
+
+Same namespace and name is the same service. Its ports are the united ports of all exports; where two exports
+disagree on a port the oldest one wins, and every member that sees the same exports comes to the same result. Pure
+and incremental: a change of one export is work for that one service, whatever else the catalog holds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from discovery.model import LocalService, Port, ServiceName, ZoneHealth
+from federation.freshness import Freshness
+from federation.imports import ImportPolicy
+from federation.values import ExportValue
+
+
+class ConflictReason(enum.StrEnum):
+    """MCS reasons of a ServiceExport's Conflict condition, verbatim."""
+
+    PORT_CONFLICT = "PortConflict"
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """What `cluster` exports disagrees with an older export, and lost."""
+
+    cluster: str
+    reason: ConflictReason
+    message: str
+
+
+class ExportView(msgspec.Struct, frozen=True):
+    """One cluster's share of a service. `ports` are those of the service that this cluster really serves."""
+
+    cluster: str
+    ports: tuple[Port, ...]
+    zones: tuple[ZoneHealth, ...]
+    created: float
+    """Unix seconds of the first export; 0 for a local service that is not exported."""
+    freshness: Freshness
+    """Fresh or stale. A suspect cluster is used like a fresh one, so it is *fresh* here: a tunnel that comes and
+    goes must not change every service of its cluster. What the cluster itself is, its peer's view says."""
+
+
+class ServiceView(msgspec.Struct, frozen=True):
+    """A service as our cluster may use it; `exports` begin with the oldest."""
+
+    name: ServiceName
+    ports: tuple[Port, ...]
+    exports: tuple[ExportView, ...]
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class _Share(msgspec.Struct, frozen=True):
+    cluster: str
+    ports: tuple[Port, ...]
+    zones: tuple[ZoneHealth, ...]
+    created: float
+
+
+class Catalog:
+    """The catalog of `cluster`. Every change returns the names of the services that became different."""
+
+    def __init__(self, cluster: str, imports: ImportPolicy) -> None:
+        self.cluster = cluster
+        self._imports = imports
+        self._shares: dict[ServiceName, dict[str, _Share]] = {}
+        self._by_cluster: dict[str, set[ServiceName]] = {}
+        self._freshness: dict[str, Freshness] = {}
+        self._views: dict[ServiceName, ServiceView] = {}
+
+    @property
+    def services(self) -> Mapping[ServiceName, ServiceView]:
+        """A live, read-only view."""
+        return MappingProxyType(self._views)
+
+    def apply_export(self, cluster: str, name: ServiceName, value: ExportValue | None) -> set[ServiceName]:
+        """A peer exports this now (None: no longer). What is not for us, or not let in, counts as nothing."""
+        if value is None or not value.is_for(self.cluster) or not self._imports.admits(cluster, name):
+            return self._put(name, cluster, None)
+        return self._put(name, cluster, _Share(cluster, value.ports, value.zones, value.created))
+
+    def apply_local(
+        self, service: LocalService, zones: tuple[ZoneHealth, ...], created: float | None
+    ) -> set[ServiceName]:
+        """Our own service. `created` is None when it is not exported: nobody else sees it then, and it counts as
+        the oldest, so that no peer's export changes what its own cluster's clients have."""
+        share = _Share(self.cluster, service.ports, zones, created if created is not None else 0.0)
+        return self._put(service.name, self.cluster, share)
+
+    def remove_local(self, name: ServiceName) -> set[ServiceName]:
+        return self._put(name, self.cluster, None)
+
+    def apply_freshness(self, cluster: str, freshness: Freshness) -> set[ServiceName]:
+        """What `cluster` said is worth this now: work for all services that it shares, when it changes their use."""
+        if freshness is Freshness.SUSPECT:
+            freshness = Freshness.FRESH
+        if self._fresh(cluster) is freshness:
+            return set()
+        self._freshness[cluster] = freshness
+        return {name for name in self._by_cluster.get(cluster, ()) if self._compile(name)}
+
+    def _put(self, name: ServiceName, cluster: str, share: _Share | None) -> set[ServiceName]:
+        shares = self._shares.setdefault(name, {})
+        names = self._by_cluster.setdefault(cluster, set())
+        if share is not None:
+            shares[cluster] = share
+            names.add(name)
+        else:
+            shares.pop(cluster, None)
+            names.discard(name)
+        return {name} if self._compile(name) else set()
+
+    def _compile(self, name: ServiceName) -> bool:
+        """Merges one service anew; returns whether it became different."""
+        shares = self._shares[name]
+        if not shares:
+            del self._shares[name]
+        usable = [s for s in shares.values() if self._fresh(s.cluster) is not Freshness.WITHDRAWN]
+        if not usable:
+            return self._views.pop(name, None) is not None
+        view = self._merge(name, sorted(usable, key=lambda share: (share.created, share.cluster)))
+        changed = self._views.get(name) != view
+        self._views[name] = view
+        return changed
+
+    def _fresh(self, cluster: str) -> Freshness:
+        return self._freshness.get(cluster, Freshness.FRESH)
+
+    def _merge(self, name: ServiceName, shares: list[_Share]) -> ServiceView:
+        ports: list[Port] = []
+        exports: list[ExportView] = []
+        conflicts: list[Conflict] = []
+        for share in shares:
+            served: list[Port] = []
+            for port in share.ports:
+                rival = next((p for p in ports if p.name == port.name or p.port == port.port), None)
+                if rival is None:
+                    ports.append(port)
+                elif rival != port:
+                    conflicts.append(_port_conflict(share.cluster, port, rival))
+                    continue
+                served.append(port)
+            fresh = self._fresh(share.cluster)
+            exports.append(ExportView(share.cluster, tuple(served), share.zones, share.created, fresh))
+        return ServiceView(name, tuple(ports), tuple(exports), tuple(conflicts))
+
+
+def _port_conflict(cluster: str, port: Port, rival: Port) -> Conflict:
+    message = f"{_describe(port)} conflicts with {_describe(rival)} of an older export"
+    return Conflict(cluster, ConflictReason.PORT_CONFLICT, message)
+
+
+def _describe(port: Port) -> str:
+    return f"port {port.port}/{port.protocol} ({port.name})"

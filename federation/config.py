@@ -1,0 +1,164 @@
+"""This package's part of cluster.yaml: who we are, whom we believe, where the records are, what we take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, PlainValidator
+
+from discovery.address import parse_host_port
+from discovery.config_values import (
+    ClusterName,
+    Fault,
+    FilePath,
+    Location,
+    Place,
+    Section,
+    duration,
+    refuse,
+    show,
+    text_of,
+    text_that,
+)
+from discovery.model import Locality, ServiceName
+
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_PATTERN = re.compile(r"[-a-z0-9*]{1,63}/[-a-z0-9*]{1,63}")
+
+TrustDomain = Annotated[
+    str,
+    # SPIFFE ID section 2.1.
+    text_that(_TRUST_DOMAIN.fullmatch, "a trust domain", "1 to 255 of a-z, 0-9, ., - and _, like east.acme.test"),
+]
+_Root = Annotated[
+    str,
+    text_that(
+        _FINGERPRINT.fullmatch,
+        "a root fingerprint",
+        "sha256: and 64 hex digits (0-9, a-f), as isthmus status prints it",
+    ),
+]
+_Prefix = Annotated[str, text_that(_PREFIX.fullmatch, "a key prefix", "a path without / at its end, like /isthmus")]
+_Pattern = Annotated[
+    str,
+    text_that(_PATTERN.fullmatch, "a service pattern", 'namespace/name, where * stands for any text, like "shop/*"'),
+]
+_Freshness = Annotated[float, duration("1s", "8760h")]
+
+
+def _endpoint(value: Any) -> str:
+    expected = "http:// or https:// with host and port, like https://etcd-1:2379"
+    text = text_of(value, expected)
+    # The value is not shown when it has a password in it.
+    shown = "the URL" if "@" in text else show(text)
+    if "@" in text:
+        raise refuse(f"{shown} has a user in it", expected, "use etcd.username and etcd.password_file")
+    try:
+        parts = urlsplit(text)
+        address = parse_host_port(parts.netloc)
+    except ValueError as error:
+        raise refuse(f"{shown} is not an etcd endpoint: it {error}", expected) from None
+    if parts.scheme not in ("http", "https") or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise refuse(f"{shown} is not an etcd endpoint", expected)
+    if address.port == 0 or address.is_wildcard:
+        raise refuse(f"{shown} can't be reached", expected)
+    return f"{parts.scheme}://{address}"
+
+
+EtcdUrl = Annotated[str, PlainValidator(_endpoint)]
+
+
+class ClusterConfig(Section):
+    """This cluster. Region and zone are unknown when they are not given."""
+
+    name: ClusterName = Field(description="this cluster's name, unique in the federation, like east")
+    trust_domain: TrustDomain = Field(description="this cluster's SPIFFE trust domain, like east.acme.test")
+    region: Place = ""
+    zone: Place = ""
+
+    @property
+    def locality(self) -> Locality:
+        return Locality(self.region, self.zone)
+
+
+class EtcdSection(Section):
+    """The etcd that holds the federation's records."""
+
+    endpoints: tuple[EtcdUrl, ...] = Field(
+        description='a list of URLs, like ["https://etcd-1:2379"]; without etcd, a private one starts', min_length=1
+    )
+    prefix: _Prefix = "/isthmus"
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    username: str = Field(default="", min_length=1)
+    password_file: FilePath | None = None
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        """What does not fit together. `at` is where this section stands."""
+        together = (("username", "password_file"), ("cert_file", "key_file"))
+        for one, other in (*together, *(pair[::-1] for pair in together)):
+            if getattr(self, one) and not getattr(self, other):
+                yield Fault((*at, one), f"{one} is given without {other}", f"etcd.{other} as well")
+        for index, url in enumerate(self.endpoints):
+            yield from self._transport_faults(url, (*at, "endpoints", index))
+            if url in self.endpoints[:index]:
+                yield Fault((*at, "endpoints", index), f"{url} is listed twice", "each endpoint once")
+
+    def _transport_faults(self, url: str, at: Location) -> Iterator[Fault]:
+        scheme, address = url.split("://")
+        if scheme == "https":
+            return
+        if self.username and not parse_host_port(address).is_loopback:
+            yield Fault(at, f"the password would cross the network in clear to {url}", "https://")
+        elif self.ca_file or self.cert_file:
+            yield Fault(at, f"{url} does not use the TLS files that are given", "https://")
+
+
+class PeerConfig(Section):
+    """Another cluster that we believe, and the root certificate that we pinned for it when we joined."""
+
+    trust_domain: TrustDomain = Field(description="the peer's SPIFFE trust domain, like west.acme.test")
+    root: _Root = Field(description="the fingerprint of the peer's root, as isthmus status prints it there")
+
+
+class ImportsConfig(Section):
+    """What we take of what is exported to us: by default everything; with `from`, only what it names."""
+
+    from_: dict[ClusterName, tuple[_Pattern, ...]] | None = Field(default=None, alias="from")
+
+    def allows(self, cluster: str, service: ServiceName) -> bool:
+        """Whether a service that `cluster` exports to us is imported."""
+        if self.from_ is None:
+            return True
+        return any(fnmatchcase(str(service), pattern) for pattern in self.from_.get(cluster, ()))
+
+
+class FreshnessConfig(Section):
+    """How long what a silent cluster said counts (DESIGN section 7)."""
+
+    stale_after_s: _Freshness = Field(default=30.0, alias="stale_after")
+    withdraw_after_s: _Freshness = Field(default=86_400.0, alias="withdraw_after")
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        if self.withdraw_after_s <= self.stale_after_s:
+            message = "a silent cluster would be withdrawn before it is stale"
+            yield Fault((*at, "withdraw_after"), message, "more than freshness.stale_after")
+
+
+def peer_faults(own: ClusterConfig, peers: dict[str, PeerConfig], at: Location) -> Iterator[Fault]:
+    """What is wrong between the peers, and between them and this cluster. `at` is where the peers stand."""
+    owners = {own.trust_domain: "this cluster"}
+    for name, peer in peers.items():
+        if name == own.name:
+            yield Fault((*at, name), "a cluster is not its own peer", "the names of other clusters")
+        elif peer.trust_domain in owners:
+            message = f"{peer.trust_domain} is the trust domain of {owners[peer.trust_domain]} too"
+            yield Fault((*at, name, "trust_domain"), message, "a trust domain of its own for each cluster")
+        owners.setdefault(peer.trust_domain, name)

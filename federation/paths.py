@@ -1,0 +1,127 @@
+"""Where each thing lies in etcd (DESIGN section 7): keys are built and taken apart here and nowhere else.
+
+    <prefix>/v1/<federation>/clusters/<cluster>/bundle
+                                               /gateways/<gateway id>
+                                               /exports/<namespace>/<name>
+                                               /acks/<peer>
+                                               /vips/<namespace>/<name>
+
+What follows the cluster's name is the *path*: it is what a signed record claims as its place.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from discovery.model import ServiceName, is_dns_label
+
+MAX_KEY_BYTES = 1_024
+
+
+class Kind(enum.StrEnum):
+    """What a key is about; the first segment of its path."""
+
+    BUNDLE = "bundle"
+    GATEWAY = "gateways"
+    EXPORT = "exports"
+    ACK = "acks"
+    VIP = "vips"
+
+
+_NAMES = {Kind.BUNDLE: 0, Kind.GATEWAY: 1, Kind.EXPORT: 2, Kind.ACK: 1, Kind.VIP: 2}
+"""How many names follow the kind."""
+
+
+class Path(msgspec.Struct, frozen=True):
+    """A place below a cluster. `names` holds as many DNS labels as the kind asks for."""
+
+    kind: Kind
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "/".join((self.kind, *self.names))
+
+    @property
+    def service(self) -> ServiceName:
+        """The service that an export or a virtual IP is about."""
+        namespace, name = self.names
+        return ServiceName(namespace, name)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that fits the layout."""
+
+    cluster: str
+    path: Path
+
+
+class StrayKey(msgspec.Struct, frozen=True):
+    """A key that fits no form. `cluster` is empty when not even that could be read."""
+
+    cluster: str
+    text: str
+    reason: str
+
+
+BUNDLE = Path(Kind.BUNDLE)
+
+
+def gateway(gateway_id: str) -> Path:
+    return Path(Kind.GATEWAY, (gateway_id,))
+
+
+def export(name: ServiceName) -> Path:
+    return Path(Kind.EXPORT, (name.namespace, name.name))
+
+
+def ack(peer: str) -> Path:
+    return Path(Kind.ACK, (peer,))
+
+
+def vip(name: ServiceName) -> Path:
+    return Path(Kind.VIP, (name.namespace, name.name))
+
+
+def parse_path(text: str) -> Path | None:
+    """The path that `text` spells, or None when it fits no form."""
+    first, *names = text.split("/")
+    try:
+        kind = Kind(first)
+    except ValueError:
+        return None
+    if len(names) != _NAMES[kind] or not all(is_dns_label(name) for name in names):
+        return None
+    return Path(kind, tuple(names))
+
+
+class Layout:
+    """The keys of one federation in one etcd.
+
+    `prefix` is what an operator chose for all of Isthmus in that etcd, such as `/isthmus`.
+    """
+
+    def __init__(self, prefix: str, federation: str) -> None:
+        self.federation = federation
+        self.clusters = f"{prefix.rstrip('/')}/v1/{federation}/clusters/".encode()
+        """What every member's keys begin with: the prefix that readers list and watch."""
+
+    def __repr__(self) -> str:
+        return f"Layout({self.clusters.decode()!r})"
+
+    def key(self, cluster: str, path: Path) -> bytes:
+        return self.clusters + f"{cluster}/{path}".encode()
+
+    def parse_key(self, key: bytes) -> Key | StrayKey:
+        """Takes a key apart. Nothing that a stranger wrote into etcd raises here."""
+        text = key[:MAX_KEY_BYTES].decode("utf-8", "backslashreplace")
+        if not key.startswith(self.clusters):
+            return StrayKey("", text, f"does not begin with {self.clusters.decode()}")
+        cluster, _, rest = text[len(self.clusters.decode()) :].partition("/")
+        if not is_dns_label(cluster):
+            return StrayKey("", text, "the cluster's name is not a DNS label")
+        path = parse_path(rest) if len(key) <= MAX_KEY_BYTES else None
+        if path is None:
+            return StrayKey(cluster, text, "no record of a known kind lies here")
+        return Key(cluster, path)

@@ -1,0 +1,65 @@
+"""Which keys a peer's records may be signed with: from the root that was pinned when we joined, to the bundle that
+it vouches for, to the record keys in that bundle."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from joserfc.jwk import ECKey
+
+from federation.record import Record, RecordHeader, RecordRefused, RefusalCode
+from trust.bundle import Bundle, parse_bundle
+from trust.errors import PeerRejected, TrustError
+from trust.verify import validate_record_chain
+
+
+class PeerKeys:
+    """The keys of one peer. `root` is the pinned fingerprint, as `trust.fingerprint` writes it."""
+
+    def __init__(self, trust_domain: str, root: str) -> None:
+        self.trust_domain = trust_domain
+        self.root = root
+        self.bundle: Bundle | None = None
+        """The last bundle that was accepted."""
+        self._keys: dict[str, ECKey] = {}
+
+    def __repr__(self) -> str:
+        return f"PeerKeys({self.trust_domain}, sequence={self.sequence}, {len(self._keys)} record keys)"
+
+    @property
+    def sequence(self) -> int:
+        """The accepted bundle's sequence; -1 before there is one."""
+        return self.bundle.sequence if self.bundle is not None else -1
+
+    def record_key(self, header: RecordHeader, now: float) -> ECKey:
+        """The key of a record other than the bundle: one that the accepted bundle holds. Raises RecordRefused."""
+        key = self._keys.get(header.kid)
+        if key is None:
+            detail = f"the accepted bundle of {self.trust_domain} has no record key {header.kid[:64]!r}"
+            raise RecordRefused(RefusalCode.UNKNOWN_KEY, detail)
+        return key
+
+    def bundle_key(self, header: RecordHeader, now: float) -> ECKey:
+        """The key of a bundle record: held by the bundle accepted before, or certified by the pinned root in the
+        header's chain (`now`: Unix seconds). Raises RecordRefused."""
+        if header.kid in self._keys:
+            return self._keys[header.kid]
+        moment = datetime.fromtimestamp(now, UTC)
+        try:
+            public_key = validate_record_chain(header.chain_der(), self.root, self.trust_domain, moment)
+        except PeerRejected as error:
+            raise RecordRefused(RefusalCode.BAD_CHAIN, str(error)) from None
+        return ECKey.import_key(public_key)
+
+    def accept(self, record: Record) -> bool:
+        """Takes a verified bundle record; returns whether the bundle is another than before. Raises RecordRefused."""
+        try:
+            bundle = parse_bundle(record.value, self.trust_domain)
+            keys = {key.kid: ECKey.import_key(key.public_key) for key in bundle.record_keys}
+        except TrustError as error:
+            raise RecordRefused(RefusalCode.MALFORMED_VALUE, str(error)[:256]) from None
+        if bundle.sequence < self.sequence:
+            detail = f"bundle sequence {bundle.sequence} is below {self.sequence}, which was accepted before"
+            raise RecordRefused(RefusalCode.ROLLED_BACK, detail)
+        before, self.bundle, self._keys = self.bundle, bundle, keys
+        return bundle != before

@@ -1,0 +1,247 @@
+"""What one peer has said, as far as we believe it: pure, fed with what lies in etcd (or in the cache on disk).
+
+The last good value of a place stays when a bad one comes. A peer whose bundle is missing from etcd is *away*, not
+empty: nothing of what it said is dropped for that, because an etcd that lost its data must not empty a known-good
+catalog. A peer writes its bundle last when it comes back to an empty etcd, so that what it has not said again by
+then is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from discovery.model import ServiceName
+from federation.ledger import Ledger
+from federation.paths import BUNDLE, Kind, Path
+from federation.peer_events import (
+    BundleChanged,
+    Deleted,
+    Dropped,
+    ExportChanged,
+    GatewaysChanged,
+    ListingBegan,
+    ListingEnded,
+    ListingWanted,
+    PeerChange,
+    PeerEvent,
+    Put,
+    Refused,
+    Stored,
+    StrayDeleted,
+    StrayPut,
+)
+from federation.peer_keys import PeerKeys
+from federation.record import Record, RecordRefused, RefusalCode, open_record
+from federation.refusals import Refusal, RefusalLog
+from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
+
+
+class KnownGateway(msgspec.Struct, frozen=True):
+    """A gateway of the peer. Not `leased`: etcd no longer knows it, but no other has taken its place, and our
+    tunnels to it may still stand."""
+
+    value: GatewayValue
+    leased: bool
+
+
+class PeerState:
+    """The state of one peer. `apply` takes events in the order of etcd's revisions."""
+
+    def __init__(self, cluster: str, federation: str, keys: PeerKeys) -> None:
+        self.cluster = cluster
+        self.keys = keys
+        self.refusals = RefusalLog()
+        self.away = True
+        """Whether the peer has no bundle in etcd: it never joined, or etcd lost what it said."""
+        self._federation = federation
+        self._ledger = Ledger()
+        self._gateways: dict[str, KnownGateway] = {}
+        self._exports: dict[ServiceName, ExportValue] = {}
+        self._acks: dict[str, int] = {}
+        self._listing_open = False
+        self._unchecked = False
+        """Whether etcd holds records that wait for a key."""
+
+    def __repr__(self) -> str:
+        return f"PeerState({self.cluster}, {len(self._exports)} exports, {len(self._gateways)} gateways)"
+
+    @property
+    def exports(self) -> Mapping[ServiceName, ExportValue]:
+        return MappingProxyType(self._exports)
+
+    @property
+    def gateways(self) -> Mapping[str, KnownGateway]:
+        return MappingProxyType(self._gateways)
+
+    @property
+    def acks(self) -> Mapping[str, int]:
+        """For each peer of this peer: the bundle sequence that it says it accepted."""
+        return MappingProxyType(self._acks)
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether etcd holds a leased record of at least one gateway."""
+        return any(gateway.leased for gateway in self._gateways.values())
+
+    def restore(self, records: Mapping[Path, bytes], buried: Mapping[Path, int], now: float) -> list[PeerChange]:
+        """Takes what the cache on disk held; records are verified again. Gateways come back without a lease.
+        `buried` are the sequences of places that were empty. `now` is Unix seconds."""
+        for path, sequence in buried.items():
+            self._ledger.store(path, sequence, b"")
+            self._ledger.bury(path)
+        changes: list[PeerChange] = []
+        for path in sorted(records, key=lambda path: path != BUNDLE):
+            changes += self._put(path, records[path], now)
+        self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
+        self.away = True
+        return [change for change in changes if not isinstance(change, Stored | ListingWanted)]
+
+    def apply(self, event: PeerEvent, now: float) -> list[PeerChange]:
+        """Returns what changed, in order. `now` is Unix seconds. Never raises for what a peer wrote."""
+        match event:
+            case Put(path, raw):
+                return self._put(path, raw, now)
+            case Deleted(path):
+                self.refusals.clear(str(path))
+                return self._delete(path)
+            case StrayPut(key):
+                return self._refuse(key.text, b"", RefusalCode.MISPLACED_KEY, key.reason, now)
+            case StrayDeleted(key):
+                self.refusals.clear(key.text)
+                return []
+            case ListingBegan():
+                self._ledger.listing += 1
+                self._listing_open = True
+                self._unchecked = False
+                return []
+            case ListingEnded():
+                return self._end_listing()
+
+    def _put(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
+        if path.kind is Kind.VIP:
+            return []  # Unsigned, and the peer's own business.
+        self._ledger.mark_seen(path)
+        if self._ledger.holds(path, raw):
+            return self._seen_again(path)
+        if path != BUNDLE and self.keys.bundle is None:
+            self._unchecked = True
+            return []
+        try:
+            changes = self._accept(path, raw, now)
+        except RecordRefused as refusal:
+            self._unchecked = self._unchecked or refusal.code is RefusalCode.UNKNOWN_KEY
+            return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
+        self.refusals.clear(str(path))
+        return [*changes, Stored(path, raw), *(self._come_back() if path == BUNDLE else ())]
+
+    def _accept(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
+        record = open_record(
+            raw,
+            federation=self._federation,
+            cluster=self.cluster,
+            path=str(path),
+            key_for=self.keys.bundle_key if path == BUNDLE else self.keys.record_key,
+            last_sequence=self._ledger.last_sequence(path),
+            now=now,
+        )
+        changes = self._take(path, record)
+        self._ledger.store(path, record.sequence, raw)
+        return changes
+
+    def _take(self, path: Path, record: Record) -> list[PeerChange]:
+        """Puts a record's value where it belongs. Raises RecordRefused before anything has changed."""
+        match path.kind:
+            case Kind.BUNDLE:
+                return self._take_bundle(record)
+            case Kind.GATEWAY:
+                return self._take_gateway(path.names[0], parse_gateway(record.value, path.names[0]))
+            case Kind.EXPORT:
+                value = parse_export(record.value, record.issued_at)
+                if self._exports.get(path.service) == value:
+                    return []
+                self._exports[path.service] = value
+                return [ExportChanged(path.service, value)]
+            case _:
+                self._acks[path.names[0]] = parse_ack(record.value).sequence
+                return []
+
+    def _take_bundle(self, record: Record) -> list[PeerChange]:
+        if not self.keys.accept(record):
+            return []
+        changes: list[PeerChange] = [BundleChanged(self.keys.sequence)]
+        if self._unchecked:
+            self._unchecked = False
+            changes.append(ListingWanted())
+        return changes
+
+    def _take_gateway(self, gateway_id: str, value: GatewayValue) -> list[PeerChange]:
+        known = KnownGateway(value, True)
+        if self._gateways.get(gateway_id) == known:
+            return []
+        self._gateways[gateway_id] = known
+        return [GatewaysChanged(), *self._forget_replaced()]
+
+    def _forget_replaced(self) -> list[PeerChange]:
+        """Drops the gateways without a lease once there is one with it; a listing must have shown all of them."""
+        if self._listing_open or not self.has_lease:
+            return []
+        replaced = [key for key, gateway in self._gateways.items() if not gateway.leased]
+        changes: list[PeerChange] = []
+        for gateway_id in replaced:
+            del self._gateways[gateway_id]
+            path = Path(Kind.GATEWAY, (gateway_id,))
+            self._ledger.bury(path)
+            changes.append(Dropped(path, self._ledger.last_sequence(path)))
+        return [*changes, GatewaysChanged()] if replaced else []
+
+    def _seen_again(self, path: Path) -> list[PeerChange]:
+        self.refusals.clear(str(path))
+        if path.kind is Kind.GATEWAY:
+            return self._take_gateway(path.names[0], self._gateways[path.names[0]].value)
+        return self._come_back() if path == BUNDLE else []
+
+    def _come_back(self) -> list[PeerChange]:
+        """The bundle lies in etcd. If it did not before, all that the peer still says was said before it."""
+        was_away, self.away = self.away, False
+        return self._sweep() if was_away and not self._listing_open else []
+
+    def _end_listing(self) -> list[PeerChange]:
+        self._listing_open = False
+        self.refusals.clear_unseen(self._ledger.listing)
+        self.away = not self._ledger.was_seen(BUNDLE)
+        if self.away:
+            unseen = [path for path in self._ledger.unseen() if path.kind is Kind.GATEWAY]
+            return [change for path in unseen for change in self._delete(path)]
+        return self._sweep()
+
+    def _sweep(self) -> list[PeerChange]:
+        changes = [change for path in self._ledger.unseen() for change in self._delete(path)]
+        return [*changes, *self._forget_replaced()]
+
+    def _delete(self, path: Path) -> list[PeerChange]:
+        if path == BUNDLE:
+            # Everything seen so far counts as unseen from here on, until the bundle comes back.
+            self.away = True
+            self._ledger.listing += 1
+            return []
+        sequence = self._ledger.bury(path)
+        if sequence is None:
+            return []
+        if path.kind is Kind.GATEWAY:
+            return self._lose_lease(path.names[0])
+        if path.kind is Kind.ACK:
+            del self._acks[path.names[0]]
+            return [Dropped(path, sequence)]
+        del self._exports[path.service]
+        return [Dropped(path, sequence), ExportChanged(path.service, None)]
+
+    def _lose_lease(self, gateway_id: str) -> list[PeerChange]:
+        self._gateways[gateway_id] = KnownGateway(self._gateways[gateway_id].value, False)
+        return [GatewaysChanged(), *self._forget_replaced()]
+
+    def _refuse(self, path: str, raw: bytes, code: RefusalCode, detail: str, now: float) -> list[PeerChange]:
+        news = self.refusals.add(Refusal(path, code, detail, now), raw, self._ledger.listing)
+        return [Refused(path, code, detail)] if news else []

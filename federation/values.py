@@ -1,0 +1,123 @@
+"""What the records say: the typed values inside them, and how much of each we take.
+
+Unknown fields are passed over, so that a newer member can say more; wrong types, wrong names and excess are refused,
+because everything here comes from another cluster.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from discovery.model import Port, ZoneHealth, is_dns_label
+from federation.record import RecordRefused, RefusalCode
+
+_Text = Annotated[str, msgspec.Meta(max_length=253)]
+MAX_ADDRESSES = 16
+MAX_PORTS = 64
+MAX_CONSUMERS = 1_024
+MAX_ZONES = 64
+MAX_ENDPOINTS = 1_000_000
+MAX_SEQUENCE = 2**53 - 1
+
+
+class GatewayValue(msgspec.Struct, frozen=True):
+    """One gateway of a cluster: `addresses` are `host:port` of its mesh listener, as its peers shall dial it."""
+
+    id: _Text
+    addresses: Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=MAX_ADDRESSES)]
+    region: _Text = ""
+    zone: _Text = ""
+    version: _Text = ""
+
+
+class ExportValue(msgspec.Struct, frozen=True):
+    """A service that a cluster shows to others. `created` (Unix seconds) is when it was exported first: the oldest
+    export wins a conflict (KEP-1645). `to` names the clusters that may see it; `"*"` is all of them."""
+
+    ports: Annotated[tuple[Port, ...], msgspec.Meta(min_length=1, max_length=MAX_PORTS)]
+    to: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_CONSUMERS)]
+    created: float
+    zones: Annotated[tuple[ZoneHealth, ...], msgspec.Meta(max_length=MAX_ZONES)] = ()
+
+    def is_for(self, cluster: str) -> bool:
+        return cluster in self.to or "*" in self.to
+
+
+class AckValue(msgspec.Struct, frozen=True):
+    """Which sequence of a peer's bundle its reader has accepted."""
+
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
+
+
+_V = TypeVar("_V")
+
+
+def encode(value: GatewayValue | ExportValue | AckValue) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def parse_gateway(value: bytes, gateway_id: str) -> GatewayValue:
+    """The gateway registered under `gateway_id`. Raises RecordRefused."""
+    parsed = _parse(_read_gateway, value)
+    if parsed.id != gateway_id:
+        raise _malformed(f"id {parsed.id!r} lies under {gateway_id!r}")
+    for address in parsed.addresses:
+        _validate_address(address)
+    return parsed
+
+
+def parse_export(value: bytes, issued_at: float) -> ExportValue:
+    """An export, published at `issued_at` (Unix seconds). Raises RecordRefused."""
+    parsed = _parse(_read_export, value)
+    for port in parsed.ports:
+        if not 1 <= port.port <= 65_535 or not is_dns_label(port.name):
+            raise _malformed(f"port {port.name[:64]!r} with number {port.port}")
+    for what, seen in (("name", {p.name for p in parsed.ports}), ("number", {p.port for p in parsed.ports})):
+        if len(seen) != len(parsed.ports):
+            raise _malformed(f"two ports have the same {what}")
+    for zone in parsed.zones:
+        if not 0 <= zone.healthy <= zone.total <= MAX_ENDPOINTS or len(zone.zone) > 253:
+            raise _malformed(f"zone {zone.zone[:64]!r} with {zone.healthy} healthy of {zone.total}")
+    if not 0 <= parsed.created <= issued_at:
+        raise _malformed("created before 1970 or after the record itself")
+    return parsed
+
+
+def parse_ack(value: bytes) -> AckValue:
+    """An acknowledgement. Raises RecordRefused."""
+    return _parse(_read_ack, value)
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Host and port of `host:port` or `[v6]:port`; None when it is neither."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        return None
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
+        return None
+    return host.strip("[]"), int(port)
+
+
+def _validate_address(address: str) -> None:
+    split = split_address(address)
+    if split is None or not split[0] or any(char in split[0] for char in "/@?#% \t\r\n\0"):
+        raise _malformed(f"address {address[:64]!r} is not host:port")
+
+
+def _parse(read: msgspec.json.Decoder[_V], value: bytes) -> _V:
+    try:
+        return read.decode(value)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise _malformed(str(error)[:256]) from None
+
+
+def _malformed(detail: str) -> RecordRefused:
+    return RecordRefused(RefusalCode.MALFORMED_VALUE, detail)
+
+
+_read_gateway = msgspec.json.Decoder(GatewayValue)
+_read_export = msgspec.json.Decoder(ExportValue)
+_read_ack = msgspec.json.Decoder(AckValue)
