@@ -97,7 +97,7 @@ class EtcdSection(Section):
     ca_file: FilePath | None = None
     cert_file: FilePath | None = None
     key_file: FilePath | None = None
-    username: str = Field(default="", min_length=1)
+    username: str = Field(default="", min_length=1, description="a user name of this etcd, like east")
     password_file: FilePath | None = None
 
     def faults(self, at: Location) -> Iterator[Fault]:

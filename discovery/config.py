@@ -1,0 +1,170 @@
+"""This package's part of cluster.yaml: the static services and the DNS server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from discovery.address import HostPort
+from discovery.config_values import (
+    ClusterNameOrAll,
+    Fault,
+    IPAddress,
+    Label,
+    ListenAddress,
+    Location,
+    Place,
+    PortNumber,
+    Section,
+    duration,
+    text_that,
+    whole_number,
+)
+from discovery.model import Endpoint, HealthCheck, LocalService, Port, Protocol, ServiceName
+
+_Interval = Annotated[float, duration("100ms", "1h")]
+_Ttl = Annotated[float, duration("0s", "1h")]
+_Threshold = Annotated[int, whole_number(1, 100, "a number of checks")]
+_UrlPath = Annotated[
+    str,
+    text_that(
+        lambda text: text.startswith("/") and text.isascii() and text.isprintable() and " " not in text,
+        "a URL path",
+        "a path that begins with /, like /healthz",
+    ),
+]
+
+
+class PortConfig(Section):
+    """A port that clients of the service use."""
+
+    name: Label = Field(description="the port's name, like http")
+    port: PortNumber = Field(description="the number that clients use, 1 to 65535")
+    protocol: Literal["http", "http2", "grpc", "tcp"] = "tcp"
+
+    def to_model(self) -> Port:
+        return Port(self.name, self.port, Protocol(self.protocol))
+
+
+class EndpointConfig(Section):
+    """A process that serves the service: `port` if the service has one port, else `ports` by port name."""
+
+    address: IPAddress = Field(description="an IP address, like 127.0.0.1")
+    port: PortNumber | None = None
+    ports: dict[Label, PortNumber] | None = None
+    zone: Place = ""
+    hostname: Label = ""
+
+    def to_model(self, service_ports: tuple[PortConfig, ...]) -> Endpoint:
+        if self.ports is not None:
+            ports = dict(self.ports)
+        else:
+            assert self.port is not None
+            ports = {service_ports[0].name: self.port}
+        return Endpoint(self.address, ports, self.zone, self.hostname)
+
+    def faults(self, service_ports: tuple[PortConfig, ...], at: Location) -> Iterator[Fault]:
+        """What does not fit the service's ports."""
+        names = [port.name for port in service_ports]
+        if (self.port is None) == (self.ports is None):
+            said = "neither port nor ports is given" if self.port is None else "port and ports are both given"
+            yield Fault(at, said, "port for a service with one port, ports (name: number) for several")
+        elif self.ports is None:
+            if len(service_ports) > 1:
+                yield Fault((*at, "port"), "the service has several ports", f"ports, with {', '.join(names)}")
+        else:
+            for name in sorted(self.ports.keys() - set(names)):
+                yield Fault((*at, "ports", name), "the service has no port of that name", " or ".join(names))
+            missing = [name for name in names if name not in self.ports]
+            if missing:
+                yield Fault((*at, "ports"), f"gives no number for {', '.join(missing)}")
+
+
+class HealthConfig(Section):
+    """How the endpoints are tested: `http` asks for a path, without it a TCP connection is enough."""
+
+    http: _UrlPath = ""
+    interval_s: _Interval = Field(default=1.0, alias="interval")
+    timeout_s: _Interval = Field(default=1.0, alias="timeout")
+    rise: _Threshold = 2
+    fall: _Threshold = 3
+
+    def to_model(self) -> HealthCheck:
+        return HealthCheck(self.http, self.interval_s, self.timeout_s, self.rise, self.fall)
+
+
+class ExportConfig(Section):
+    """Which clusters may see and reach the service."""
+
+    to: tuple[ClusterNameOrAll, ...] = Field(description='a list of cluster names, or ["*"] for every peer')
+
+
+class ServiceConfig(Section):
+    """A service that runs in this cluster."""
+
+    namespace: Label = Field(description="the service's namespace, like shop")
+    name: Label = Field(description="the service's name, like payments")
+    ports: tuple[PortConfig, ...] = Field(description="a list with at least one port", min_length=1)
+    endpoints: tuple[EndpointConfig, ...] = ()
+    health: HealthConfig = HealthConfig()
+    export: ExportConfig | None = None
+
+    @property
+    def service_name(self) -> ServiceName:
+        return ServiceName(self.namespace, self.name)
+
+    def to_model(self) -> LocalService:
+        return LocalService(
+            name=self.service_name,
+            ports=tuple(port.to_model() for port in self.ports),
+            endpoints=tuple(endpoint.to_model(self.ports) for endpoint in self.endpoints),
+            health=self.health.to_model(),
+            export_to=self.export.to if self.export is not None else (),
+        )
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        """What is wrong inside this service. `at` is where it stands."""
+        yield from self._port_faults(at)
+        for index, endpoint in enumerate(self.endpoints):
+            place = (*at, "endpoints", index)
+            yield from endpoint.faults(self.ports, place)
+            if endpoint in self.endpoints[:index]:
+                yield Fault(place, "the same endpoint is listed twice", "each endpoint once")
+        if not self.endpoints:
+            yield Fault(at, f"{self.service_name} has no endpoints, so nothing serves it here", warning=True)
+
+    def _port_faults(self, at: Location) -> Iterator[Fault]:
+        names: set[str] = set()
+        numbers: set[int] = set()
+        for index, port in enumerate(self.ports):
+            place = (*at, "ports", index)
+            if port.name in names:
+                yield Fault(
+                    (*place, "name"), f'"{port.name}" names two ports of {self.service_name}', "a name for each"
+                )
+            if port.port in numbers:
+                message = f"{port.port} is the number of two ports of {self.service_name}"
+                yield Fault((*place, "port"), message, "a number for each")
+            names.add(port.name)
+            numbers.add(port.port)
+
+
+class DnsConfig(Section):
+    """The DNS server for local workloads, on UDP and TCP."""
+
+    listen: ListenAddress = HostPort("127.0.0.1", 15053)
+    ttl_s: _Ttl = Field(default=5.0, alias="ttl")
+
+
+def service_faults(services: tuple[ServiceConfig, ...], at: Location) -> Iterator[Fault]:
+    """What is wrong inside each service, and between them. `at` is where their list stands."""
+    seen: dict[ServiceName, int] = {}
+    for index, service in enumerate(services):
+        yield from service.faults((*at, index))
+        name = service.service_name
+        if name in seen:
+            message = f"{name} is defined twice (first as services[{seen[name]}])"
+            yield Fault((*at, index), message, "one entry for each service, with all its endpoints")
+        seen.setdefault(name, index)

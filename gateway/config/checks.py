@@ -1,0 +1,81 @@
+"""What is wrong with a configuration although each value of it is well-formed."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterator
+
+from discovery.address import HostPort
+from discovery.config import service_faults
+from discovery.config_values import Fault, Location
+from federation.config import peer_faults
+from gateway.config.model import Config
+
+
+def config_faults(config: Config) -> Iterator[Fault]:
+    """Everything that does not fit together, in the order of the file's sections."""
+    if config.etcd is not None:
+        yield from config.etcd.faults(("etcd",))
+    yield from peer_faults(config.cluster, config.peers, ("peers",))
+    yield from _listener_faults(config)
+    yield from _advertise_faults(config)
+    yield from service_faults(config.services, ("services",))
+    yield from _export_faults(config)
+    yield from _import_faults(config)
+    yield from config.freshness.faults(("freshness",))
+
+
+def _listener_faults(config: Config) -> Iterator[Fault]:
+    listeners: list[tuple[Location, HostPort]] = [
+        (("gateway", "http"), config.gateway.http),
+        (("dns", "listen"), config.dns.listen),
+        (("status", "listen"), config.status.listen),
+    ]
+    if config.gateway.mesh is not None:
+        listeners.insert(0, (("gateway", "mesh"), config.gateway.mesh))
+    for (first, address), (second, other) in itertools.combinations(listeners, 2):
+        if address.overlaps(other):
+            message = f"{other} is taken by {'.'.join(map(str, first))} ({address})"
+            yield Fault(second, message, "another port for each listener")
+    for location, address in listeners:
+        if address.ip is not None and address.ip in config.gateway.vip_range:
+            message = f"{address} is inside gateway.vip_range, whose addresses belong to services"
+            yield Fault(location, message, f"an address outside {config.gateway.vip_range}")
+
+
+def _advertise_faults(config: Config) -> Iterator[Fault]:
+    mesh, advertise = config.gateway.mesh, config.gateway.advertise
+    at = ("gateway", "advertise")
+    if mesh is None:
+        if advertise:
+            yield Fault(at, "peers can't reach what does not listen", "gateway.mesh as well, like 0.0.0.0:15443")
+        elif any(service.export is not None and service.export.to for service in config.services):
+            message = "services are exported, and without gateway.mesh no peer can reach them"
+            yield Fault(("gateway", "mesh"), message, "an address like 0.0.0.0:15443", warning=True)
+    elif mesh.is_wildcard and not advertise:
+        expected = "host:port that peers can reach, like [gw.east.example:15443]"
+        yield Fault(at, f"missing, and gateway.mesh ({mesh}) does not say where peers reach it", expected)
+
+
+def _export_faults(config: Config) -> Iterator[Fault]:
+    for index, service in enumerate(config.services):
+        for position, cluster in enumerate(service.export.to if service.export is not None else ()):
+            at = ("services", index, "export", "to", position)
+            if cluster == config.cluster.name:
+                yield Fault(at, "a service is not exported to its own cluster", "names of other clusters")
+            elif cluster != "*" and cluster not in config.peers:
+                message = f'"{cluster}" is not among peers, so it can\'t reach {service.service_name} yet'
+                yield Fault(at, message, hint=_nearest(cluster, config), warning=True)
+
+
+def _import_faults(config: Config) -> Iterator[Fault]:
+    for cluster in config.imports.from_ or ():
+        if cluster not in config.peers:
+            known = ", ".join(config.peers) or "a cluster that peers names"
+            yield Fault(("imports", "from", cluster), "not among peers", known, _nearest(cluster, config))
+
+
+def _nearest(cluster: str, config: Config) -> str:
+    near = difflib.get_close_matches(cluster, config.peers, n=1)
+    return f'did you mean "{near[0]}"?' if near else ""

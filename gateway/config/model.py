@@ -1,0 +1,133 @@
+"""The whole of cluster.yaml (DESIGN section 4), composed of what each package owns."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, PlainValidator
+
+from discovery.address import HostPort
+from discovery.config import DnsConfig, ServiceConfig
+from discovery.config_values import (
+    ClusterName,
+    FilePath,
+    Label,
+    ListenAddress,
+    Place,
+    ReachableAddress,
+    Section,
+    duration,
+    read_whole_number,
+    refuse,
+    show,
+    text_of,
+)
+from discovery.model import LocalService
+from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAX_WORKERS = 256
+_NARROWEST = {4: 30, 6: 126}
+_WIDEST = 8
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, str):
+        raise refuse(f"{show(value)} is not a number of workers", f"a whole number, 1 to {_MAX_WORKERS}, or auto")
+    return read_whole_number(value, 1, _MAX_WORKERS, "a number of workers")
+
+
+def _network(value: Any) -> IPNetwork:
+    expected = "a network, like 127.80.0.0/16"
+    text = text_of(value, expected)
+    try:
+        interface = ipaddress.ip_interface(text)
+    except ValueError:
+        raise refuse(f"{show(text)} is not a network", expected) from None
+    network = interface.network
+    if "/" not in text:
+        raise refuse(f"{show(text)} is one address", expected)
+    if interface.ip != network.network_address:
+        raise refuse(f"{show(text)} is an address inside a network", f"the network itself, {network}")
+    narrowest = _NARROWEST[network.version]
+    if not _WIDEST <= network.prefixlen <= narrowest:
+        size = "large" if network.prefixlen < _WIDEST else "small"
+        raise refuse(f"{show(text)} is too {size}", f"a prefix length from /{_WIDEST} to /{narrowest}")
+    return network
+
+
+class GatewayConfig(Section):
+    """Where the gateway listens, and how it works. Nothing listens for peers unless `mesh` is given."""
+
+    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)] = "auto"
+    mesh: ListenAddress | None = None
+    advertise: tuple[ReachableAddress, ...] = ()
+    http: ListenAddress = HostPort("127.0.0.1", 15080)
+    vip_range: Annotated[IPNetwork, PlainValidator(_network)] = ipaddress.IPv4Network("127.80.0.0/16")
+    http2_codec: Literal["auto", "ngh2", "h2"] = "auto"
+    drain_timeout_s: Annotated[float, duration("0s", "1h")] = Field(default=30.0, alias="drain_timeout")
+
+    def advertised(self, mesh: HostPort) -> tuple[HostPort, ...]:
+        """The addresses that peers are told. `mesh` is the one that the mesh listener really has (its port may have
+        been chosen by the system)."""
+        return self.advertise or (mesh,)
+
+
+class StatusConfig(Section):
+    """The status API."""
+
+    listen: ListenAddress = HostPort("127.0.0.1", 15000)
+
+
+class FailoverConfig(Section):
+    """Where to go when nothing near is healthy: regions and clusters, the preferred first."""
+
+    order: tuple[Place, ...] = ()
+
+
+class TrustConfig(Section):
+    """This cluster's certificate authority."""
+
+    svid_lifetime_s: Annotated[float, duration("10s", "24h")] = Field(default=3600.0, alias="svid_lifetime")
+
+
+class Config(Section):
+    """A whole cluster.yaml. Paths are resolved, durations are seconds, addresses are `HostPort`s."""
+
+    federation: Label = Field(description="the federation's name, which all members share, like acme")
+    cluster: ClusterConfig = Field(description="a mapping with name and trust_domain")
+    state_dir: FilePath = Field(
+        default_factory=lambda read: f"state/{read['cluster'].name}",
+        validate_default=True,
+        description="a path",
+    )
+    etcd: EtcdSection | None = None
+    """None: a private etcd starts in `state_dir`."""
+    peers: dict[ClusterName, PeerConfig] = Field(default_factory=dict)
+    gateway: GatewayConfig = GatewayConfig()
+    dns: DnsConfig = DnsConfig()
+    status: StatusConfig = StatusConfig()
+    services: tuple[ServiceConfig, ...] = ()
+    imports: ImportsConfig = ImportsConfig()
+    failover: FailoverConfig = FailoverConfig()
+    freshness: FreshnessConfig = FreshnessConfig()
+    trust: TrustConfig = TrustConfig()
+
+    def local_services(self) -> tuple[LocalService, ...]:
+        """The static source's services."""
+        return tuple(service.to_model() for service in self.services)
+
+    def files(self) -> Iterator[tuple[str, Path, bool]]:
+        """Every file that must be there: its key in the `etcd` section, its path, and whether it is a secret."""
+        if self.etcd is None:
+            return
+        for key in ("ca_file", "cert_file", "key_file", "password_file"):
+            path = getattr(self.etcd, key)
+            if path is not None:
+                yield key, path, key in ("key_file", "password_file")
