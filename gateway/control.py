@@ -92,7 +92,9 @@ class Report(msgspec.Struct, tag="report"):
 
     tunnels: list[Tunnel]
     counters: dict[str, dict[str, float]]
-    """Metric name to label values (joined by "|") to value."""
+    """Metric name to label values (joined by "|") to count."""
+    durations: dict[str, list[float]] = {}
+    """Service to the counts of its duration buckets, then the sum in seconds."""
     inbound: dict[str, int] = {}
     """Peer cluster to the number of its connections that are open here."""
     refusals: dict[str, str] = {}
@@ -124,9 +126,7 @@ class ControlChannel:
         """Raises ChannelClosed."""
         body = _encode(message)
         rest = memoryview(_HEADER.pack(len(body), len(descriptors)) + body)
-        ancillary = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        )
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         async with self._send_lock:
             try:
                 while rest:

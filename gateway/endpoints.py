@@ -1,0 +1,168 @@
+"""Connections to local endpoints: pooled for HTTP/1.1, shared for HTTP/2, one each for raw TCP."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from discovery.model import Protocol
+from gateway.codec.events import RequestHead
+from gateway.codec.interface import Codec
+from gateway.connection import ClientConnection, Flusher
+from gateway.dial import dial
+from gateway.exchange import Attempt
+from gateway.retry import Failure
+
+CONNECT_TIMEOUT_S = 2.0
+# An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
+# request on a connection that is just being closed costs a retry.
+IDLE_S = 30.0
+# HTTP/2 endpoints: streams on one connection before another is opened beside it.
+STREAMS_PER_CONNECTION = 100
+
+
+class EndpointPool:
+    """All connections of this worker to one endpoint for one protocol."""
+
+    def __init__(
+        self,
+        address: str,
+        protocol: Protocol,
+        *,
+        flusher: Flusher,
+        nursery: trio.Nursery,
+        make_codec: Callable[[Protocol], Codec],
+    ) -> None:
+        self.address = address
+        self.protocol = protocol
+        self.connections: list[ClientConnection] = []
+        self.last_used = trio.current_time()
+        self._idle: list[ClientConnection] = []
+        self._waiting: deque[Attempt] = deque()
+        self._connecting = 0
+        self._flusher = flusher
+        self._nursery = nursery
+        self._make_codec = make_codec
+
+    def __repr__(self) -> str:
+        return f"<EndpointPool {self.address} {self.protocol}: {len(self.connections)} open, {len(self._idle)} idle>"
+
+    @property
+    def in_progress(self) -> int:
+        """Requests on their way through this pool."""
+        if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
+            return sum(len(conn.handlers) for conn in self.connections) + len(self._waiting)
+        return len(self.connections) - len(self._idle) + len(self._waiting)
+
+    def submit(self, attempt: Attempt) -> None:
+        """Attaches the attempt to a connection, at once where one is free."""
+        self.last_used = trio.current_time()
+        conn = self._free()
+        if conn is not None:
+            attempt.attached(conn)
+            return
+        self._waiting.append(attempt)
+        if self._connecting < len(self._waiting):
+            self._connecting += 1
+            self._nursery.start_soon(self._connect)
+
+    def _free(self) -> ClientConnection | None:
+        if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
+            usable = [conn for conn in self.connections if conn.usable]
+            conn = min(usable, key=lambda conn: len(conn.handlers), default=None)
+            return conn if conn is not None and len(conn.handlers) < STREAMS_PER_CONNECTION else None
+        while self._idle:
+            conn = self._idle.pop()
+            if conn.usable:
+                return conn
+        return None
+
+    async def _connect(self) -> None:
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                sock = await dial(self.address)
+        except trio.TooSlowError:
+            self._connect_failed(f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s")
+            return
+        except OSError as error:
+            self._connect_failed(str(error))
+            return
+        finally:
+            self._connecting -= 1
+        conn = ClientConnection(
+            self._flusher,
+            self._nursery,
+            sock,
+            self._make_codec(self.protocol),
+            released=self._released,
+            ended=self._ended,
+        )
+        self.connections.append(conn)
+        self._released(conn)
+        self._flusher.flush()
+        await conn.run()
+
+    def _connect_failed(self, detail: str) -> None:
+        while self._waiting:
+            attempt = self._waiting.popleft()
+            if not attempt.ended:
+                attempt.failed(Failure.CONNECT, detail)
+                break
+        self._flusher.flush()
+
+    def _released(self, conn: ClientConnection) -> None:
+        """A connection is free: whoever waits gets it."""
+        while self._waiting and conn.usable:
+            attempt = self._waiting.popleft()
+            if not attempt.ended:
+                attempt.attached(conn)
+        if not conn.handlers and conn.usable:
+            self._idle.append(conn)
+
+    def _ended(self, conn: ClientConnection) -> None:
+        self.connections.remove(conn)
+        if conn in self._idle:
+            self._idle.remove(conn)
+
+    def close_idle(self, now: float) -> None:
+        """Closes what was not used for a while."""
+        for conn in [*self.connections]:
+            if not conn.handlers and now - conn.last_active > IDLE_S:
+                conn.abort()
+
+
+class EndpointPools:
+    """The pools of a worker, made when first needed and forgotten when long unused."""
+
+    def __init__(self, flusher: Flusher, nursery: trio.Nursery, make_codec: Callable[[Protocol], Codec]) -> None:
+        self._pools: dict[tuple[str, Protocol], EndpointPool] = {}
+        self._flusher = flusher
+        self._nursery = nursery
+        self._make_codec = make_codec
+
+    def get(self, address: str, protocol: Protocol) -> EndpointPool:
+        pool = self._pools.get((address, protocol))
+        if pool is None:
+            pool = self._pools[address, protocol] = EndpointPool(
+                address, protocol, flusher=self._flusher, nursery=self._nursery, make_codec=self._make_codec
+            )
+        return pool
+
+    def load(self, address: str, protocol: Protocol) -> int:
+        pool = self._pools.get((address, protocol))
+        return pool.in_progress if pool is not None else 0
+
+    def sweep(self, now: float) -> None:
+        for key, pool in [*self._pools.items()]:
+            pool.close_idle(now)
+            if not pool.connections and not pool.in_progress and now - pool.last_used > IDLE_S:
+                del self._pools[key]
+
+
+def endpoint_protocol(service_protocol: Protocol, head: RequestHead) -> Protocol:
+    """How an endpoint is spoken to for this request: a plain CONNECT is raw TCP, whatever the port is called."""
+    if head.method == b"CONNECT" and not head.protocol:
+        return Protocol.TCP
+    return service_protocol

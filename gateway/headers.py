@@ -1,0 +1,64 @@
+"""Header fields that a gateway writes, strips and passes on. Pure.
+
+`isthmus-*` fields are ours: they are believed only from a validated peer and stripped from anyone else. `forwarded`
+(RFC 7239) and `via` (RFC 9110 section 7.6.3) are appended to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from discovery.model import Locality
+from gateway.codec.events import Header, ResponseHead
+
+OURS = b"isthmus-"
+SOURCE = b"isthmus-source"
+ATTEMPT = b"isthmus-attempt"
+REASON = b"isthmus-reason"
+
+NO_HEALTHY_UPSTREAM = b"no-healthy-upstream"
+
+
+def source_value(cluster: str, locality: Locality, identity: str) -> bytes:
+    """`isthmus-source`: who calls, as a structured dictionary (RFC 8941 section 3.2)."""
+    return (f'cluster="{cluster}", region="{locality.region}", zone="{locality.zone}", identity="{identity}"').encode()
+
+
+def forwarded_element(client: str, authority: bytes, scheme: bytes) -> bytes:
+    """One hop of `forwarded` (RFC 7239 section 4). `client` is "ip:port" or empty; IPv6 must be quoted."""
+    escaped = authority.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'for="%b";host="%b";proto=%b' % (client.encode() or b"unknown", escaped, scheme or b"tcp")
+
+
+def request_headers(
+    headers: Iterable[Header], *, forwarded: bytes, via: bytes, ours: Iterable[Header], from_peer: bool
+) -> list[Header]:
+    """The fields of a request on its next hop: without what the sender may not say, with what we add."""
+    passed: list[Header] = []
+    for header in headers:
+        name = header[0]
+        if name == b"forwarded":
+            forwarded = header[1] + b", " + forwarded
+        elif name == b"via":
+            via = header[1] + b", " + via
+        elif not name.startswith(OURS) or (from_peer and name == SOURCE):
+            passed.append(header)
+    passed.append((b"forwarded", forwarded))
+    passed.append((b"via", via))
+    passed.extend(ours)
+    return passed
+
+
+def without_ours(head: ResponseHead) -> ResponseHead:
+    """A response as an endpoint sent it, without fields that only a gateway may set."""
+    if any(name.startswith(OURS) for name, _ in head.headers):
+        return ResponseHead(head.status, [header for header in head.headers if not header[0].startswith(OURS)])
+    return head
+
+
+def find(headers: Iterable[Header], wanted: bytes) -> bytes:
+    """The first value of a field, b"" if there is none."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return b""

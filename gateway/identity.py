@@ -1,0 +1,95 @@
+"""Who this worker is, whom it believes, and the TLS contexts made of both.
+
+Contexts are made anew when the SVID or a peer's bundle changes; a connection keeps the one that it was opened with, and
+is closed when its peer would no longer be believed (`still_believed`).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from datetime import datetime
+
+from gateway.snapshot import PeerResource
+from trust.contexts import client_context, server_context
+from trust.errors import PeerRejected
+from trust.keys import PrivateKey
+from trust.spiffe_id import SpiffeId
+from trust.svid import X509Svid, make_signing_request, svid_from
+from trust.verify import validate_gateway
+
+
+class NotReady(Exception):
+    """This worker has no SVID yet, or does not know that peer."""
+
+
+class Identity:
+    """A worker's SVID, and the bundles of its peers by trust domain."""
+
+    def __init__(self) -> None:
+        self.svid: X509Svid | None = None
+        self._pending: PrivateKey | None = None
+        self._peers: dict[str, PeerResource] = {}
+        self._server: ssl.SSLContext | None = None
+        self._clients: dict[str, ssl.SSLContext] = {}
+
+    def signing_request(self) -> bytes:
+        """A CSR (DER) for a key made just now. The key stays in this process."""
+        self._pending = PrivateKey.generate()
+        return make_signing_request(self._pending)
+
+    def take_certificate(self, chain: Sequence[bytes]) -> None:
+        """Raises TrustError if the chain does not fit the key of the last signing request."""
+        if self._pending is None:
+            return
+        self.svid = svid_from(list(chain), self._pending)
+        self._pending = None
+        self._forget_contexts()
+
+    def set_peer(self, peer: PeerResource) -> None:
+        self._peers[peer.cluster] = peer
+        self._forget_contexts()
+
+    def remove_peer(self, cluster: str) -> None:
+        self._peers.pop(cluster, None)
+        self._forget_contexts()
+
+    def _forget_contexts(self) -> None:
+        self._server = None
+        self._clients.clear()
+
+    def server_context(self) -> ssl.SSLContext:
+        """For the mesh listener: believes every peer's roots. Raises NotReady."""
+        if self._server is None:
+            if self.svid is None:
+                raise NotReady("no SVID yet")
+            roots = {root for peer in self._peers.values() for root in peer.roots}
+            self._server = server_context(self.svid, sorted(roots))
+        return self._server
+
+    def client_context(self, cluster: str) -> ssl.SSLContext:
+        """For a tunnel to a peer: believes that peer's roots only. Raises NotReady."""
+        context = self._clients.get(cluster)
+        if context is None:
+            if self.svid is None:
+                raise NotReady("no SVID yet")
+            peer = self._peers.get(cluster)
+            if peer is None or not peer.roots:
+                raise NotReady(f"no trust bundle of {cluster} yet")
+            context = self._clients[cluster] = client_context(self.svid, peer.roots)
+        return context
+
+    def peer_of(self, chain: Sequence[bytes], now: datetime) -> tuple[str, SpiffeId]:
+        """The cluster and SPIFFE ID of a validated peer gateway. Raises PeerRejected."""
+        bundles = {peer.trust_domain: peer.roots for peer in self._peers.values()}
+        spiffe_id = validate_gateway(chain, bundles, now)
+        for peer in self._peers.values():
+            if peer.trust_domain == spiffe_id.trust_domain:
+                return peer.cluster, spiffe_id
+        raise PeerRejected("wrong-trust-domain", f"{spiffe_id} is of no peer")
+
+    def still_believed(self, cluster: str, chain: Sequence[bytes], now: datetime) -> bool:
+        try:
+            return self.peer_of(chain, now)[0] == cluster
+        except PeerRejected:
+            return False

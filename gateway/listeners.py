@@ -1,0 +1,131 @@
+"""Listening sockets: opened by the controller, served by the workers, and held by both.
+
+The controller keeps its copy, so that a socket and what waits in its queue outlive any worker; the workers keep
+theirs, so that it outlives the controller. Every worker serves the same socket: one that dies leaves nobody waiting
+in a queue of its own, as a SO_REUSEPORT socket for each worker would.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from gateway.control import ListenerSpec
+from gateway.dial import split_address
+
+BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """A socket can't be opened; the message says which, why, and what to do."""
+
+
+class Listeners:
+    """The open sockets by name."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, tuple[ListenerSpec, socket.socket]] = {}
+        self.problems: dict[str, str] = {}
+        """Virtual IPs' listeners that could not be opened, for status: one service's trouble stops no other."""
+
+    def adopt(self, spec: ListenerSpec, sock: socket.socket) -> bool:
+        """Takes a socket that a worker held over from an earlier controller. False (and closed) if there is one."""
+        if spec.name in self.sockets:
+            sock.close()
+            return False
+        self.sockets[spec.name] = (spec, sock)
+        return True
+
+    def open(self, spec: ListenerSpec) -> socket.socket:
+        """Opens a socket unless it is open. Raises ListenError."""
+        held = self.sockets.get(spec.name)
+        if held is not None and held[0] == spec:
+            return held[1]
+        if held is not None:
+            self.close(spec.name)
+        sock = _open(spec)
+        self.sockets[spec.name] = (spec, sock)
+        return sock
+
+    def try_open(self, spec: ListenerSpec) -> bool:
+        """The same for a virtual IP: a failure is noted in `problems`."""
+        try:
+            self.open(spec)
+        except ListenError as error:
+            self.problems[spec.name] = str(error)
+            return False
+        self.problems.pop(spec.name, None)
+        return True
+
+    def open_dns(self, udp: ListenerSpec, tcp: ListenerSpec) -> None:
+        """Both sockets of a DNS server, on one port also where any free one is asked for. Raises ListenError."""
+        host, port = split_address(udp.address)
+        if port or udp.name in self.sockets:
+            self.open(udp)
+            self.open(tcp)
+            return
+        for attempt in range(16):
+            chosen = self.open(udp).getsockname()[1]
+            shown = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
+            try:
+                sock = _open(ListenerSpec(tcp.name, tcp.kind, shown))
+            except ListenError:
+                self.close(udp.name)
+                if attempt == 15:
+                    raise
+            else:
+                self.sockets[tcp.name] = (tcp, sock)
+                return
+
+    def close(self, name: str) -> None:
+        self.problems.pop(name, None)
+        if entry := self.sockets.pop(name, None):
+            entry[1].close()
+
+    def close_all(self) -> None:
+        for name in [*self.sockets]:
+            self.close(name)
+
+    def address(self, name: str) -> str:
+        """The address that a socket really has, "host:port"; "" if it is not open."""
+        entry = self.sockets.get(name)
+        if entry is None:
+            return ""
+        host, port = entry[1].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _open(spec: ListenerSpec) -> socket.socket:
+    host, port = split_address(spec.address)
+    kind = socket.SOCK_DGRAM if spec.kind == "dns-udp" else socket.SOCK_STREAM
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        raise ListenError(f"{spec.name} cannot listen on {spec.address}: {error.strerror or error}") from error
+    try:
+        sock.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"{spec.name} cannot listen on {spec.address}: {_advice(error, port)}") from error
+    return sock
+
+
+def _advice(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use; end what uses it, or name another"
+    if error.errno in (errno.EACCES, errno.EPERM) and port < 1024:
+        return (
+            f"port {port} needs the right to bind ports below 1024: give it with CAP_NET_BIND_SERVICE or the sysctl "
+            "net.ipv4.ip_unprivileged_port_start"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine does not have that address; add it to an interface, or name another"
+    return error.strerror or str(error)

@@ -1,0 +1,38 @@
+"""Cross-cluster DNS in a worker: keeps a zone in step with the snapshot and answers from it."""
+
+from __future__ import annotations
+
+from discovery.dns_message import DnsCounters, Responder
+from discovery.zone import Zone, ZoneService
+from gateway.snapshot import LocalResource, ServiceResource
+
+
+class NameService:
+    """A `Responder` that begins to answer when the first snapshot is there; until then it stays silent."""
+
+    def __init__(self) -> None:
+        self.counters = DnsCounters()
+        self._local: LocalResource | None = None
+        self._zone: Zone | None = None
+        self._responder: Responder | None = None
+
+    def configure(self, local: LocalResource, services: dict[str, ServiceResource]) -> None:
+        """Takes the cluster's own settings. What does not concern names changes nothing here."""
+        before, self._local = self._local, local
+        if before is not None and (before.federation, before.dns_ttl_s) == (local.federation, local.dns_ttl_s):
+            return
+        self._zone = Zone(local.federation)
+        for service in services.values():
+            self.changed(None, service)
+        self._responder = Responder(self._zone, max(1, round(local.dns_ttl_s)), self.counters)
+
+    def changed(self, before: ServiceResource | None, after: ServiceResource | None) -> None:
+        if self._zone is None:
+            return
+        if after is not None and after.vip:
+            self._zone.upsert(ZoneService(after.name, (after.vip,), after.ports))
+        elif before is not None:
+            self._zone.remove(before.name)
+
+    def respond(self, wire: bytes, *, udp: bool) -> bytes | None:
+        return self._responder.respond(wire, udp=udp) if self._responder is not None else None

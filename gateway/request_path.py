@@ -1,0 +1,196 @@
+"""The request path of one worker: what an exchange asks for, put together from the parts that know.
+
+Routes come from `RouteTable`, targets from `Candidates`, connections from `EndpointPools` and `Tunnels`, permission to
+retry from `RetryBudget`; what happened is counted in `WorkerCounters`.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable
+
+import trio
+
+from discovery.model import Protocol
+from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
+from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.codec.interface import Codec
+from gateway.connection import Flusher, ServerConnection
+from gateway.endpoints import EndpointPools, endpoint_protocol
+from gateway.exchange import Attempt, Exchange
+from gateway.headers import ATTEMPT, REASON, SOURCE, find, forwarded_element, request_headers, source_value
+from gateway.retry import Failure, RetryBudget
+from gateway.routing import Origin, Route, RouteTable
+from gateway.snapshot import LocalResource, PeerResource, ServiceResource
+from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
+from gateway.tunnels import Tunnels
+
+_GRPC_UNAVAILABLE = b"14"
+
+
+class WorkerRequestPath:
+    """Implements `exchange.RequestPath`."""
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        pools: EndpointPools,
+        tunnels: Tunnels,
+        flusher: Flusher,
+        nursery: trio.Nursery,
+        counters: WorkerCounters,
+        rng: random.Random,
+    ) -> None:
+        self._routes = routes
+        self._pools = pools
+        self._tunnels = tunnels
+        self._flusher = flusher
+        self._nursery = nursery
+        self._counters = counters
+        self._rng = rng
+        self._budget = RetryBudget()
+        self._candidates: dict[tuple[str, str], Candidates] = {}
+        self._source: bytes = b""
+        self._via: bytes = b""
+
+    # Following the snapshot.
+
+    def changed(self, resource: ServiceResource | PeerResource | LocalResource) -> None:
+        """A resource is new or gone: what was computed from it is forgotten."""
+        if isinstance(resource, ServiceResource):
+            for port in resource.ports:
+                self._candidates.pop((resource.key, port.name), None)
+        else:
+            self._candidates.clear()
+        if isinstance(resource, LocalResource):
+            identity = f"spiffe://{resource.trust_domain}/ns/isthmus-system/sa/isthmus-gateway"
+            self._source = source_value(resource.cluster, resource.locality, identity)
+            self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
+
+    # Connections that ask.
+
+    def serve(self, sock: socket.socket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
+        """A server's connection whose requests begin exchanges here."""
+
+        def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
+            self._budget.active += 1
+            exchange = Exchange(
+                self,
+                conn,
+                stream_id,
+                head,
+                end_stream=end_stream,
+                now=trio.current_time(),
+                client=client,
+                origin=origin,
+            )
+            exchange.begin()
+
+        return ServerConnection(self._flusher, self._nursery, sock, codec, begin)
+
+    # What an exchange asks for.
+
+    def route(self, exchange: Exchange) -> Route | None:
+        return self._routes.find(exchange.head.authority, exchange.origin)
+
+    def choose(self, exchange: Exchange, route: Route) -> Target | None:
+        key = (route.service.key, route.port.name)
+        candidates = self._candidates.get(key)
+        if candidates is None:
+            local = self._routes.local
+            assert local is not None, "there is no route before the first snapshot"
+            candidates = self._candidates[key] = Candidates(route.service, route.port.name, local, self._routes.peers)
+        protocol = endpoint_protocol(route.port.protocol, exchange.head)
+        return candidates.choose(
+            exchange.tried,
+            from_peer=bool(exchange.origin.peer),
+            load=lambda target: self._pools.load(target.address, protocol),
+            reachable=lambda target: self._tunnels.pick(target.cluster) is not None,
+            rng=self._rng,
+        )
+
+    def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
+        head = exchange.head
+        ours: Iterable[Header] = ()
+        if isinstance(target, RemoteTarget):
+            ours = ((SOURCE, self._source), (ATTEMPT, b"%d" % len(exchange.tried)))
+        headers = request_headers(
+            head.headers,
+            forwarded=forwarded_element(exchange.client, head.authority, head.scheme),
+            via=self._via,
+            ours=ours,
+            from_peer=bool(exchange.origin.peer),
+        )
+        return RequestHead(head.method, head.scheme, route.authority, head.path, headers, head.protocol)
+
+    def submit(self, attempt: Attempt) -> None:
+        exchange, target = attempt.exchange, attempt.target
+        assert exchange.route is not None
+        if isinstance(target, LocalTarget):
+            protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
+            self._pools.get(target.address, protocol).submit(attempt)
+            return
+        conn = self._tunnels.pick(target.cluster)
+        if conn is None:
+            attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
+        else:
+            attempt.attached(conn)
+
+    def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
+        return not failure.costs_budget or self._budget.take(trio.current_time())
+
+    def retried(self, exchange: Exchange, failure: Failure) -> None:
+        if len(exchange.tried) == 1:
+            self._budget.retrying += 1
+        self._counters.add(RETRIES, failure.value)
+
+    def finished(self, exchange: Exchange) -> None:
+        self._budget.active -= 1
+        if len(exchange.tried) > 1:
+            self._budget.retrying -= 1
+        service = str(exchange.route.service.name) if exchange.route is not None else ""
+        self._counters.counts[REQUESTS.name][
+            exchange.origin.peer or "local", service, self._destination(exchange), str(exchange.status), exchange.reason
+        ] += 1
+        if service:
+            self._counters.observe(service, trio.current_time() - exchange.started)
+
+    def _destination(self, exchange: Exchange) -> str:
+        if not exchange.tried:
+            return ""
+        target = exchange.tried[-1]
+        return target.cluster if isinstance(target, RemoteTarget) else "local"
+
+    def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]:
+        """An answer of our own. A gRPC client of ours gets a gRPC status, which is all that it looks at."""
+        local = self._routes.local
+        where = f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
+        text = f"{reason}: {exchange.head.authority.decode('latin-1')} asked of {where}: {detail}\n"
+        if not exchange.origin.peer and find(exchange.head.headers, b"content-type").startswith(b"application/grpc"):
+            message = text.strip().encode("ascii", "replace")
+            return (
+                ResponseHead(
+                    200,
+                    [
+                        (b"content-type", b"application/grpc"),
+                        (b"grpc-status", _GRPC_UNAVAILABLE),
+                        (b"grpc-message", message),
+                        (REASON, reason.encode()),
+                    ],
+                ),
+                b"",
+            )
+        body = b"" if exchange.head.method in (b"HEAD", b"CONNECT") else text.encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (REASON, reason.encode()),
+        ]
+        return ResponseHead(status, headers), body
+
+
+def listener_protocol_is_tcp(service: ServiceResource, port_name: str) -> bool:
+    """Whether a virtual IP's listener carries raw bytes."""
+    return any(port.name == port_name and port.protocol is Protocol.TCP for port in service.ports)

@@ -1,0 +1,82 @@
+"""When one attempt failed: may another be made? Pure.
+
+RFC 9110 section 9.2.2 and RFC 9113 section 8.7 decide what is safe; the budget decides what is affordable.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+IDEMPOTENT_METHODS = SAFE_METHODS | {b"PUT", b"DELETE"}
+
+REPLAY_BYTES = 65_536
+"""A request body is kept for another attempt up to this size; a longer one is tried once."""
+
+ATTEMPTS_LIMIT = 4
+"""Attempts of one request in all. A request tries each cluster and a few endpoints, never everything."""
+
+
+class Failure(enum.StrEnum):
+    """Why an attempt failed. The values are `isthmus-reason` and metric labels."""
+
+    CONNECT = "connect-failure"
+    REFUSED = "refused-stream"
+    NO_HEALTHY_UPSTREAM = "no-healthy-upstream"
+    CONNECTION_LOST = "upstream-connection-lost"
+    RESET = "upstream-reset"
+    PROTOCOL = "upstream-protocol-error"
+    TIMEOUT = "upstream-timeout"
+
+    @property
+    def unprocessed(self) -> bool:
+        """Whether the upstream provably did nothing with the request: another attempt is safe for any method."""
+        return self in (Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM)
+
+    @property
+    def costs_budget(self) -> bool:
+        """Whether another attempt adds load to an upstream that is still there. When a gateway dies, its whole load
+        moves elsewhere at once: that is failover, and a budget of a fifth would fail the other four fifths."""
+        return not self.unprocessed and self is not Failure.CONNECTION_LOST
+
+
+def may_retry(failure: Failure, method: bytes, *, replayable: bool, attempts: int) -> bool:
+    """Whether the request itself allows another attempt after `attempts` were made.
+
+    `replayable`: everything that the client has sent is still held here.
+    """
+    if attempts >= ATTEMPTS_LIMIT or not replayable:
+        return False
+    return failure.unprocessed or method in IDEMPOTENT_METHODS
+
+
+class RetryBudget(msgspec.Struct):
+    """Bounds retries to a share of the requests that are active, so that a failing upstream is not buried.
+
+    It is asked only for failures that cost it (`Failure.costs_budget`).
+
+    One budget is shared by all services of a worker. At least `minimum_per_s` retries a second are always allowed,
+    for a worker with little traffic.
+    """
+
+    share: float = 0.2
+    minimum_per_s: float = 3.0
+    active: int = 0
+    """Requests in progress."""
+    retrying: int = 0
+    """Requests in progress that were tried more than once."""
+    _tokens: float = 3.0
+    _refilled_at: float = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more retry is affordable at `now` (seconds, monotonic); takes it if so."""
+        if self.retrying < self.share * self.active:
+            return True
+        self._tokens = min(self.minimum_per_s, self._tokens + (now - self._refilled_at) * self.minimum_per_s)
+        self._refilled_at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -1,0 +1,259 @@
+"""Tunnels: the long-lived HTTP/2 connections to peers' gateways, kept open and probed.
+
+Each worker keeps a few tunnels to each gateway of each peer. One task a tunnel: dial, shake hands, check who answered,
+carry, and after its end wait a little and begin again. A request never waits for a tunnel: there is one ready, or the
+request goes to another cluster.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import trio
+
+from gateway.codec.interface import Codec
+from gateway.connection import ClientConnection, Flusher
+from gateway.control import Tunnel as TunnelReport
+from gateway.dial import dial, handshake
+from gateway.identity import Identity, NotReady
+from gateway.snapshot import GatewayAddress, PeerResource
+from trust.contexts import peer_chain
+from trust.errors import TrustError
+
+TUNNELS_PER_GATEWAY = 2
+CONNECT_TIMEOUT_S = 2.0
+HANDSHAKE_TIMEOUT_S = 5.0
+# A silent peer is probed this often and given up when the answer takes this long: a frozen gateway is noticed within
+# about a second, which is what users of other meshes wait minutes for.
+PING_INTERVAL_S = 0.5
+PING_TIMEOUT_S = 0.5
+# Our own event loop may have been the one that was late: what has arrived meanwhile is read before a verdict.
+PING_GRACE_S = 0.05
+RECONNECT_FIRST_S = 0.05
+RECONNECT_LIMIT_S = 5.0
+
+
+class GatewayTunnels:
+    """This worker's tunnels to one gateway of a peer."""
+
+    def __init__(self, cluster: str, gateway: GatewayAddress) -> None:
+        self.cluster = cluster
+        self.gateway = gateway
+        self.ready: list[ClientConnection] = []
+        self.scopes: list[trio.CancelScope] = []
+        self.peer_id = ""
+        self.address = ""
+        self.rtt_s = 0.0
+        self.error = ""
+
+    def report(self) -> TunnelReport:
+        return TunnelReport(
+            cluster=self.cluster,
+            gateway=self.gateway.id,
+            address=self.address,
+            ready=len(self.ready),
+            wanted=TUNNELS_PER_GATEWAY,
+            peer_id=self.peer_id,
+            rtt_ms=round(self.rtt_s * 1000, 3),
+            error=self.error,
+        )
+
+
+class Tunnels:
+    """All tunnels of a worker."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        flusher: Flusher,
+        nursery: trio.Nursery,
+        *,
+        make_codec: Callable[[], Codec],
+        wall_clock: Callable[[], datetime],
+        changed: Callable[[], None],
+        rng: random.Random,
+    ) -> None:
+        self._identity = identity
+        self._flusher = flusher
+        self._nursery = nursery
+        self._make_codec = make_codec
+        self._wall_clock = wall_clock
+        self._changed = changed
+        self._rng = rng
+        self._gateways: dict[tuple[str, str], GatewayTunnels] = {}
+        self._ready: dict[str, list[ClientConnection]] = {}
+        self._chains: dict[ClientConnection, list[bytes]] = {}
+
+    # For the request path.
+
+    def pick(self, cluster: str) -> ClientConnection | None:
+        """The least loaded tunnel to a cluster that can take a request, or None."""
+        best, best_load = None, 0
+        for conn in self._ready.get(cluster, ()):
+            if conn.usable:
+                load = len(conn.handlers)
+                if best is None or load < best_load:
+                    best, best_load = conn, load
+        return best
+
+    def report(self) -> list[TunnelReport]:
+        return [tunnels.report() for tunnels in self._gateways.values()]
+
+    # Following the snapshot.
+
+    def set_peer(self, peer: PeerResource) -> None:
+        """Opens tunnels to new gateways, closes those to gateways that are gone or moved, and those whose peer would
+        not be believed any more."""
+        wanted = {(peer.cluster, gateway.id): gateway for gateway in peer.gateways}
+        for key, tunnels in [*self._of(peer.cluster)]:
+            if wanted.get(key) != tunnels.gateway:
+                self._close(key)
+        for conn in [*self._ready.get(peer.cluster, ())]:
+            if not self._identity.still_believed(peer.cluster, self._chains[conn], self._wall_clock()):
+                conn.abort()
+        for key, gateway in wanted.items():
+            if key not in self._gateways:
+                tunnels = self._gateways[key] = GatewayTunnels(peer.cluster, gateway)
+                for _ in range(TUNNELS_PER_GATEWAY):
+                    self._nursery.start_soon(self._keep, tunnels)
+
+    def remove_peer(self, cluster: str) -> None:
+        for key, _ in [*self._of(cluster)]:
+            self._close(key)
+
+    def _of(self, cluster: str) -> Iterator[tuple[tuple[str, str], GatewayTunnels]]:
+        return ((key, tunnels) for key, tunnels in self._gateways.items() if key[0] == cluster)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        for scope in self._gateways.pop(key).scopes:
+            scope.cancel()
+
+    # One tunnel's life.
+
+    async def _keep(self, tunnels: GatewayTunnels) -> None:
+        with trio.CancelScope() as scope:
+            tunnels.scopes.append(scope)
+            delay_s = RECONNECT_FIRST_S
+            while True:
+                carried = False
+                try:
+                    conn, chain = await self._open(tunnels)
+                except NotReady as reason:
+                    tunnels.error = str(reason)
+                except (OSError, TrustError) as error:
+                    tunnels.error = f"{error}"
+                    self._changed()
+                else:
+                    delay_s, carried = RECONNECT_FIRST_S, True
+                    await self._carry(tunnels, conn, chain)
+                if not carried:
+                    delay_s = min(delay_s * 2, RECONNECT_LIMIT_S)
+                await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
+
+    async def _open(self, tunnels: GatewayTunnels) -> tuple[ClientConnection, list[bytes]]:
+        context = self._identity.client_context(tunnels.cluster)
+        sock = await self._dial(tunnels)
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                tls = await handshake(sock, context, server=False)
+        except trio.TooSlowError:
+            raise OSError(f"the TLS handshake with {tunnels.address} took over {HANDSHAKE_TIMEOUT_S:g} s") from None
+        except ssl.SSLError as error:
+            raise OSError(f"the TLS handshake with {tunnels.address} failed: {error.reason or error}") from error
+        try:
+            chain = self._check(tunnels, tls)
+        except BaseException:
+            tls.close()
+            raise
+        return self._connection(tunnels, tls), chain
+
+    async def _dial(self, tunnels: GatewayTunnels) -> socket.socket:
+        """Tries a gateway's addresses in turn, resolving names anew each time."""
+        errors: list[str] = []
+        for address in tunnels.gateway.addresses:
+            try:
+                with trio.fail_after(CONNECT_TIMEOUT_S):
+                    sock = await dial(address)
+            except (OSError, trio.TooSlowError) as error:
+                errors.append(f"{address}: {str(error) or 'no answer'}")
+            else:
+                tunnels.address = address
+                return sock
+        raise OSError("; ".join(errors) or "the gateway advertises no address")
+
+    def _check(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> list[bytes]:
+        """Believes nobody before the chain fits the one trust domain that this cluster has."""
+        chain = peer_chain(tls)
+        cluster, spiffe_id = self._identity.peer_of(chain, self._wall_clock())
+        if cluster != tunnels.cluster:
+            raise OSError(f"{tunnels.address} is {spiffe_id}, not a gateway of {tunnels.cluster}")
+        if tls.selected_alpn_protocol() != "h2":
+            raise OSError(f"{tunnels.address} does not speak h2")
+        tunnels.peer_id = str(spiffe_id)
+        return chain
+
+    def _connection(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> ClientConnection:
+        prober = _Prober(tunnels)
+        conn = ClientConnection(self._flusher, self._nursery, tls, self._make_codec(), ping_ack=prober.acknowledged)
+        prober.conn = conn
+        self._nursery.start_soon(prober.run)
+        return conn
+
+    async def _carry(self, tunnels: GatewayTunnels, conn: ClientConnection, chain: list[bytes]) -> None:
+        ready = self._ready.setdefault(tunnels.cluster, [])
+        ready.append(conn)
+        tunnels.ready.append(conn)
+        self._chains[conn] = chain
+        tunnels.error = ""
+        self._changed()
+        try:
+            await conn.run()
+        finally:
+            conn.abort()
+            ready.remove(conn)
+            tunnels.ready.remove(conn)
+            del self._chains[conn]
+            if not tunnels.error:
+                tunnels.error = "the connection ended"
+            self._changed()
+
+
+class _Prober:
+    """PINGs one tunnel while it lives, and ends it when the other side has become silent."""
+
+    def __init__(self, tunnels: GatewayTunnels) -> None:
+        self._tunnels = tunnels
+        self._sent = 0
+        self._acknowledged = 0
+        self._sent_at = 0.0
+        self.conn: ClientConnection
+
+    def acknowledged(self, payload: bytes) -> None:
+        self._acknowledged = int.from_bytes(payload, "big")
+        if self._acknowledged == self._sent:
+            self._tunnels.rtt_s = trio.current_time() - self._sent_at
+
+    async def run(self) -> None:
+        conn = self.conn
+        while not conn.closed:
+            self._sent += 1
+            self._sent_at = trio.current_time()
+            conn.codec.ping(self._sent.to_bytes(8, "big"))
+            conn.touch()
+            conn.flush()
+            await trio.sleep(PING_TIMEOUT_S)
+            if self._silent():
+                await trio.sleep(PING_GRACE_S)
+            if self._silent() and not conn.closed:
+                self._tunnels.error = f"no answer to a PING within {PING_TIMEOUT_S:g} s"
+                conn.abort()
+                return
+            await trio.sleep(PING_INTERVAL_S - PING_TIMEOUT_S)
+
+    def _silent(self) -> bool:
+        """Neither the answer nor anything else has come since the probe."""
+        return self._acknowledged < self._sent and self.conn.last_active < self._sent_at

@@ -1,0 +1,379 @@
+"""A worker process: owns connections, and serves its last snapshot for as long as it must.
+
+It is started by the controller, and outlives it: when the control connection ends, it goes on serving and tries to
+reach a controller again, to whom it then shows the listening sockets that it holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from discovery.dns_server import serve_tcp, serve_udp
+from discovery.model import Protocol
+from gateway.acceptor import Acceptor
+from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
+from gateway.connection import Connection, Flusher
+from gateway.control import (
+    Certificate,
+    ChannelClosed,
+    ControlChannel,
+    Drain,
+    Hello,
+    Listen,
+    ListenerSpec,
+    Report,
+    SigningRequest,
+    Unlisten,
+)
+from gateway.dial import handshake
+from gateway.endpoints import EndpointPools
+from gateway.identity import Identity, NotReady
+from gateway.names import NameService
+from gateway.request_path import WorkerRequestPath
+from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
+from gateway.state_dir import connect_control
+from gateway.telemetry import CONNECTIONS, DNS_QUERIES, REFUSED, WorkerCounters
+from gateway.tunnels import Tunnels
+from gateway.version import VERSION
+from trust.contexts import peer_chain
+from trust.errors import TrustError
+
+log = logging.getLogger("isthmus.worker")
+
+HANDSHAKE_TIMEOUT_S = 5.0
+# Handshakes under way at once; more wait in the listen queue's place. A handshake costs a few milliseconds of CPU, so a
+# flood of them is refused before it starves the requests.
+HANDSHAKES_LIMIT = 256
+REPORT_INTERVAL_S = 1.0
+RECONNECT_S = 0.1
+SWEEP_INTERVAL_S = 5.0
+DRAIN_CHECK_S = 0.05
+# A worker that is told to end by someone other than its controller.
+SIGTERM_DRAIN_S = 10.0
+
+
+class Worker:
+    """Everything of one worker, put together."""
+
+    def __init__(self, state_dir: Path, worker_id: str, nursery: trio.Nursery) -> None:
+        self._state_dir = state_dir
+        self._id = worker_id
+        self._nursery = nursery
+        self._rng = random.Random()
+        self._identity = Identity()
+        self._routes = RouteTable()
+        self._counters = WorkerCounters()
+        self._flusher = Flusher()
+        self._acceptor = Acceptor()
+        self._names = NameService()
+        self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
+        self._dns_scopes: dict[str, trio.CancelScope] = {}
+        self._serving: set[Connection] = set()
+        self._inbound: dict[Connection, tuple[str, list[bytes]]] = {}
+        self._refusals: dict[str, str] = {}
+        self._handshaking = 0
+        self._changed = trio.Event()
+        self._certified = trio.Event()
+        self._codec_kind = "auto"
+        self._tunnels = Tunnels(
+            self._identity,
+            self._flusher,
+            nursery,
+            make_codec=lambda: mesh_codec(self._codec_kind, client=True),
+            wall_clock=wall_clock,
+            changed=self._report_soon,
+            rng=self._rng,
+        )
+        pools = EndpointPools(self._flusher, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol))
+        self._pools = pools
+        self._path = WorkerRequestPath(
+            routes=self._routes,
+            pools=pools,
+            tunnels=self._tunnels,
+            flusher=self._flusher,
+            nursery=nursery,
+            counters=self._counters,
+            rng=self._rng,
+        )
+
+    async def run(self) -> None:
+        self._nursery.start_soon(self._acceptor.run)
+        self._nursery.start_soon(self._drain_on_sigterm)
+        self._nursery.start_soon(self._sweep)
+        while True:
+            try:
+                channel = await connect_control(self._state_dir)
+            except OSError:
+                await trio.sleep(RECONNECT_S)
+                continue
+            await self._follow(channel)
+
+    # The controller.
+
+    async def _follow(self, channel: ControlChannel) -> None:
+        """Obeys one controller until it is gone."""
+        specs = [spec for spec, _ in self._listeners.values()]
+        descriptors = [sock.fileno() for _, sock in self._listeners.values()]
+        try:
+            await channel.send(Hello(self._id, os.getpid(), VERSION, specs), descriptors)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._report, channel)
+                nursery.start_soon(self._renew, channel)
+                while True:
+                    message, received = await channel.receive()
+                    self._obey(message, received)
+        except* ChannelClosed:
+            log.info("worker %s: the controller is gone; serving on", self._id)
+        finally:
+            channel.close()
+
+    def _obey(self, message: object, descriptors: list[int]) -> None:
+        if isinstance(message, Update):
+            self._apply(message)
+        elif isinstance(message, Listen):
+            for spec, descriptor in zip(message.listeners, descriptors, strict=True):
+                self._listen(spec, socket.socket(fileno=descriptor))
+        elif isinstance(message, Unlisten):
+            for name in message.names:
+                self._unlisten(name)
+        elif isinstance(message, Certificate):
+            self._take_certificate(message)
+        elif isinstance(message, Drain):
+            self._nursery.start_soon(self._drain, message.timeout_s)
+
+    def _take_certificate(self, message: Certificate) -> None:
+        try:
+            self._identity.take_certificate(message.chain)
+        except TrustError as error:
+            log.error("worker %s: the controller's certificate is of no use: %s", self._id, error)
+            return
+        certified, self._certified = self._certified, trio.Event()
+        certified.set()
+
+    async def _renew(self, channel: ControlChannel) -> None:
+        """Keeps an SVID, renewed before half of its life."""
+        while True:
+            svid = self._identity.svid
+            if svid is not None:
+                await trio.sleep(max(0.0, (svid.renew_at(self._rng) - wall_clock()).total_seconds()))
+            certified = self._certified
+            await channel.send(SigningRequest(self._identity.signing_request()))
+            with trio.move_on_after(5):
+                await certified.wait()
+
+    async def _report(self, channel: ControlChannel) -> None:
+        while True:
+            self._changed = trio.Event()
+            counters, durations = self._counters.report()
+            counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
+            inbound = Counter(cluster for cluster, _ in self._inbound.values())
+            await channel.send(Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals))
+            with trio.move_on_after(REPORT_INTERVAL_S):
+                await self._changed.wait()
+
+    def _report_soon(self) -> None:
+        self._changed.set()
+
+    # The snapshot.
+
+    def _apply(self, update: Update) -> None:
+        for before, after in self._routes.apply(update):
+            for resource in (before, after):
+                if resource is not None:
+                    self._path.changed(resource)
+            if isinstance(after, LocalResource):
+                self._codec_kind = after.http2_codec
+                self._names.configure(after, self._routes.services)
+            elif isinstance(before, ServiceResource) or isinstance(after, ServiceResource):
+                self._names.changed(before, after)  # type: ignore[arg-type]
+            elif isinstance(after, PeerResource):
+                self._identity.set_peer(after)
+                self._tunnels.set_peer(after)
+                self._close_disbelieved()
+            elif isinstance(before, PeerResource):
+                self._identity.remove_peer(before.cluster)
+                self._tunnels.remove_peer(before.cluster)
+                self._close_disbelieved()
+
+    def _close_disbelieved(self) -> None:
+        """Ends peers' connections whose identity the bundles no longer bear out."""
+        for conn, (cluster, chain) in [*self._inbound.items()]:
+            if not self._identity.still_believed(cluster, chain, wall_clock()):
+                conn.abort()
+
+    # Listeners.
+
+    def _listen(self, spec: ListenerSpec, sock: socket.socket) -> None:
+        if spec.name in self._listeners:
+            sock.close()
+            return
+        self._listeners[spec.name] = (spec, sock)
+        if spec.kind in ("dns-udp", "dns-tcp"):
+            self._nursery.start_soon(self._serve_dns, spec, sock)
+        else:
+            self._acceptor.add(sock, self._accepted(spec))
+
+    def _unlisten(self, name: str) -> None:
+        entry = self._listeners.pop(name, None)
+        if entry is None:
+            return
+        sock = entry[1]
+        if scope := self._dns_scopes.pop(name, None):
+            scope.cancel()
+        else:
+            self._acceptor.remove(sock)
+
+    async def _serve_dns(self, spec: ListenerSpec, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        serve = serve_udp if spec.kind == "dns-udp" else serve_tcp
+        with trio.CancelScope() as scope, sock:
+            self._dns_scopes[spec.name] = scope
+            await serve(sock, self._names)
+
+    def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
+        def mesh(sock: socket.socket, client: str) -> None:
+            self._counters.add(CONNECTIONS, spec.kind)
+            if self._handshaking >= HANDSHAKES_LIMIT:
+                self._refuse(spec, "overload", f"{self._handshaking} handshakes are under way", client)
+                sock.close()
+            else:
+                self._nursery.start_soon(self._serve_peer, spec, sock, client)
+
+        def plain(sock: socket.socket, client: str) -> None:
+            self._counters.add(CONNECTIONS, spec.kind)
+            self._nursery.start_soon(self._serve_local, spec, sock, client)
+
+        return mesh if spec.kind == "mesh" else plain
+
+    async def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
+        origin, authority = LOCAL_ORIGIN, b""
+        if spec.kind == "vip":
+            origin = Origin(fixed=(spec.service, spec.port))
+            route = self._routes.find(b"", origin)
+            if route is None:
+                sock.close()
+                return
+            if route.port.protocol is Protocol.TCP:
+                authority = route.authority
+        conn = self._path.serve(sock, listener_codec(self._codec_kind, tcp_authority=authority), origin, client)
+        await self._serve(conn)
+
+    async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
+        self._handshaking += 1
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                tls = await handshake(sock, self._identity.server_context(), server=True)
+        except NotReady as reason:
+            sock.close()
+            return self._refuse(spec, "not-ready", str(reason), client)
+        except trio.TooSlowError:
+            return self._refuse(spec, "handshake-timeout", f"not done in {HANDSHAKE_TIMEOUT_S:g} s", client)
+        except ssl.SSLError as error:
+            return self._refuse(spec, _tls_reason(error), str(error.reason or error), client)
+        except OSError as error:
+            return self._refuse(spec, "connection-lost", str(error), client)
+        finally:
+            self._handshaking -= 1
+        try:
+            chain = peer_chain(tls)
+            cluster, _ = self._identity.peer_of(chain, wall_clock())
+        except TrustError as error:
+            tls.close()
+            return self._refuse(spec, error.code, str(error), client)
+        conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), Origin(peer=cluster), client)
+        self._inbound[conn] = (cluster, chain)
+        try:
+            await self._serve(conn)
+        finally:
+            del self._inbound[conn]
+        return None
+
+    async def _serve(self, conn: Connection) -> None:
+        self._serving.add(conn)
+        try:
+            await conn.run()
+        finally:
+            self._serving.discard(conn)
+
+    def _refuse(self, spec: ListenerSpec, reason: str, detail: str, client: str) -> None:
+        self._counters.add(REFUSED, spec.kind, reason)
+        self._refusals[f"{spec.kind}: {reason}"] = f"{wall_clock():%Y-%m-%dT%H:%M:%SZ} {client}: {detail}"
+
+    # Time passes.
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_INTERVAL_S)
+            self._pools.sweep(trio.current_time())
+
+    async def _drain_on_sigterm(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                self._nursery.start_soon(self._drain, SIGTERM_DRAIN_S)
+
+    async def _drain(self, timeout_s: float) -> None:
+        """Accepts nothing new, lets what runs end, and exits."""
+        for name in [*self._listeners]:
+            self._unlisten(name)
+        for conn in self._serving:
+            conn.codec.drain()
+            conn.touch()
+        self._flusher.flush()
+        # One round trip later, what was on its way when the first GOAWAY went out has arrived (RFC 9113 section 6.8).
+        await trio.sleep(min(0.5, timeout_s / 2))
+        for conn in self._serving:
+            conn.codec.drained()
+            conn.touch()
+        self._flusher.flush()
+        with trio.move_on_after(timeout_s):
+            while any(conn.codec.open_streams for conn in self._serving):
+                await trio.sleep(DRAIN_CHECK_S)
+        self._nursery.cancel_scope.cancel()
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    """A bounded name for why a handshake failed."""
+    reason = error.reason or ""
+    if "PEER_DID_NOT_RETURN_A_CERTIFICATE" in reason:
+        return "no-certificate"
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "unknown-authority"
+    if "UNSUPPORTED_PROTOCOL" in reason or "VERSION" in reason:
+        return "tls-version"
+    return "handshake-failed"
+
+
+def wall_clock() -> datetime:
+    return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates are dated by the wall clock
+
+
+async def serve(state_dir: Path, worker_id: str) -> None:
+    async with trio.open_nursery() as nursery:
+        await Worker(state_dir, worker_id, nursery).run()
+
+
+def main() -> None:
+    """`python -m gateway.worker STATE_DIR WORKER_ID`: started by the controller only."""
+    # A Ctrl-C in the terminal goes to the whole process group; the controller decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    trio.run(serve, Path(sys.argv[1]), sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()
