@@ -125,9 +125,10 @@ def _source(ancillary: _Ancillary) -> _Ancillary:
     """What to send along so that an answer leaves from where its query came in."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-            _, local, _ = _IN_PKTINFO.unpack(data)
-            # Interface 0: the route back need not be the way it came.
-            return [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))]
+            _, local, destination = _IN_PKTINFO.unpack(data)
+            # A packet that came before the socket was told to note such things has a destination only. Interface 0:
+            # the route back need not be the way it came.
+            return [(level, kind, _IN_PKTINFO.pack(0, local if any(local) else destination, bytes(4)))]
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             return [(level, kind, data)]
     return []

@@ -1,0 +1,302 @@
+"""What the results of health checks mean, and when to check next. Pure: `now` is seconds on any monotonic clock.
+
+What an endpoint that was never checked counts as is chosen so that least is lost:
+
+- *Assumed* healthy, when the service has no healthy endpoint otherwise: it is new to us (above all, this gateway has
+  just started), or all of its endpoints were replaced. Wrongly used, a dead endpoint costs refused connections,
+  which are retried elsewhere, until `fall` checks have failed; wrongly unused, a live service is down.
+- *Awaited*, and not used before its first success, when it joins endpoints that are healthy: one that announces
+  itself before it listens costs nothing then, and the others carry on.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from discovery.model import Endpoint, HealthCheck, LocalService, Protocol, ServiceName
+
+_INTERVAL_SPREAD = 0.1
+"""Checks drift apart by up to a tenth of the interval, so that many services are not checked in one burst."""
+
+_EndpointKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
+
+
+class EndpointState(enum.StrEnum):
+    """Only `UNHEALTHY` and `AWAITED` endpoints are not used."""
+
+    UNCHECKED = "unchecked"
+    """The service has no check, or the endpoint nothing that could be checked."""
+    ASSUMED = "assumed"
+    AWAITED = "awaited"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+    @property
+    def usable(self) -> bool:
+        return self not in (EndpointState.AWAITED, EndpointState.UNHEALTHY)
+
+
+_FIRST_REASON = {
+    EndpointState.UNCHECKED: "no-check",
+    EndpointState.ASSUMED: "not-checked-yet",
+    EndpointState.AWAITED: "not-checked-yet",
+}
+
+
+class EndpointHealthChanged(msgspec.Struct, frozen=True):
+    """An endpoint became usable, or unusable. An endpoint of which nothing was said is usable.
+
+    `reason` is bounded: `check-passed`, `not-checked-yet`, `no-check`, or a failed check's (`discovery.probe`).
+    """
+
+    service: ServiceName
+    endpoint: Endpoint
+    healthy: bool
+    reason: str
+
+
+class EndpointStatus(msgspec.Struct, frozen=True):
+    """One endpoint's health, for status pages. `reason` is the last check's result."""
+
+    endpoint: Endpoint
+    state: EndpointState
+    healthy: bool
+    reason: str
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One check to be made now. `port` is the endpoint's own; `protocol` is None where connecting is enough."""
+
+    service: ServiceName
+    endpoint: Endpoint
+    check: HealthCheck
+    port: int
+    protocol: Protocol | None
+    token: int
+    """Tells this check's result from one that was overtaken by a change of the service."""
+
+
+def judge(state: EndpointState, streak: int, passed: bool, check: HealthCheck) -> tuple[EndpointState, int]:
+    """An endpoint's next state and streak (results in a row that spoke against the state) after one more result.
+
+    A first success is enough for what never failed; `rise` are asked of what did.
+    """
+    transition = _TRANSITIONS[state, passed]
+    if transition is None:
+        return state, 0
+    needed, target = transition
+    streak += 1
+    return (target, 0) if streak >= needed(check) else (state, streak)
+
+
+def _one(check: HealthCheck) -> int:
+    return 1
+
+
+def _rise(check: HealthCheck) -> int:
+    return check.rise
+
+
+def _fall(check: HealthCheck) -> int:
+    return check.fall
+
+
+_TRANSITIONS: dict[tuple[EndpointState, bool], tuple[Callable[[HealthCheck], int], EndpointState] | None] = {
+    (EndpointState.ASSUMED, True): (_one, EndpointState.HEALTHY),
+    (EndpointState.ASSUMED, False): (_fall, EndpointState.UNHEALTHY),
+    (EndpointState.AWAITED, True): (_one, EndpointState.HEALTHY),
+    (EndpointState.AWAITED, False): (_fall, EndpointState.UNHEALTHY),
+    (EndpointState.HEALTHY, True): None,
+    (EndpointState.HEALTHY, False): (_fall, EndpointState.UNHEALTHY),
+    (EndpointState.UNHEALTHY, True): (_rise, EndpointState.HEALTHY),
+    (EndpointState.UNHEALTHY, False): None,
+    # A result that was under way while the check was taken away.
+    (EndpointState.UNCHECKED, True): None,
+    (EndpointState.UNCHECKED, False): None,
+}
+
+
+class _Watched:
+    """One endpoint under watch."""
+
+    def __init__(self, endpoint: Endpoint, state: EndpointState) -> None:
+        self.endpoint = endpoint
+        self.state = state
+        self.reason = _FIRST_REASON[state]
+        self.streak = 0
+        self.token = 0
+        """Of the check that is planned or under way; 0 when there is none."""
+        self.due = 0.0
+
+    def move(self, service: ServiceName, state: EndpointState, reason: str) -> list[EndpointHealthChanged]:
+        """Changes state; says so when that makes it usable or unusable."""
+        before, self.state, self.reason = self.state, state, reason
+        if before.usable == state.usable:
+            return []
+        return [EndpointHealthChanged(service, self.endpoint, state.usable, reason)]
+
+
+class _WatchedService:
+    def __init__(self, service: LocalService) -> None:
+        self.service = service
+        self.endpoints: dict[_EndpointKey, _Watched] = {}
+
+
+class HealthBook:
+    """Every local service's endpoints, their health, and when each is checked next."""
+
+    def __init__(self) -> None:
+        self._services: dict[ServiceName, _WatchedService] = {}
+        self._queue: list[tuple[float, int, ServiceName, _Watched]] = []
+        """A heap by due time. An entry whose token is no longer its endpoint's is passed over."""
+        self._tokens = itertools.count(1)
+
+    def upsert(self, service: LocalService, now: float, rng: random.Random) -> list[EndpointHealthChanged]:
+        """Begins to watch a service, or takes note of its change. Endpoints that stay keep their health."""
+        watched = self._services.get(service.name)
+        before = watched.service if watched else service
+        check_changed = (before.health, before.ports) != (service.health, service.ports)
+        if watched is None:
+            watched = self._services[service.name] = _WatchedService(service)
+        watched.service = service
+        kept, newcomers = self._sort_out(watched, service)
+        changes: list[EndpointHealthChanged] = []
+        for endpoint in kept.values():
+            if check_changed:
+                changes += self._change_check(endpoint, service, now, rng)
+        others_serve = any(endpoint.state.usable for endpoint in kept.values())
+        for key, described in newcomers.items():
+            endpoint = kept[key] = _Watched(described, EndpointState.ASSUMED)
+            arrival = _arrival_state(service, described, others_serve)
+            changes += endpoint.move(service.name, arrival, _FIRST_REASON[arrival])
+            self._plan_first(endpoint, service, now, rng)
+        watched.endpoints = kept
+        return changes
+
+    def remove(self, name: ServiceName) -> None:
+        """Watches a service no longer. Unknown names are ignored."""
+        watched = self._services.pop(name, None)
+        for endpoint in watched.endpoints.values() if watched else ():
+            endpoint.token = 0
+
+    def next_due(self) -> float | None:
+        """When the next check is due."""
+        while self._queue and self._queue[0][1] != self._queue[0][3].token:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
+
+    def take_due(self, now: float) -> list[Probe]:
+        """The checks to be made now. An endpoint is planned again when its result is recorded: checks of one
+        endpoint never overlap."""
+        probes = []
+        while (due := self.next_due()) is not None and due <= now:
+            _, token, name, endpoint = heapq.heappop(self._queue)
+            service = self._services[name].service
+            target = _target(service, endpoint.endpoint)
+            assert target is not None, "an endpoint without a target is never planned"
+            assert service.health is not None, "nor is one without a check"
+            endpoint.due = now
+            probes.append(Probe(name, endpoint.endpoint, service.health, *target, token))
+        return probes
+
+    def record(self, probe: Probe, failure: str | None, now: float, rng: random.Random) -> list[EndpointHealthChanged]:
+        """Takes a check's result, None for success, else the reason. Results that were overtaken are ignored."""
+        watched = self._services.get(probe.service)
+        endpoint = watched.endpoints.get(_key(probe.endpoint)) if watched else None
+        if endpoint is None or endpoint.token != probe.token:
+            return []
+        state, endpoint.streak = judge(endpoint.state, endpoint.streak, failure is None, probe.check)
+        interval = probe.check.interval_s * rng.uniform(1 - _INTERVAL_SPREAD, 1 + _INTERVAL_SPREAD)
+        # Counted from the start, so that checks that time out do not make finding out take longer.
+        self._plan(endpoint, probe.service, max(now, endpoint.due + interval))
+        return endpoint.move(probe.service, state, failure or "check-passed")
+
+    def is_usable(self, name: ServiceName, endpoint: Endpoint) -> bool:
+        """Whether requests may go to an endpoint; so they may where nothing is known."""
+        watched = self._services.get(name)
+        known = watched.endpoints.get(_key(endpoint)) if watched else None
+        return known is None or known.state.usable
+
+    def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
+        """The health of all endpoints as of now."""
+        return {
+            name: tuple(
+                EndpointStatus(known.endpoint, known.state, known.state.usable, known.reason)
+                for known in watched.endpoints.values()
+            )
+            for name, watched in self._services.items()
+        }
+
+    def _sort_out(
+        self, watched: _WatchedService, service: LocalService
+    ) -> tuple[dict[_EndpointKey, _Watched], dict[_EndpointKey, Endpoint]]:
+        """Tells endpoints that stay from new ones, and lets go of the others."""
+        described = {_key(endpoint): endpoint for endpoint in service.endpoints}
+        kept = {key: endpoint for key, endpoint in watched.endpoints.items() if key in described}
+        for key, endpoint in watched.endpoints.items():
+            if key in kept:
+                endpoint.endpoint = described[key]
+            else:
+                endpoint.token = 0
+        return kept, {key: endpoint for key, endpoint in described.items() if key not in kept}
+
+    def _change_check(
+        self, endpoint: _Watched, service: LocalService, now: float, rng: random.Random
+    ) -> list[EndpointHealthChanged]:
+        """The service's check or ports changed: what is known of an endpoint holds until results differ."""
+        endpoint.streak = 0
+        self._plan_first(endpoint, service, now, rng)
+        if _target(service, endpoint.endpoint) is None:
+            return endpoint.move(service.name, EndpointState.UNCHECKED, "no-check")
+        if endpoint.state is EndpointState.UNCHECKED:
+            return endpoint.move(service.name, EndpointState.ASSUMED, "not-checked-yet")
+        return []
+
+    def _plan_first(self, endpoint: _Watched, service: LocalService, now: float, rng: random.Random) -> None:
+        endpoint.token = 0
+        if service.health is not None and _target(service, endpoint.endpoint):
+            # What waits for its first success is checked at once, the others within an interval.
+            spread = 0.0 if endpoint.state is EndpointState.AWAITED else service.health.interval_s
+            self._plan(endpoint, service.name, now + rng.uniform(0, spread))
+
+    def _plan(self, endpoint: _Watched, name: ServiceName, due: float) -> None:
+        endpoint.token = next(self._tokens)
+        heapq.heappush(self._queue, (due, endpoint.token, name, endpoint))
+
+
+def _arrival_state(service: LocalService, endpoint: Endpoint, others_serve: bool) -> EndpointState:
+    if _target(service, endpoint) is None:
+        return EndpointState.UNCHECKED
+    return EndpointState.AWAITED if others_serve else EndpointState.ASSUMED
+
+
+def _key(endpoint: Endpoint) -> _EndpointKey:
+    """What makes an endpoint the same one: where it listens. Its zone and host name may be corrected."""
+    return endpoint.address, tuple(sorted(endpoint.ports.items()))
+
+
+def _target(service: LocalService, endpoint: Endpoint) -> tuple[int, Protocol | None] | None:
+    """Which of an endpoint's ports is checked, and what is spoken there. None: there is no check, or the endpoint has
+    none of the service's ports.
+
+    A check by connection takes the first port. An HTTP check takes the first port of HTTP/1.1, else of HTTP/2, else
+    speaks HTTP/1.1 at the first port, whose own protocol is the user's business.
+    """
+    ports = [port for port in service.ports if port.name in endpoint.ports]
+    if service.health is None or not ports:
+        return None
+    if not service.health.http_path:
+        return endpoint.ports[ports[0].name], None
+    chosen = min(ports, key=lambda port: _HTTP_PREFERENCE[port.protocol])
+    protocol = Protocol.HTTP2 if chosen.protocol in (Protocol.HTTP2, Protocol.GRPC) else Protocol.HTTP
+    return endpoint.ports[chosen.name], protocol
+
+
+_HTTP_PREFERENCE = {Protocol.HTTP: 0, Protocol.HTTP2: 1, Protocol.GRPC: 1, Protocol.TCP: 2}
