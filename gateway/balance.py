@@ -66,7 +66,8 @@ class Candidates:
                 self.zone_targets.append(target)
             else:
                 self.cluster_targets.append(target)
-        self.remote_targets = [RemoteTarget(share.cluster) for share in order_remotes(service.remotes, local, peers)]
+        remotes = [share for share in service.remotes if port in share.ports]
+        self.remote_targets = [RemoteTarget(share.cluster) for share in order_remotes(remotes, local, peers)]
 
     def choose(
         self,

@@ -33,6 +33,8 @@ class RemoteShare(msgspec.Struct, frozen=True):
     """What another cluster offers of a service. No zones means that it did not say how healthy it is."""
 
     cluster: str
+    ports: tuple[str, ...]
+    """Names of the service's ports that this cluster serves."""
     zones: tuple[ZoneHealth, ...] = ()
     stale: bool = False
 

@@ -1,0 +1,89 @@
+"""From what the controller believes to the snapshot's resources. Pure: the same beliefs give the same resources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from discovery.model import Endpoint, Locality, LocalService, ServiceName
+from federation.catalog import ServiceView
+from federation.federation import PeerView
+from federation.freshness import Freshness
+from gateway.config import Config
+from gateway.control import ListenerSpec
+from gateway.snapshot import (
+    GatewayAddress,
+    LocalEndpoint,
+    LocalResource,
+    PeerResource,
+    RemoteShare,
+    ServiceResource,
+)
+
+
+def compile_local(config: Config) -> LocalResource:
+    return LocalResource(
+        federation=config.federation,
+        cluster=config.cluster.name,
+        locality=config.cluster.locality,
+        trust_domain=config.cluster.trust_domain,
+        failover_order=config.failover.order,
+        dns_ttl_s=config.dns.ttl_s,
+        http2_codec=config.gateway.http2_codec,
+    )
+
+
+def compile_service(
+    view: ServiceView,
+    own_cluster: str,
+    local: LocalService | None,
+    vip: str,
+    is_healthy: Callable[[ServiceName, Endpoint], bool],
+) -> ServiceResource:
+    """A service with everything that a worker needs to route it."""
+    remotes = tuple(
+        RemoteShare(
+            cluster=export.cluster,
+            ports=tuple(port.name for port in export.ports),
+            zones=export.zones,
+            stale=export.freshness is Freshness.STALE,
+        )
+        for export in view.exports
+        if export.cluster != own_cluster
+    )
+    endpoints = local.endpoints if local is not None else ()
+    return ServiceResource(
+        name=view.name,
+        vip=vip,
+        ports=view.ports,
+        endpoints=tuple(LocalEndpoint(endpoint, is_healthy(view.name, endpoint)) for endpoint in endpoints),
+        consumers=local.export_to if local is not None else (),
+        remotes=remotes,
+    )
+
+
+def compile_peer(view: PeerView) -> PeerResource:
+    gateways = tuple(
+        GatewayAddress(gateway.id, tuple(gateway.addresses), Locality(gateway.region, gateway.zone))
+        for gateway in view.gateways
+    )
+    return PeerResource(view.cluster, view.trust_domain, tuple(view.roots), gateways)
+
+
+def vip_listeners(service: ServiceResource) -> dict[str, ListenerSpec]:
+    """The listening sockets that a service's virtual IP needs, by name."""
+    host = f"[{service.vip}]" if ":" in service.vip else service.vip
+    return {
+        name: ListenerSpec(name, "vip", f"{host}:{port.port}", service.key, port.name)
+        for port in service.ports
+        if service.vip
+        for name in [f"vip/{service.name}/{port.name}"]
+    }
+
+
+def changed_listeners(
+    before: Mapping[str, ListenerSpec], after: Mapping[str, ListenerSpec]
+) -> tuple[list[str], list[ListenerSpec]]:
+    """Which listeners to close, and which to open."""
+    gone = [name for name, spec in before.items() if after.get(name) != spec]
+    new = [spec for name, spec in after.items() if before.get(name) != spec]
+    return gone, new

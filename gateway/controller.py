@@ -1,0 +1,261 @@
+"""The controller: one process that knows and decides, and never touches a user's bytes.
+
+It is this program's composition root. Federation tells it what is believed, health checks what lives here; it compiles
+both into the snapshot, opens the sockets, and keeps the workers that serve them. It answers the status API.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from discovery.health import EndpointHealthChanged, HealthMonitor
+from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
+from federation.federation import Federation, FederationSettings, Peer
+from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
+from gateway.config import Config, ConfigError, load_config
+from gateway.control import ListenerSpec, Report
+from gateway.fleet import Fleet, WorkerLink
+from gateway.listeners import Listeners
+from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
+from gateway.telemetry import Totals
+from trust.authority import Authority
+
+log = logging.getLogger("isthmus.controller")
+
+CONFIG_POLL_S = 1.0
+
+
+class Controller:
+    """One gateway's controller. Implements `federation.FederationListener`."""
+
+    def __init__(self, config: Config, config_path: Path) -> None:
+        self.config = config
+        self.started = wall_clock()
+        self.totals = Totals()
+        self.listeners = Listeners()
+        self.reload_problem = ""
+        self._config_path = config_path
+        self._rng = random.Random()
+        self.authority = Authority.load_or_create(config.state_dir / "trust", config.cluster.trust_domain, self.started)
+        self.federation = Federation(
+            settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
+        )
+        self.health = HealthMonitor(self._endpoint_changed, self._rng)
+        self.fleet = Fleet(
+            config.state_dir, workers_wanted(config), self.listeners, sign=self._sign, reported=self._worker_reported
+        )
+        self._services: dict[ServiceName, LocalService] = {}
+        self._vip_specs: dict[ServiceName, dict[str, ListenerSpec]] = {}
+        self._links_up: dict[str, bool] = {}
+
+    # Life.
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Serves what is known already; the rest lives in `nursery`. Raises ListenError."""
+        await self.fleet.adopt(nursery)
+        self._open_listeners()
+        self.fleet.apply({LOCAL_KEY: compile_local(self.config)})
+        self._take_services(self.config)
+        self.peers_changed(set(self.config.peers))
+        self.services_changed(set(self.federation.services()))
+        self.fleet.start()
+        self.fleet.listen(self.listeners.sockets)
+        self._advertise()
+        nursery.start_soon(self.health.run)
+        nursery.start_soon(self._reload_when_changed)
+
+    async def stop(self) -> None:
+        """Lets the workers finish what runs."""
+        await self.fleet.drain(self.config.gateway.drain_timeout_s)
+        self.listeners.close_all()
+
+    def _open_listeners(self) -> None:
+        gateway, dns = self.config.gateway, self.config.dns
+        if gateway.mesh is not None:
+            self.listeners.open(ListenerSpec("mesh", "mesh", str(gateway.mesh)))
+        self.listeners.open(ListenerSpec("http", "http", str(gateway.http)))
+        self.listeners.open_dns(
+            ListenerSpec("dns-udp", "dns-udp", str(dns.listen)), ListenerSpec("dns-tcp", "dns-tcp", str(dns.listen))
+        )
+
+    def _advertise(self) -> None:
+        if self.config.gateway.mesh is not None:
+            mesh = parse_host_port(self.listeners.address("mesh"))
+            self.federation.set_gateway([str(address) for address in self.config.gateway.advertised(mesh)])
+
+    # What workers say.
+
+    def _sign(self, csr: bytes) -> list[bytes]:
+        return self.authority.issue_gateway(csr, now=wall_clock(), lifetime_s=self.config.trust.svid_lifetime_s)
+
+    def _worker_reported(self, link: WorkerLink, report: Report) -> None:
+        self.totals.take(link.id, report.counters, report.durations)
+        for cluster in self.config.peers:
+            up = any(self.tunnels_ready(cluster))
+            if self._links_up.get(cluster) != up:
+                self._links_up[cluster] = up
+                self.federation.observe_link(cluster, up)
+
+    def tunnels_ready(self, cluster: str) -> list[int]:
+        """Ready tunnels to a peer, for each worker that has reported."""
+        return [
+            sum(tunnel.ready for tunnel in link.report.tunnels if tunnel.cluster == cluster)
+            for link in self.fleet.links.values()
+            if link.report is not None
+        ]
+
+    # What federation says (FederationListener).
+
+    def services_changed(self, names: set[ServiceName]) -> None:
+        changes: dict[str, Resource | None] = {}
+        for name in names:
+            resource = self._compile_service(name)
+            changes[service_key(name)] = resource
+            self._follow_vip(name, resource)
+        self.fleet.apply(changes)
+
+    def peers_changed(self, clusters: set[str]) -> None:
+        peers = self.federation.peers()
+        self.fleet.apply(
+            {peer_key(cluster): compile_peer(peers[cluster]) if cluster in peers else None for cluster in clusters}
+        )
+
+    def _compile_service(self, name: ServiceName) -> ServiceResource | None:
+        view = self.federation.services().get(name)
+        if view is None:
+            return None
+        return compile_service(
+            view,
+            self.config.cluster.name,
+            self._services.get(name),
+            self.federation.vip(name),
+            self.health.is_healthy,
+        )
+
+    def _follow_vip(self, name: ServiceName, resource: ServiceResource | None) -> None:
+        """Opens and closes the listening sockets of a service's virtual IP."""
+        before = self._vip_specs.pop(name, {})
+        after = vip_listeners(resource) if resource is not None else {}
+        if after:
+            self._vip_specs[name] = after
+        gone, new = changed_listeners(before, after)
+        for listener in gone:
+            self.listeners.close(listener)
+        if gone:
+            self.fleet.unlisten(gone)
+        self.fleet.listen([spec.name for spec in new if self.listeners.try_open(spec)])
+
+    # What lives here.
+
+    def _take_services(self, config: Config) -> None:
+        """Follows the configuration's services: new and changed ones, and those that are gone."""
+        wanted = {service.name: service for service in config.local_services()}
+        for name in self._services.keys() - wanted.keys():
+            del self._services[name]
+            self.health.remove(name)
+            self.federation.remove_local(name)
+        for name, service in wanted.items():
+            if self._services.get(name) != service:
+                self._services[name] = service
+                self.health.upsert(service)
+                self.federation.upsert_local(service)
+                self._publish_health(name)
+
+    def _endpoint_changed(self, change: EndpointHealthChanged) -> None:
+        log.info("%s", change)
+        self._publish_health(change.service)
+        self.services_changed({change.service})
+
+    def _publish_health(self, name: ServiceName) -> None:
+        service = self._services.get(name)
+        if service is not None:
+            self.federation.set_local_health(name, zone_health(service, self.health))
+
+    # Reloading.
+
+    async def _reload_when_changed(self) -> None:
+        """Takes a changed configuration file in; a bad one is refused, and the old one stays."""
+        seen = _fingerprint(self._config_path)
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            while True:
+                asked = False
+                with trio.move_on_after(CONFIG_POLL_S):
+                    await anext(aiter(signals))
+                    asked = True
+                now = _fingerprint(self._config_path)
+                if asked or now != seen:
+                    seen = now
+                    self.reload()
+
+    def reload(self) -> None:
+        try:
+            config = load_config(self._config_path)
+        except ConfigError as error:
+            self.reload_problem = str(error)
+            log.error("the changed configuration is refused, the old one stays:\n%s", error)
+            return
+        fixed = [key for key in _NEEDS_RESTART if getattr(config, key) != getattr(self.config, key)]
+        if fixed:
+            self.reload_problem = f"{', '.join(fixed)} changed, which needs a restart; the old configuration stays"
+            log.error("%s", self.reload_problem)
+            return
+        self.reload_problem = ""
+        self.config = config
+        self.fleet.apply({LOCAL_KEY: compile_local(config)})
+        self.federation.configure(federation_settings(config))
+        self._take_services(config)
+        log.info("took the changed configuration in")
+
+
+_NEEDS_RESTART = ("federation", "cluster", "state_dir", "etcd", "gateway", "status", "trust")
+
+
+def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealth, ...]:
+    """How many endpoints of a service are healthy in each zone."""
+    zones: dict[str, list[Endpoint]] = {}
+    for endpoint in service.endpoints:
+        zones.setdefault(endpoint.zone, []).append(endpoint)
+    return tuple(
+        ZoneHealth(zone, sum(health.is_healthy(service.name, endpoint) for endpoint in endpoints), len(endpoints))
+        for zone, endpoints in sorted(zones.items())
+    )
+
+
+def federation_settings(config: Config) -> FederationSettings:
+    return FederationSettings(
+        federation=config.federation,
+        cluster=config.cluster.name,
+        locality=config.cluster.locality,
+        prefix=config.etcd.prefix if config.etcd is not None else "/isthmus",
+        peers={name: Peer(peer.trust_domain, peer.root) for name, peer in config.peers.items()},
+        imports=config.imports.from_,
+        vip_range=config.gateway.vip_range,
+        state_dir=config.state_dir,
+        stale_after_s=config.freshness.stale_after_s,
+        withdraw_after_s=config.freshness.withdraw_after_s,
+    )
+
+
+def workers_wanted(config: Config) -> int:
+    wanted = config.gateway.workers
+    return wanted if wanted != "auto" else len(os.sched_getaffinity(0))
+
+
+def wall_clock() -> datetime:
+    return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates and records carry wall-clock times
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,0 +1,63 @@
+"""`isthmus run`: one gateway, from its configuration file until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import trio
+
+from federation.etcd.client import EtcdConfig, open_etcd
+from gateway.config import Config
+from gateway.controller import Controller
+from gateway.private_etcd import private_etcd
+from gateway.state_dir import locked, prepare
+from gateway.status_server import serve_status, write_addresses
+
+log = logging.getLogger("isthmus")
+
+
+async def run_gateway(config: Config, config_path: Path) -> None:
+    """Runs until SIGTERM or SIGINT. Raises StateDirError, TrustError, ListenError, PrivateEtcdError: what keeps a
+    gateway from starting."""
+    prepare(config.state_dir)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(locked(config.state_dir))
+        etcd_config = await _etcd(config, stack)
+        etcd = await stack.enter_async_context(open_etcd(etcd_config))
+        async with trio.open_nursery() as nursery:
+            controller = Controller(config, config_path)
+            await controller.start(nursery)
+            nursery.start_soon(controller.federation.run, etcd)
+            status_address = await nursery.start(serve_status, controller)
+            write_addresses(config.state_dir, controller, status_address)
+            log.info("gateway of cluster %s runs: %s", config.cluster.name, controller.addresses())
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for number in signals:
+                    log.info("%s: draining the workers", signal.Signals(number).name)
+                    break
+            await controller.stop()
+            nursery.cancel_scope.cancel()
+
+
+async def _etcd(config: Config, stack: AsyncExitStack) -> EtcdConfig:
+    """Where the federation's etcd is; a configuration without one has a private one started."""
+    section = config.etcd
+    if section is None:
+        private = await stack.enter_async_context(private_etcd(config.state_dir))
+        log.info(
+            "no etcd is configured: a private one runs at %s; other clusters may name it under etcd.endpoints",
+            private.endpoint,
+        )
+        return EtcdConfig(endpoints=(private.endpoint,))
+    password = section.password_file.read_text().strip() if section.password_file is not None else ""
+    return EtcdConfig(
+        endpoints=tuple(section.endpoints),
+        ca_file=str(section.ca_file or ""),
+        cert_file=str(section.cert_file or ""),
+        key_file=str(section.key_file or ""),
+        username=section.username,
+        password=password,
+    )
