@@ -1,0 +1,163 @@
+"""What both sides of HTTP/1.1 share: heads (RFC 9112 sections 2 to 5) and the fields that belong to a connection.
+
+httptools (llhttp) reads the heads. It cannot be told to stop between two messages, nor that a response answers HEAD
+or CONNECT, so the codecs give it exactly one head at a time and frame bodies themselves (`http1_body`). Shapes that
+different parsers read differently are refused before llhttp sees them: bare CR or LF, folded lines, control
+characters, anything but one space inside the first line.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Sequence
+
+import httptools
+import msgspec
+
+from gateway.codec.events import Header
+from gateway.codec.interface import CodecLimits
+
+CRLF = b"\r\n"
+HEAD_END = b"\r\n\r\n"
+
+# The last alternative is every control character but TAB, CR and LF; the first three are lines that end or begin in
+# a way that only some parsers take.
+_ODD_LINES = re.compile(rb"(?:^|[^\r])\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_LINE_END = re.compile(rb"[\r\n]")
+
+_CONNECTION_FIELDS = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"expect",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+_REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in http.HTTPStatus}
+
+
+class Fault(Exception):
+    """A message that cannot be taken. `status` is what a server answers. Never leaves the codec."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class Fields(msgspec.Struct):
+    """A head's fields, with those that belong to the connection set apart."""
+
+    headers: list[Header]
+    hosts: list[bytes] = []
+    connection: frozenset[bytes] = frozenset()
+    upgrade: bytes = b""
+    transfer_encoding: bytes = b""
+    content_length: int | None = None
+    expect: bytes = b""
+
+
+class HeadReader:
+    """llhttp's callbacks for one head at a time."""
+
+    def __init__(self, kind: type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser]) -> None:
+        self._raw: list[Header] = []
+        self.parser = kind(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._raw.append((name.lower(), value.strip(b" \t")))
+
+    def read(self, head: bytes, limits: CodecLimits) -> Fields:
+        """One whole head, with its final empty line. Raises `Fault`."""
+        self._raw = []
+        # A parser that has begun a body cannot be used for the next head: it begins afresh, in place.
+        self.parser.__init__(self)  # type: ignore[misc]
+        try:
+            self.parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            # CONNECT and Upgrade are looked at by the codec.
+            pass
+        except httptools.HttpParserInvalidMethodError as error:
+            raise Fault(501, "unknown-method", "the method is not known") from error
+        except httptools.HttpParserError as error:
+            raise Fault(400, "malformed-head", str(error)) from error
+        if len(self._raw) > limits.header_count:
+            raise Fault(431, "header-limit", f"more than {limits.header_count} fields")
+        return sort_fields(self._raw)
+
+
+def cut_head(data: bytes, limits: CodecLimits) -> int:
+    """The size of the head that `data` begins with, 0 while its end has not come. Raises `Fault`."""
+    end = data.find(HEAD_END)
+    size = end + len(HEAD_END) if end >= 0 else len(data)
+    if size > limits.header_bytes:
+        raise Fault(431, "header-limit", f"the head is larger than {limits.header_bytes} bytes")
+    if odd := _ODD_LINES.search(data, 0, size):
+        raise Fault(400, "malformed-head", f"a bare or folded line or a control character at byte {odd.start()}")
+    return size if end >= 0 else 0
+
+
+def sort_fields(raw: list[Header]) -> Fields:
+    """Sets apart what belongs to the connection (RFC 9110 section 7.6.1). Raises `Fault`."""
+    fields = Fields([], [])
+    headers = fields.headers
+    te = connection = b""
+    for header in raw:
+        name, value = header
+        if name not in _CONNECTION_FIELDS:
+            headers.append(header)
+        elif name == b"host":
+            fields.hosts.append(value)
+        elif name == b"content-length":
+            if fields.content_length is not None:
+                raise Fault(400, "malformed-head", "two content-length fields")
+            fields.content_length = int(value)
+            headers.append(header)
+        elif name == b"connection":
+            connection = connection + b"," + value if connection else value
+        elif name == b"transfer-encoding":
+            fields.transfer_encoding += b"," + value.lower() if fields.transfer_encoding else value.lower()
+        elif name == b"upgrade":
+            fields.upgrade = value.lower()
+        elif name == b"te":
+            te += b"," + value.lower()
+        elif name == b"expect":
+            fields.expect = value.lower()
+    if b"trailers" in te:
+        headers.append((b"te", b"trailers"))
+    if connection:
+        _drop_named(fields, connection)
+    return fields
+
+
+def _drop_named(fields: Fields, connection: bytes) -> None:
+    """Removes the fields that `connection` names."""
+    tokens = frozenset(token.strip(b" \t").lower() for token in connection.split(b","))
+    fields.connection = tokens
+    named = tokens - {b"close", b"keep-alive", b"upgrade", b"te", b"content-length"}
+    if named:
+        fields.headers = [header for header in fields.headers if header[0] not in named]
+
+
+def write_fields(headers: Sequence[Header]) -> bytes:
+    """The fields as lines. One that would end its line is left out: a message must not be split (RFC 9110 section
+    5.5). No codec lets such a field in, so this is the second lock on that door."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+        return write_fields([header for header in headers if not _LINE_END.search(b"".join(header))])
+    return lines
+
+
+def status_and_reason(status: int) -> bytes:
+    """ "200 OK"; an unknown status has an empty reason, but its space (RFC 9112 section 4)."""
+    return _REASONS.get(status) or b"%d " % status

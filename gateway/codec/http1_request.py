@@ -1,0 +1,136 @@
+"""An HTTP/1.1 request's head, as a server reads it (RFC 9112 sections 2 to 3 and 6)."""
+
+from __future__ import annotations
+
+import re
+
+import httptools
+import msgspec
+
+from gateway.codec.events import RequestHead
+from gateway.codec.http1 import Fault, Fields, HeadReader
+from gateway.codec.interface import CodecLimits
+from gateway.codec.websocket import KEY_FIELD, WEBSOCKET, is_key
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+_ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
+_HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
+_HOST_AND_PORT = re.compile(rb"(?:[A-Za-z0-9\-._~%]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+class RequestMessage(msgspec.Struct):
+    """A head, and what it says about the bytes around it."""
+
+    head: RequestHead
+    minor: int
+    keep_alive: bool
+    chunked: bool
+    length: int
+    expects_continue: bool
+    websocket_key: bytes
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether the bytes that follow are not a message: CONNECT, or an upgrade that was asked for."""
+        return self.head.method == b"CONNECT"
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.length > 0
+
+
+class RequestReader:
+    """Reads one head at a time. `scheme` is that of targets which do not say one."""
+
+    def __init__(self, scheme: bytes, limits: CodecLimits) -> None:
+        self._scheme = scheme
+        self._limits = limits
+        self._reader = HeadReader(httptools.HttpRequestParser)
+
+    def read(self, data: bytes) -> RequestMessage:
+        """A whole head. Raises `Fault`."""
+        line = _REQUEST_LINE.match(data)
+        if line is None:
+            raise Fault(400, "malformed-head", "the first line is not 'method target version'")
+        method, target, version = line.groups()
+        if version not in (b"1.0", b"1.1"):
+            raise Fault(505, "unknown-version", "HTTP/1.0 and HTTP/1.1 are spoken here")
+        fields = self._reader.read(data, self._limits)
+        minor = 0 if version == b"1.0" else 1
+        chunked = self._check_framing(method, minor, fields)
+        head = self._parse_target(method, target, fields)
+        message = RequestMessage(
+            head,
+            minor,
+            keep_alive=b"close" not in fields.connection and (minor == 1 or b"keep-alive" in fields.connection),
+            chunked=chunked,
+            length=fields.content_length or 0,
+            expects_continue=self._expects_continue(minor, fields),
+            websocket_key=b"",
+        )
+        self._check_host(head, minor, fields)
+        if fields.upgrade == WEBSOCKET and b"upgrade" in fields.connection:
+            _become_websocket(message)
+        return message
+
+    def _check_framing(self, method: bytes, minor: int, fields: Fields) -> bool:
+        """Whether the body is chunked. llhttp has refused what has both a length and a coding."""
+        coding = fields.transfer_encoding
+        if method == b"CONNECT" and (coding or fields.content_length):
+            raise Fault(400, "malformed-head", "a CONNECT has no body")
+        if not coding:
+            return False
+        if minor == 0:
+            raise Fault(400, "malformed-head", "HTTP/1.0 has no transfer-encoding")
+        if coding != b"chunked":
+            raise Fault(501, "unknown-coding", "the only transfer coding spoken here is chunked")
+        return True
+
+    def _expects_continue(self, minor: int, fields: Fields) -> bool:
+        if fields.expect and fields.expect != b"100-continue":
+            raise Fault(417, "unknown-expectation", "the only expectation known is 100-continue")
+        # A 1xx response means nothing to HTTP/1.0 (RFC 9110 section 10.1.1).
+        return bool(fields.expect) and minor == 1
+
+    def _parse_target(self, method: bytes, target: bytes, fields: Fields) -> RequestHead:
+        """The four forms of RFC 9112 section 3.2."""
+        if method == b"CONNECT":
+            if not _HOST_AND_PORT.fullmatch(target):
+                raise Fault(400, "malformed-target", "a CONNECT names host:port")
+            return RequestHead(method, b"", target, b"", fields.headers)
+        authority = fields.hosts[0] if fields.hosts else b""
+        scheme = self._scheme
+        path = target
+        if target[:1] != b"/" and target != b"*":
+            absolute = _ABSOLUTE.fullmatch(target)
+            if absolute is None:
+                raise Fault(400, "malformed-target", "the target is neither a path nor an http URI")
+            # The target wins over Host (RFC 9112 section 3.2.2).
+            scheme, authority, path = absolute[1].lower(), absolute[2], absolute[3] or b""
+            if path[:1] != b"/":
+                path = b"*" if method == b"OPTIONS" and not path else b"/" + path
+        if b"#" in path or (path == b"*" and method != b"OPTIONS"):
+            raise Fault(400, "malformed-target", "the target has a fragment, or is * without OPTIONS")
+        return RequestHead(method, scheme, authority, path, fields.headers)
+
+    def _check_host(self, head: RequestHead, minor: int, fields: Fields) -> None:
+        """RFC 9112 section 3.2: exactly one Host, except that HTTP/1.0 need not have one."""
+        if len(fields.hosts) > 1 or (minor == 1 and not fields.hosts):
+            raise Fault(400, "malformed-host", "a request has exactly one host field")
+        if not _HOST.fullmatch(head.authority) or (fields.hosts and not _HOST.fullmatch(fields.hosts[0])):
+            raise Fault(400, "malformed-host", "the host is not a host and a port")
+
+
+def _become_websocket(message: RequestMessage) -> None:
+    """GET with Upgrade: websocket is what HTTP/2 says as an extended CONNECT (RFC 8441 section 5). One with a body,
+    another method or HTTP/1.0 stays what it is: a server may ignore an upgrade."""
+    head = message.head
+    if head.method != b"GET" or message.minor == 0 or message.has_body:
+        return
+    keys = [value for name, value in head.headers if name == KEY_FIELD]
+    if len(keys) != 1 or not is_key(keys[0]):
+        raise Fault(400, "malformed-upgrade", "a websocket upgrade needs one sec-websocket-key of 16 bytes")
+    message.websocket_key = keys[0]
+    head.method = b"CONNECT"
+    head.protocol = WEBSOCKET
+    head.headers = [header for header in head.headers if header[0] != KEY_FIELD]

@@ -1,0 +1,354 @@
+"""HTTP/1.1 as a server speaks it, on httptools (RFC 9112).
+
+One request at a time reaches the events. What a client sends ahead waits as bytes, and `paused` says so.
+
+Expect: 100-continue is answered here: the 100 goes out with the first flush after the head, unless the body has
+begun to come or the final response has begun by then. The route is chosen before that flush, so a request that is
+refused at once is refused without its body being asked for. Since it cannot be known whether the client sends it
+all the same, the connection then closes.
+
+A response may be whole before its request is. The rest of the request is read and dropped, at most one stream's
+window of it, because a close with unread bytes would reset the connection and take the response with it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
+from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
+from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
+from gateway.codec.http1_request import RequestMessage, RequestReader
+from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.output import Output
+from gateway.codec.websocket import ACCEPT_FIELD, accept_for
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_BODY = frozenset({204, 304})
+
+
+class _In(enum.Enum):
+    """What the next byte from the client is."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    WAITING = enum.auto()
+    """Something that comes after the present response: another request, or a tunnel's bytes."""
+    NOTHING = enum.auto()
+    """Of no interest: the connection ends."""
+
+
+class _Framing(enum.Enum):
+    """How the body that we send ends."""
+
+    NONE = enum.auto()
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    CLOSE = enum.auto()
+    RAW = enum.auto()
+
+
+class Http1ServerCodec:
+    """One HTTP/1.1 connection from a client. See `gateway.codec.interface.Codec`."""
+
+    def __init__(self, *, scheme: bytes, limits: CodecLimits) -> None:
+        self.failure: CodecFailure | None = None
+        self._limits = limits
+        self._requests = RequestReader(scheme, limits)
+        self._input = b""
+        self._state = _In.HEAD
+        self._output = Output()
+        self._stream = 0
+        self._draining = False
+        self._last = False
+        self._begin_stream(None)
+
+    def _begin_stream(self, message: RequestMessage | None) -> None:
+        self._message = message
+        self._body: BodyReader = EndlessBody()
+        self._framing: _Framing | None = None
+        self._send_left = 0
+        self._request_ended = False
+        self._response_ended = False
+        self._held = 0
+        self._dropped = 0
+        self._owes_continue = False
+        self._refused_body = False
+
+    # What the driver asks.
+
+    @property
+    def closing(self) -> bool:
+        return self._state is _In.NOTHING
+
+    @property
+    def paused(self) -> bool:
+        return self._held >= self._limits.stream_window or (self._state is _In.WAITING and bool(self._input))
+
+    @property
+    def half_closed(self) -> bool:
+        return self._framing is _Framing.RAW and self._response_ended and not self._output
+
+    @property
+    def open_streams(self) -> int:
+        return int(self._message is not None)
+
+    @property
+    def can_open(self) -> bool:
+        return False
+
+    def queued(self, stream_id: int) -> int:
+        return self._output.body_bytes if stream_id == self._stream else 0
+
+    # Bytes in.
+
+    def receive(self, data: bytes) -> list[Event]:
+        if self._state is _In.NOTHING:
+            return []
+        self._input = self._input + data if self._input else data
+        return self.resume()
+
+    def resume(self) -> list[Event]:
+        events: list[Event] = []
+        try:
+            while self._input:
+                if self._state is _In.HEAD:
+                    if not self._read_head(events):
+                        break
+                elif self._state is _In.BODY:
+                    if not self._read_body(events):
+                        break
+                else:
+                    break
+        except Fault as fault:
+            self._fail(fault, events)
+        return events
+
+    def _read_head(self, events: list[Event]) -> bool:
+        # An empty line before a request is a mistake of old clients (RFC 9112 section 2.2).
+        data = self._input.removeprefix(CRLF)
+        size = cut_head(data, self._limits)
+        if not size:
+            return False
+        message = self._requests.read(data[:size])
+        self._input = data[size:]
+        self._stream += 1
+        self._begin_stream(message)
+        if message.is_tunnel:
+            self._state = _In.WAITING
+        elif message.has_body:
+            self._state = _In.BODY
+            self._body = ChunkedBody(self._limits) if message.chunked else LengthBody(message.length)
+            self._owes_continue = message.expects_continue and not self._input
+        else:
+            self._state = _In.WAITING
+            self._request_ended = True
+        events.append(Request(self._stream, message.head, self._request_ended))
+        return True
+
+    def _read_body(self, events: list[Event]) -> bool:
+        """One step through a body. False when more bytes are needed."""
+        before = self._input
+        body, self._input = self._body.take(before)
+        self._owes_continue = False
+        done = self._body.done
+        if self._response_ended and self._framing is not _Framing.RAW:
+            self._drop(len(before) - len(self._input))
+        elif body or done:
+            self._held += len(body)
+            trailers = self._body.trailers
+            if body or not trailers:
+                events.append(Data(self._stream, body, done and not trailers))
+            if trailers:
+                events.append(Trailers(self._stream, trailers))
+        if done:
+            self._request_ended = True
+            if self._state is _In.BODY:
+                self._state = _In.WAITING
+            self._finish_if_done()
+        return done
+
+    def _drop(self, size: int) -> None:
+        self._dropped += size
+        if self._dropped > self._limits.stream_window and not self._body.done:
+            self._end()
+
+    def receive_eof(self) -> list[Event]:
+        events: list[Event] = []
+        if self._message is not None and self._framing is _Framing.RAW:
+            if not self._request_ended:
+                self._request_ended = True
+                events.append(Data(self._stream, b"", True))
+                self._finish_if_done()
+            return events
+        if self._message is not None and not self._response_ended:
+            events.append(Reset(self._stream, ErrorCode.CANCEL))
+        self._end()
+        return events
+
+    def _fail(self, fault: Fault, events: list[Event]) -> None:
+        """The client broke the protocol: the stream in progress ends, and the client hears why if it still can."""
+        self.failure = CodecFailure(fault.code, fault.detail)
+        if self._message is not None and not self._response_ended:
+            events.append(Reset(self._stream, ErrorCode.PROTOCOL_ERROR))
+        if self._message is None or self._framing is None:
+            self._output.add(
+                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status_and_reason(fault.status)
+            )
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more is read, and the connection closes when the output is out."""
+        self._state = _In.NOTHING
+        self._input = b""
+        self._held = 0
+        self._message = None
+
+    # Bytes out.
+
+    def data_to_send(self) -> bytes:
+        if self._owes_continue:
+            self._owes_continue = False
+            self._output.add(_CONTINUE)
+        return self._output.take() if self._output else b""
+
+    # Commands.
+
+    def send_request(self, head: RequestHead, end_stream: bool) -> int:
+        raise NotImplementedError("a server opens no streams")
+
+    def send_informational(self, stream_id: int, head: ResponseHead) -> None:
+        message = self._current(stream_id)
+        if message is None or self._framing is not None or message.minor == 0:
+            return
+        self._owes_continue = self._owes_continue and head.status != 100
+        self._output.add(b"HTTP/1.1 %b\r\n%b\r\n" % (status_and_reason(head.status), write_fields(head.headers)))
+
+    def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
+        message = self._current(stream_id)
+        if message is None or self._framing is not None:
+            return
+        if self._owes_continue:
+            self._owes_continue = False
+            self._refused_body = self._last = True
+        if message.is_tunnel and 200 <= head.status < 300:
+            self._open_tunnel(message, head)
+        else:
+            self._write_head(message, head, end_stream)
+        if end_stream:
+            self._end_response()
+
+    def _open_tunnel(self, message: RequestMessage, head: ResponseHead) -> None:
+        """A tunnel's head. Its length is the connection's: RFC 9110 section 9.3.6 forbids any other framing."""
+        fields = write_fields([header for header in head.headers if header[0] not in (b"content-length", ACCEPT_FIELD)])
+        if message.websocket_key:
+            self._output.add(
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                b"%b: %b\r\n%b\r\n" % (ACCEPT_FIELD, accept_for(message.websocket_key), fields)
+            )
+        else:
+            self._output.add(b"HTTP/1.1 %b\r\n%b\r\n" % (status_and_reason(head.status), fields))
+        self._framing = _Framing.RAW
+        self._state = _In.BODY
+        self._last = True
+
+    def _write_head(self, message: RequestMessage, head: ResponseHead, end_stream: bool) -> None:
+        length = next((value for name, value in head.headers if name == b"content-length"), None)
+        extra = b""
+        if message.head.method == b"HEAD" or head.status in _NO_BODY:
+            self._framing = _Framing.NONE
+        elif length is not None:
+            self._framing = _Framing.LENGTH
+            self._send_left = int(length)
+        elif end_stream:
+            self._framing = _Framing.NONE
+            extra = b"content-length: 0\r\n"
+        elif message.minor == 1:
+            self._framing = _Framing.CHUNKED
+            extra = b"transfer-encoding: chunked\r\n"
+        else:
+            self._framing = _Framing.CLOSE
+        if message.is_tunnel:
+            # What the client sent ahead was meant for the tunnel. An upgrade's client had to wait.
+            self._request_ended = True
+            self._last = self._last or not message.websocket_key
+        self._last = self._last or self._draining or not message.keep_alive or self._framing is _Framing.CLOSE
+        if self._last:
+            extra += b"connection: close\r\n"
+        elif message.minor == 0:
+            extra += b"connection: keep-alive\r\n"
+        self._output.add(
+            b"HTTP/1.1 %b\r\n%b%b\r\n" % (status_and_reason(head.status), write_fields(head.headers), extra)
+        )
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        if self._current(stream_id) is None or self._response_ended or self._framing is None:
+            return
+        if data:
+            self._write_body(data)
+        if end_stream:
+            if self._framing is _Framing.CHUNKED:
+                self._output.add(b"0\r\n\r\n")
+            self._end_response()
+
+    def _write_body(self, data: bytes) -> None:
+        if self._framing is _Framing.CHUNKED:
+            self._output.add(b"%x\r\n" % len(data))
+            self._output.add_body(data)
+            self._output.add(CRLF)
+        elif self._framing is _Framing.LENGTH:
+            # More than was said would be read as the next response.
+            self._output.add_body(data[: self._send_left])
+            self._send_left = max(0, self._send_left - len(data))
+        elif self._framing is not _Framing.NONE:
+            self._output.add_body(data)
+
+    def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
+        if self._current(stream_id) is None or self._response_ended or self._framing is None:
+            return
+        if self._framing is _Framing.CHUNKED:
+            self._output.add(b"0\r\n%b\r\n" % write_fields(headers))
+        self._end_response()
+
+    def _end_response(self) -> None:
+        self._response_ended = True
+        if self._send_left:
+            # Shorter than was said: only the end of the connection can tell.
+            self._end()
+        elif self._refused_body:
+            self._end()
+        else:
+            self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if not (self._request_ended and self._response_ended):
+            return
+        if self._last:
+            self._end()
+        else:
+            self._message = None
+            self._held = 0
+            self._state = _In.HEAD
+
+    def _current(self, stream_id: int) -> RequestMessage | None:
+        return self._message if stream_id == self._stream else None
+
+    def reset(self, stream_id: int, code: int) -> None:
+        if self._current(stream_id) is not None:
+            self._end()
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        if stream_id == self._stream:
+            self._held = max(0, self._held - size)
+
+    def ping(self, payload: bytes) -> bool:
+        return False
+
+    def drain(self) -> None:
+        self._draining = True
+
+    def drained(self) -> None:
+        self._draining = True
+        if self._message is None:
+            self._end()
