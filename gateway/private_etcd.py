@@ -37,6 +37,7 @@ _START_TIMEOUT_S = 30.0
 _ADOPT_TIMEOUT_S = 3.0
 _STOP_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 2.0
+_RELEASE_TIMEOUT_S = 2.0
 _POLL_S = 0.05
 _FIRST_BACKOFF_S = 0.25
 _LAST_BACKOFF_S = 10.0
@@ -134,7 +135,7 @@ class PrivateEtcd:
         if await self._adopt():
             return
         for attempt in range(1, _START_ATTEMPTS + 1):
-            self._replace_taken_ports(known_to_others=kept is not None)
+            await self._replace_taken_ports(known_to_others=kept is not None)
             _write(self._file("json"), self._ports)
             await self._spawn()
             if await self._answers_within(_START_TIMEOUT_S):
@@ -188,7 +189,11 @@ class PrivateEtcd:
         await self.stop()
         return False
 
-    def _replace_taken_ports(self, *, known_to_others: bool) -> None:
+    async def _replace_taken_ports(self, *, known_to_others: bool) -> None:
+        # A process that was killed counts as ended before the last of its threads has let go of the sockets.
+        with trio.move_on_after(_RELEASE_TIMEOUT_S if known_to_others else 0):
+            while _taken(self._ports):
+                await trio.sleep(_POLL_S)
         if not _taken(self._ports):
             return
         before, self._ports = self._ports, _free_ports(self.state_dir)
