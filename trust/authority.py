@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -150,17 +151,10 @@ def _load(directory: Path, trust_domain: str) -> Authority:
             f"{directory}: {', '.join(missing)} is missing: restore it from a backup; or, to begin with a new root "
             "that every peer has to pin again, remove the directory",
         )
-    key, record_key = PrivateKey.load(directory / "ca.key"), PrivateKey.load(directory / "record.key")
-    root, record = _load_certificate(directory / "ca.pem"), _load_certificate(directory / "record.pem")
-    try:
-        validate_authority(root)
-        validate_leaf(record)
-        _require_identity(directory / "ca.pem", root, SpiffeId(trust_domain, ""))
-        _require_identity(directory / "record.pem", record, controller_id(trust_domain))
-    except PeerRejected as error:
-        raise TrustError("malformed-chain", f"{directory}: {error}") from error
-    _require_pair(directory / "ca.key", key, root)
-    _require_pair(directory / "record.key", record_key, record)
+    root = _load_certificate(directory / "ca.pem", validate_authority, SpiffeId(trust_domain, ""))
+    record = _load_certificate(directory / "record.pem", validate_leaf, controller_id(trust_domain))
+    key = _load_key(directory / "ca.key", root)
+    record_key = _load_key(directory / "record.key", record)
     try:
         root.verify_directly_issued_by(root)
         record.verify_directly_issued_by(root)
@@ -173,29 +167,32 @@ def _load(directory: Path, trust_domain: str) -> Authority:
     return Authority(trust_domain, key, root, record_key, record)
 
 
-def _load_certificate(path: Path) -> x509.Certificate:
+def _load_certificate(path: Path, validate: Callable[[x509.Certificate], None], expected: SpiffeId) -> x509.Certificate:
     with open(path, "rb") as file:
         pem = file.read(_MAX_FILE_BYTES)
     try:
-        return x509.load_pem_x509_certificate(pem)
+        certificate = x509.load_pem_x509_certificate(pem)
+        validate(certificate)
+        found = spiffe_id_of(certificate)
     except PARSE_ERRORS:
         raise TrustError(
             "malformed-chain", f"{path}: not a PEM certificate: it is truncated or damaged; restore it from a backup"
         ) from None
-
-
-def _require_identity(path: Path, certificate: x509.Certificate, expected: SpiffeId) -> None:
-    found = spiffe_id_of(certificate)
+    except PeerRejected as error:
+        raise TrustError("malformed-chain", f"{path}: {error}; restore it from a backup") from error
     if found != expected:
         raise TrustError(
             "foreign-authority",
             f"{path}: it is the certificate of {found}, expected {expected}: a cluster keeps its trust domain; "
             "correct cluster.trust_domain or state_dir",
         )
+    return certificate
 
 
-def _require_pair(path: Path, key: PrivateKey, certificate: x509.Certificate) -> None:
+def _load_key(path: Path, certificate: x509.Certificate) -> PrivateKey:
+    key = PrivateKey.load(path)
     if key.public_key != certificate.public_key():
         raise TrustError(
             "key-mismatch", f"{path}: the key does not belong to the certificate beside it; restore both from a backup"
         )
+    return key
