@@ -35,17 +35,21 @@ async def make_probe(probe: Probe) -> str | None:
             return await _probe(probe)
         except _Failed as failed:
             return str(failed)
-        except ConnectionRefusedError:
-            return "refused"
         except socket.gaierror:
             return "unresolvable"
-        except OSError:
-            return "unreachable"
+        except OSError as error:
+            return "refused" if _is_refused(error) else "unreachable"
         except trio.BrokenResourceError:
             return "closed"
         except (httptools.HttpParserError, h2.exceptions.ProtocolError):
             return "malformed"
     return "timeout"
+
+
+def _is_refused(error: OSError) -> bool:
+    """Whether every address refused. trio gives the attempts as a group, as the cause."""
+    attempts = error.__cause__.exceptions if isinstance(error.__cause__, BaseExceptionGroup) else (error,)
+    return all(isinstance(attempt, ConnectionRefusedError) for attempt in attempts)
 
 
 async def _probe(probe: Probe) -> str | None:
@@ -99,7 +103,8 @@ async def _http2_status(stream: trio.SocketStream, authority: str, path: str) ->
     while True:
         await stream.send_all(connection.data_to_send())
         size += len(data := await _receive(stream))
-        if size > _HEAD_BYTES:
+        if size > _HEAD_BYTES or data.startswith(b"HTTP/"):
+            # h2 would wait for the 4 MiB that the frame header in `HTTP/1.1` announces.
             raise _Failed("malformed")
         for event in connection.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):

@@ -133,6 +133,21 @@ async def test_an_answer_leaves_from_the_address_that_was_asked(asked: str) -> N
     assert answer.rcode() == dns.rcode.NOERROR
 
 
+async def test_a_query_that_came_before_the_server_did_is_answered_alike() -> None:
+    """The controller opens the socket; a worker that starts or restarts finds packets waiting in it."""
+    udp, tcp = bind("0.0.0.0")
+    query = dns.message.make_query(PAYMENTS.fqdn, "A")
+    with udp, tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.5", udp.getsockname()[1]))
+        client.settimeout(5)
+        client.send(query.to_wire())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_udp, udp, Responder(Zone("acme"), 5, DnsCounters()))
+            answer = dns.message.from_wire(await trio.to_thread.run_sync(client.recv, 4096))
+            nursery.cancel_scope.cancel()
+    assert answer.rcode() == dns.rcode.NXDOMAIN
+
+
 async def test_an_answer_leaves_from_the_address_that_was_asked_ipv6() -> None:
     """The same on an IPv6 wildcard socket, which takes IPv4 clients, too."""
     async with server("::") as running:
