@@ -1,0 +1,69 @@
+"""Opens a connection to one endpoint, and says in the operator's words why it could not."""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from federation.etcd.config import Endpoint, EtcdConfig, client_context
+from federation.etcd.errors import EtcdError
+
+DIAL_TIMEOUT_S = 3.0
+"""For TCP, TLS and the server's first HTTP/2 frame together."""
+
+
+async def dial(endpoint: Endpoint, config: EtcdConfig) -> trio.abc.Stream:
+    """Connects, and shakes hands if the endpoint is https. Raises EtcdError `unavailable` or `bad_config`."""
+    try:
+        stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    except OSError as error:
+        raise EtcdError("unavailable", f"cannot connect: {_words(error)}") from error
+    if endpoint.scheme == "http":
+        return stream
+    secured: trio.SSLStream[trio.SocketStream] | None = None
+    try:
+        secured = trio.SSLStream(stream, client_context(config), server_hostname=endpoint.host, https_compatible=True)
+        await secured.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(stream)
+        raise EtcdError("unavailable", explain_tls(error.__cause__ or error, config)) from error
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
+
+
+def explain_tls(error: BaseException, config: EtcdConfig) -> str:
+    """What a failed handshake means for the configuration."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        authorities = (
+            f"etcd.ca_file {config.ca_file!r}" if config.ca_file else "the system's authorities; set etcd.ca_file"
+        )
+        return f"the server's certificate is refused: {error.verify_message} (verified against {authorities})"
+    reason = getattr(error, "reason", None) or ""
+    if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
+        return "the server does not speak TLS: write the endpoint as http://, or turn TLS on in etcd"
+    return f"the TLS handshake failed: {error or 'the server closed the connection'}"
+
+
+def explain_end(because: str, endpoint: Endpoint, *, was_ready: bool) -> str:
+    """Adds what to do to the reason why a connection ended, where the reason alone does not tell."""
+    lowered = because.lower().replace("_", " ")
+    if "certificate required" in lowered:
+        return f"{because}; the server demands a client certificate: set etcd.cert_file and etcd.key_file"
+    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
+        return f"{because}; the server refuses our client certificate: check etcd.cert_file and its authority"
+    if not was_ready and endpoint.scheme == "http":
+        return f"{because}; if the server speaks TLS, write the endpoint as https://"
+    return because
+
+
+def _words(error: BaseException) -> str:
+    """An OSError's own words: trio wraps those of each address that it tried."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        return ", ".join(sorted({_words(one) for one in cause.exceptions}))
+    if cause is not None:
+        return _words(cause)
+    return getattr(error, "strerror", None) or str(error)
