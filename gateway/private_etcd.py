@@ -11,11 +11,9 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -23,15 +21,10 @@ from typing import BinaryIO, TypeVar
 import msgspec
 import trio
 
+from gateway.loopback_ports import LOOPBACK, free_ports_for, is_free
 from gateway.process_identity import ProcessIdentity, identify_process
 
 log = logging.getLogger("isthmus.private_etcd")
-
-_HOST = "127.0.0.1"
-_FIRST_PORT = 20_000
-_PORT_COUNT = 10_000
-"""Ports are looked for from 20000 to 29999, below the range that systems take for outgoing connections: a client that
-keeps connecting to a port of that range while etcd is down can get it as its own end, and so keep etcd from it."""
 
 _START_TIMEOUT_S = 30.0
 _ADOPT_TIMEOUT_S = 3.0
@@ -120,7 +113,7 @@ class PrivateEtcd:
     @property
     def endpoint(self) -> str:
         """Its URL for clients on this machine."""
-        return f"http://{_HOST}:{self._ports.client}"
+        return f"http://{LOOPBACK}:{self._ports.client}"
 
     @property
     def pid(self) -> int:
@@ -201,7 +194,7 @@ class PrivateEtcd:
             log.warning(
                 "port %d or %d of the private etcd is in use by another program; it is at %s from now on: change "
                 "etcd.endpoints of the clusters that name the old one (%s:%d)",
-                *(before.client, before.peer, self.endpoint, _HOST, before.client),
+                *(before.client, before.peer, self.endpoint, LOOPBACK, before.client),
             )
 
     async def _spawn(self) -> None:
@@ -259,7 +252,7 @@ class PrivateEtcd:
 
 
 def _command(program: Path, data: Path, ports: Ports) -> list[str | Path]:
-    client, peer = (f"http://{_HOST}:{port}" for port in (ports.client, ports.peer))
+    client, peer = (f"http://{LOOPBACK}:{port}" for port in (ports.client, ports.peer))
     return [
         program,
         "--name=private",
@@ -287,7 +280,7 @@ async def _is_healthy(port: int) -> bool:
     answer = b""
     with trio.move_on_after(_ANSWER_TIMEOUT_S):
         try:
-            async with await trio.open_tcp_stream(_HOST, port) as stream:
+            async with await trio.open_tcp_stream(LOOPBACK, port) as stream:
                 await stream.send_all(b"GET /health HTTP/1.0\r\nHost: etcd\r\n\r\n")
                 async for chunk in stream:
                     answer += chunk
@@ -300,30 +293,12 @@ async def _is_healthy(port: int) -> bool:
 
 def _taken(ports: Ports) -> bool:
     """Whether another program listens on one of them."""
-    return not (_is_free(ports.client) and _is_free(ports.peer))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As etcd sets it: connections of an earlier run that linger don't keep the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
+    return not (is_free(ports.client) and is_free(ports.peer))
 
 
 def _free_ports(state_dir: Path) -> Ports:
-    """Two free ports. Where the search begins follows from the directory: gateways that start at the same time on one
-    machine don't look at the same ports."""
-    free = (port for port in _candidates(state_dir) if _is_free(port))
+    free = free_ports_for(state_dir)
     return Ports(client=next(free), peer=next(free))
-
-
-def _candidates(state_dir: Path) -> Iterator[int]:
-    first = zlib.crc32(os.fsencode(state_dir)) % _PORT_COUNT
-    return (_FIRST_PORT + (first + step) % _PORT_COUNT for step in range(_PORT_COUNT))
 
 
 def _read(path: Path, kind: type[_T]) -> _T | None:
