@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -24,26 +23,35 @@ from discovery.config_values import (
     text_of,
     text_that,
 )
-from discovery.model import Locality, ServiceName
+from discovery.model import Locality
+from trust.errors import TrustError
+from trust.fingerprint import parse_fingerprint
+from trust.spiffe_id import parse_trust_domain
 
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
-_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _PATTERN = re.compile(r"[-a-z0-9*]{1,63}/[-a-z0-9*]{1,63}")
 
-TrustDomain = Annotated[
-    str,
-    # SPIFFE ID section 2.1.
-    text_that(_TRUST_DOMAIN.fullmatch, "a trust domain", "1 to 255 of a-z, 0-9, ., - and _, like east.acme.test"),
-]
-_Root = Annotated[
-    str,
-    text_that(
-        _FINGERPRINT.fullmatch,
-        "a root fingerprint",
-        "sha256: and 64 hex digits (0-9, a-f), as isthmus status prints it",
-    ),
-]
+
+def _trust_domain(value: Any) -> str:
+    expected = "1 to 255 of a-z, 0-9, ., - and _, like east.acme.test"
+    text = text_of(value, expected)
+    try:
+        return parse_trust_domain(text)
+    except TrustError:
+        raise refuse(f"{show(text)} is not a trust domain", expected) from None
+
+
+def _root(value: Any) -> str:
+    expected = "sha256: and 64 hex digits, as isthmus status prints it"
+    text = text_of(value, expected)
+    try:
+        return parse_fingerprint(text)
+    except TrustError:
+        raise refuse(f"{show(text)} is not a root fingerprint", expected) from None
+
+
+TrustDomain = Annotated[str, PlainValidator(_trust_domain)]
+_Root = Annotated[str, PlainValidator(_root)]
 _Prefix = Annotated[str, text_that(_PREFIX.fullmatch, "a key prefix", "a path without / at its end, like /isthmus")]
 _Pattern = Annotated[
     str,
@@ -132,12 +140,6 @@ class ImportsConfig(Section):
     """What we take of what is exported to us: by default everything; with `from`, only what it names."""
 
     from_: dict[ClusterName, tuple[_Pattern, ...]] | None = Field(default=None, alias="from")
-
-    def allows(self, cluster: str, service: ServiceName) -> bool:
-        """Whether a service that `cluster` exports to us is imported."""
-        if self.from_ is None:
-            return True
-        return any(fnmatchcase(str(service), pattern) for pattern in self.from_.get(cluster, ()))
 
 
 class FreshnessConfig(Section):
