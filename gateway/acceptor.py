@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import trio
 
+from discovery.address import HostPort
+
 log = logging.getLogger("isthmus.acceptor")
 
 # Connections taken from one socket before the others are looked at.
@@ -66,10 +68,5 @@ class Acceptor:
                 continue  # The client was gone before it was accepted (accept(2): ECONNABORTED and the like).
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            accepted(sock, _text(address))
+            accepted(sock, str(HostPort(*address[:2])))
         return True
-
-
-def _text(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

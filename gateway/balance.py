@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from discovery.address import HostPort
 from discovery.model import Endpoint
 from gateway.snapshot import LocalResource, PeerResource, RemoteShare, ServiceResource
 
@@ -113,5 +114,4 @@ def pick_of_two(
 
 
 def endpoint_address(endpoint: Endpoint, port: str) -> str:
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return f"{host}:{endpoint.ports[port]}"
+    return str(HostPort(endpoint.address, endpoint.ports[port]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from discovery.address import HostPort
 from discovery.model import Endpoint, Locality, LocalService, ServiceName
 from federation.catalog import ServiceView
 from federation.federation import PeerView
@@ -71,9 +72,8 @@ def compile_peer(view: PeerView) -> PeerResource:
 
 def vip_listeners(service: ServiceResource) -> dict[str, ListenerSpec]:
     """The listening sockets that a service's virtual IP needs, by name."""
-    host = f"[{service.vip}]" if ":" in service.vip else service.vip
     return {
-        name: ListenerSpec(name, "vip", f"{host}:{port.port}", service.key, port.name)
+        name: ListenerSpec(name, "vip", str(HostPort(service.vip, port.port)), service.key, port.name)
         for port in service.ports
         if service.vip
         for name in [f"vip/{service.name}/{port.name}"]

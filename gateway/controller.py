@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trio
 
+from discovery.address import parse_host_port
 from discovery.health import EndpointHealthChanged, HealthMonitor
 from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
 from federation.federation import Federation, FederationSettings, Peer

@@ -12,18 +12,12 @@ import ssl
 
 import trio
 
-
-def split_address(address: str) -> tuple[str, int]:
-    """ "host:port" or "[v6]:port" to its parts. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError(f'"{address}" is not host:port')
-    return host.removeprefix("[").removesuffix("]"), int(port)
+from discovery.address import parse_host_port
 
 
 async def resolve(address: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     """Every socket address of "host:port", in the resolver's order. Raises OSError."""
-    host, port = split_address(address)
+    host, port = parse_host_port(address)
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, sockaddr[:2]) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
 

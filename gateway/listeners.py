@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import socket
 
+from discovery.address import HostPort, parse_host_port
 from gateway.control import ListenerSpec
-from gateway.dial import split_address
 
 BACKLOG = 4096
 
@@ -59,16 +59,15 @@ class Listeners:
 
     def open_dns(self, udp: ListenerSpec, tcp: ListenerSpec) -> None:
         """Both sockets of a DNS server, on one port also where any free one is asked for. Raises ListenError."""
-        host, port = split_address(udp.address)
+        host, port = parse_host_port(udp.address)
         if port or udp.name in self.sockets:
             self.open(udp)
             self.open(tcp)
             return
         for attempt in range(16):
             chosen = self.open(udp).getsockname()[1]
-            shown = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
             try:
-                sock = _open(ListenerSpec(tcp.name, tcp.kind, shown))
+                sock = _open(ListenerSpec(tcp.name, tcp.kind, str(HostPort(host, chosen))))
             except ListenError:
                 self.close(udp.name)
                 if attempt == 15:
@@ -91,12 +90,11 @@ class Listeners:
         entry = self.sockets.get(name)
         if entry is None:
             return ""
-        host, port = entry[1].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return str(HostPort(*entry[1].getsockname()[:2]))
 
 
 def _open(spec: ListenerSpec) -> socket.socket:
-    host, port = split_address(spec.address)
+    host, port = parse_host_port(spec.address)
     kind = socket.SOCK_DGRAM if spec.kind == "dns-udp" else socket.SOCK_STREAM
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]

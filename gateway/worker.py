@@ -98,7 +98,9 @@ class Worker:
             changed=self._report_soon,
             rng=self._rng,
         )
-        pools = EndpointPools(self._flusher, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol))
+        pools = EndpointPools(
+            self._flusher, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng)
+        )
         self._pools = pools
         self._path = WorkerRequestPath(
             routes=self._routes,

@@ -1,0 +1,40 @@
+"""Which codec a connection gets, by what it is for."""
+
+from __future__ import annotations
+
+import random
+
+from discovery.model import Protocol
+from gateway.codec.http1_client import Http1ClientCodec
+from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.http2 import http2_codec
+from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.sniff import SniffingServerCodec
+from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
+
+LIMITS = CodecLimits()
+
+
+def mesh_codec(http2: str, *, client: bool) -> Codec:
+    """A tunnel's either end. `http2` is the configured engine: "auto", "ngh2" or "h2"."""
+    return http2_codec(http2, client=client, limits=LIMITS)
+
+
+def listener_codec(http2: str, *, tcp_authority: bytes = b"") -> Codec:
+    """What a local workload speaks: raw TCP where the virtual IP is for that (with the authority that it stands
+    for), else HTTP/1.1 or HTTP/2, as its first bytes tell."""
+    if tcp_authority:
+        return TcpServerCodec(authority=tcp_authority, limits=LIMITS)
+    return SniffingServerCodec(
+        http1=Http1ServerCodec(scheme=b"http", limits=LIMITS),
+        http2=lambda: http2_codec(http2, client=False, limits=LIMITS),
+    )
+
+
+def endpoint_codec(http2: str, protocol: Protocol, rng: random.Random) -> Codec:
+    """What a local endpoint is spoken to with. `rng` makes WebSocket keys."""
+    if protocol is Protocol.TCP:
+        return TcpClientCodec(limits=LIMITS)
+    if protocol is Protocol.HTTP:
+        return Http1ClientCodec(limits=LIMITS, rng=rng)
+    return http2_codec(http2, client=True, limits=LIMITS)
