@@ -11,11 +11,9 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
-
-from discovery.dns_message import Responder
 
 UDP_BATCH = 256
 """Packets answered in a row before other tasks get their turn."""
@@ -50,7 +48,13 @@ _IN_PKTINFO = struct.Struct("=i4s4s")
 _ANCILLARY_BYTES = 128
 
 
-async def serve_udp(sock: socket.socket, responder: Responder) -> None:
+class Answers(Protocol):
+    """Wire in, wire out, as `dns_message.Responder` does it."""
+
+    def respond(self, wire: bytes, *, udp: bool) -> bytes | None: ...
+
+
+async def serve_udp(sock: socket.socket, responder: Answers) -> None:
     """Answers datagrams on a bound socket until cancelled.
 
     Bad packets, ICMP errors and a full send buffer cost at most the one answer: UDP's clients ask again. A socket
@@ -65,7 +69,7 @@ async def serve_udp(sock: socket.socket, responder: Responder) -> None:
             await trio.lowlevel.checkpoint()
 
 
-def _turn(sock: socket.socket, responder: Responder) -> bool:
+def _turn(sock: socket.socket, responder: Answers) -> bool:
     """Answers what waits, at most `UDP_BATCH` packets. Returns whether more may be waiting."""
     receive, send, respond = sock.recvfrom, sock.sendto, responder.respond
     for _ in range(UDP_BATCH):
@@ -100,7 +104,7 @@ def _is_wildcard(sock: socket.socket) -> bool:
     return True
 
 
-def _pinned_turn(sock: socket.socket, responder: Responder) -> bool:
+def _pinned_turn(sock: socket.socket, responder: Answers) -> bool:
     """As `_turn`, each answer leaving from the address that its query was sent to."""
     for _ in range(UDP_BATCH):
         try:
@@ -136,7 +140,7 @@ def _source(ancillary: _Ancillary) -> _Ancillary:
 
 async def serve_tcp(
     listener: socket.socket,
-    responder: Responder,
+    responder: Answers,
     *,
     connections: int = TCP_CONNECTIONS,
     idle_s: float = TCP_IDLE_S,
@@ -170,7 +174,7 @@ async def serve_tcp(
     await trio.serve_listeners(handle, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
 
 
-async def _converse(stream: trio.SocketStream, responder: Responder, active: Callable[[], None]) -> None:
+async def _converse(stream: trio.SocketStream, responder: Answers, active: Callable[[], None]) -> None:
     """Reads queries, each behind its length, and answers all that a read brought with one send."""
     waiting = bytearray()
     while chunk := await stream.receive_some(_TCP_READ_BYTES):
