@@ -121,6 +121,23 @@ def _validate_path(
     validate_period(leaf, now, "the certificate")
     if not roots:
         raise PeerRejected("unknown-authority", "its trust domain's bundle is empty: every authority was revoked")
+    try:
+        failure = _find_path(leaf, intermediates, roots, now)
+        if failure:
+            _explain_period([*intermediates, *roots], [leaf, *intermediates], now)
+    except PARSE_ERRORS as error:
+        # Names and keys are parsed where they are needed, also inside path building.
+        raise PeerRejected("malformed", f"the chain can't be read: {str(error)[:200]!a}") from None
+    if failure:
+        raise PeerRejected(
+            "unknown-authority", f"no chain to the bundle of the trust domain in its SPIFFE ID: {failure[:200]!a}"
+        )
+
+
+def _find_path(
+    leaf: x509.Certificate, intermediates: list[x509.Certificate], roots: list[x509.Certificate], now: datetime
+) -> str:
+    """RFC 5280 path validation. Returns why there is no path, empty when there is one."""
     # The web PKI checks server names, which SVIDs do not have, only in its server profile. The client profile is
     # right for both directions, because `validate_leaf` has asked for both usages.
     verifier = (
@@ -133,13 +150,8 @@ def _validate_path(
     try:
         verifier.verify(leaf, intermediates)
     except VerificationError as error:
-        _explain_period([*intermediates, *roots], [leaf, *intermediates], now)
-        raise PeerRejected(
-            "unknown-authority",
-            f"no chain to the bundle of the trust domain in its SPIFFE ID: {str(error)[:200]!a}",
-        ) from None
-    except PARSE_ERRORS as error:
-        raise PeerRejected("malformed", f"the chain can't be read: {str(error)[:200]!a}") from None
+        return str(error)
+    return ""
 
 
 def _explain_period(authorities: list[x509.Certificate], issued: list[x509.Certificate], now: datetime) -> None:

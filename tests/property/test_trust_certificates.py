@@ -1,0 +1,61 @@
+"""Certificates as peers may send them: whatever is in the bytes, the answer is an identity or a rejection."""
+
+from __future__ import annotations
+
+import warnings
+from typing import get_args
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.forge import NOW, Forge
+from trust.errors import PeerRejected, RejectionCode
+from trust.spiffe_id import gateway_id
+from trust.verify import validate_gateway
+
+EAST = gateway_id("east.acme.test")
+CA = Forge.root("east")
+INTERMEDIATE = CA.intermediate()
+LEAF = INTERMEDIATE.leaf(str(EAST), dns=["gw.east.acme.test"])
+CHAIN = [LEAF, INTERMEDIATE.der]
+BUNDLES = {EAST.trust_domain: [CA.der]}
+
+
+def validate(chain: list[bytes]) -> bool:
+    rejected: PeerRejected | None = None
+    with warnings.catch_warnings():
+        # The parser warns of odd but readable certificates, such as one with a negative serial number.
+        warnings.simplefilter("ignore")
+        try:
+            assert validate_gateway(chain, BUNDLES, NOW) == EAST
+        except PeerRejected as error:
+            rejected = error
+    if rejected is not None:
+        assert rejected.code in get_args(RejectionCode)
+        assert str(rejected).isprintable()
+    return rejected is None
+
+
+@given(st.integers(0, 1), st.data(), st.integers(1, 255))
+@settings(max_examples=1500, deadline=None)
+def test_a_changed_byte_is_never_let_in(which: int, data: st.DataObject, change: int) -> None:
+    """Every byte of a certificate is either signed or the signature, so no change at all may pass."""
+    damaged = bytearray(CHAIN[which])
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= change
+    chain = list(CHAIN)
+    chain[which] = bytes(damaged)
+    assert not validate(chain)
+
+
+@given(st.lists(st.sampled_from([*CHAIN, CA.der]) | st.binary(max_size=300), max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_any_list_of_bytes_has_an_answer(chain: list[bytes]) -> None:
+    """It is let in only as the leaf first with its intermediate somewhere behind."""
+    if validate(chain):
+        assert chain[0] == LEAF
+        assert INTERMEDIATE.der in chain
+
+
+def test_the_undamaged_chain_is_let_in() -> None:
+    """Without this, the properties above would hold for a validator that refuses everybody."""
+    assert validate(CHAIN)
