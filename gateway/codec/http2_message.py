@@ -12,6 +12,7 @@ disagree with `content-length` (nghttp2 by its messaging rules, h2 by its valida
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable, Sequence
 
@@ -24,6 +25,11 @@ FIELD_OVERHEAD_BYTES = 32
 CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
+
+HARD_LIMIT_FACTOR = 2
+"""An engine drops the connection, with all its streams, for a header list above its own limit. A list between the
+limit that we advertise and that one costs only its stream, so that one workload's headers never close a tunnel that
+others share."""
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(rb"/[!-~\x80-\xff]*")
@@ -135,11 +141,49 @@ def response_block(head: ResponseHead) -> list[Header]:
     return [_STATUS.get(head.status) or (b":status", b"%d" % head.status), *head.headers]
 
 
-def check_characters(head: RequestHead) -> None:
-    """What nghttp2 checks and h2 does not: the characters of the pseudo-headers. Raises `MalformedMessage`."""
-    if not _TOKEN.fullmatch(head.method):
-        raise MalformedMessage(":method is not a token")
-    if head.scheme and not _SCHEME.fullmatch(head.scheme):
-        raise MalformedMessage(":scheme is not a scheme")
-    if head.path and head.path != b"*" and not _PATH.fullmatch(head.path):
-        raise MalformedMessage(":path has forbidden characters")
+class Block(enum.Enum):
+    """What a header block is the head of."""
+
+    REQUEST = enum.auto()
+    RESPONSE = enum.auto()
+    TRAILERS = enum.auto()
+
+
+_PSEUDO = {
+    Block.REQUEST: frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"}),
+    Block.RESPONSE: frozenset({b":status"}),
+    Block.TRAILERS: frozenset(),
+}
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_VALUE = re.compile(rb"(?![ \t])[\t\x20-\x7e\x80-\xff]*(?<![ \t])")
+_STATUS_CODE = re.compile(rb"[1-5][0-9]{2}")
+_CHARACTERS = {b":method": _TOKEN, b":scheme": _SCHEME, b":path": _PATH, b":status": _STATUS_CODE}
+
+
+def validate_block(headers: Iterable[Header], block: Block) -> None:
+    """What nghttp2 checks by itself (RFC 9113 sections 8.2 and 8.3). Raises `MalformedMessage`."""
+    seen: set[bytes] = set()
+    regular = False
+    for name, value in headers:
+        if name[:1] == b":":
+            if regular or name in seen or name not in _PSEUDO[block]:
+                raise MalformedMessage("a pseudo-header is unknown, repeated or late")
+            seen.add(name)
+            wanted = _CHARACTERS.get(name)
+            if wanted is not None and value != b"*" and not wanted.fullmatch(value):
+                raise MalformedMessage("a pseudo-header has forbidden characters")
+        else:
+            regular = True
+            _validate_field(name, value)
+            if name == b"content-length" and (name in seen or not value.isdigit()):
+                raise MalformedMessage("content-length is repeated or no number")
+            seen.add(name)
+    if block is Block.RESPONSE and b":status" not in seen:
+        raise MalformedMessage(":status is missing")
+
+
+def _validate_field(name: bytes, value: bytes) -> None:
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise MalformedMessage("a field has forbidden characters")
+    if name in CONNECTION_SPECIFIC or (name == b"te" and value.lower() != b"trailers"):
+        raise MalformedMessage("a field belongs to another kind of connection")

@@ -33,7 +33,9 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, goaway_frame, settings
 from gateway.codec.http2_message import (
+    HARD_LIMIT_FACTOR,
     MalformedMessage,
     TooLarge,
     check_size,
@@ -43,12 +45,9 @@ from gateway.codec.http2_message import (
     response_block,
 )
 from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.output import OUTPUT_BYTES
 
-OUTPUT_BYTES = 262_144
 EARLY_OUTPUT_BYTES = 16_384
-HARD_LIMIT_FACTOR = 2
-"""ngh2 drops the connection, with all its streams, for a header list above its limit. A list between the limit that
-we advertise and that one costs only its own stream, so that one workload's headers never close a shared tunnel."""
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)
 # would close it under load. A rapid-reset attack (CVE-2023-44487) is far above this.
 RESETS = (2_000, 500)
@@ -57,6 +56,8 @@ RESETS = (2_000, 500)
 _REMOTE_ENDED = 1
 _LOCAL_ENDED = 2
 _TUNNEL = 4
+# Answered by the codec itself: nobody was told of it.
+_REFUSED = 8
 _ENDED = _REMOTE_ENDED | _LOCAL_ENDED
 
 
@@ -70,14 +71,6 @@ def _configuration(limits: CodecLimits) -> ngh2.Configuration:
     )
 
 
-def settings(limits: CodecLimits, *, client: bool) -> dict[int, int]:
-    """The SETTINGS that either engine begins with (RFC 9113 section 6.5.2, RFC 8441 section 3)."""
-    common = {0x4: limits.stream_window, 0x5: limits.frame_bytes, 0x6: limits.header_bytes}
-    if client:
-        return {0x2: 0, **common}
-    return {0x3: limits.concurrent_streams, 0x8: 1, **common}
-
-
 class Ngh2Codec:
     """One HTTP/2 connection on ngh2. See `gateway.codec.interface.Codec`."""
 
@@ -89,7 +82,8 @@ class Ngh2Codec:
         self._conn.initiate_connection(settings(limits, client=client))
         self._window = limits.connection_window
         self._conn.set_local_window_size(self._window)
-        self._peer_streams = 100
+        self._peer_streams = ASSUMED_STREAMS
+        self._peer_spoke = False
         self._open: dict[int, int] = {}
         self._held: dict[int, int] = {}
         self._held_total = 0
@@ -222,6 +216,9 @@ class Ngh2Codec:
             events.append(Informational(event.stream_id, parse_response(event.headers)))
 
     def _on_settings(self, event: ngh2.SettingsReceived, events: list[Event]) -> None:
+        if not self._peer_spoke:
+            self._peer_spoke = True
+            self._peer_streams = UNLIMITED_STREAMS
         self._peer_streams = event.settings.get(0x3, self._peer_streams)
         if 0x4 in event.settings and self._conn.queued_body_size():
             events.append(Writable(0))
@@ -245,8 +242,8 @@ class Ngh2Codec:
             return
         except TooLarge:
             self._conn.send_response(stream_id, [(b":status", b"431")], end_stream=True)
+            self._open[stream_id] = _REFUSED | _LOCAL_ENDED | (_REMOTE_ENDED if event.end_stream else 0)
             if not event.end_stream:
-                self._open[stream_id] = _LOCAL_ENDED
                 self._unfinished[stream_id] = False
             return
         flags = _TUNNEL if head.method == b"CONNECT" else 0
@@ -276,8 +273,8 @@ class Ngh2Codec:
             self._refuse(stream_id, events)
             return
         self._open[stream_id] |= _REMOTE_ENDED
-        self._unfinished.pop(stream_id, None)
-        events.append(Trailers(stream_id, list(event.headers)))
+        if self._unfinished.pop(stream_id, None) is None:
+            events.append(Trailers(stream_id, list(event.headers)))
 
     def _on_data(self, event: ngh2.DataReceived, events: list[Event]) -> None:
         stream_id = event.stream_id
@@ -307,7 +304,8 @@ class Ngh2Codec:
         self._let_go(stream_id)
         if self._client and flags & _REMOTE_ENDED and event.error_code == ErrorCode.NO_ERROR:
             return
-        if self._unfinished.pop(stream_id, None) is None:
+        self._unfinished.pop(stream_id, None)
+        if not flags & _REFUSED:
             unprocessed = self._client and event.error_code == ErrorCode.REFUSED_STREAM
             events.append(Reset(stream_id, event.error_code, unprocessed))
 
@@ -318,7 +316,8 @@ class Ngh2Codec:
             return
         if event.error_code or event.local_error is not None or flags & _ENDED != _ENDED:
             self._let_go(stream_id)
-            if self._unfinished.pop(stream_id, None) is None:
+            self._unfinished.pop(stream_id, None)
+            if not flags & _REFUSED:
                 # A request that libnghttp2 could not send any more was never seen by the peer.
                 events.append(Reset(stream_id, event.error_code, self._client and event.local_error is not None))
 
@@ -352,9 +351,7 @@ class Ngh2Codec:
             self.failure = CodecFailure(code, detail)
 
     def _reset_all(self, code: int, events: list[Event]) -> None:
-        for stream_id in self._open:
-            if stream_id not in self._unfinished:
-                events.append(Reset(stream_id, code))
+        events.extend(Reset(stream_id, code) for stream_id, flags in self._open.items() if not flags & _REFUSED)
         self._open.clear()
         self._unfinished.clear()
         self._held.clear()
@@ -499,8 +496,3 @@ _HANDLERS: dict[type[ngh2.Event], Callable[[Ngh2Codec, Any, list[Event]], None]]
     ngh2.GoAwayReceived: Ngh2Codec._on_goaway,
     ngh2.ConnectionClosed: Ngh2Codec._on_end,
 }
-
-
-def goaway_frame(last_stream_id: int, code: int) -> bytes:
-    """A GOAWAY frame (RFC 9113 section 6.8) without debug data."""
-    return b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big")

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
+from gateway.codec.http2_frames import PREFACE
 from gateway.codec.interface import Codec, CodecFailure
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class SniffingServerCodec:

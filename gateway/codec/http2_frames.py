@@ -1,0 +1,73 @@
+"""HTTP/2 on the level of frames (RFC 9113 section 4), as far as a codec must know them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.codec.interface import CodecLimits
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_BYTES = 9
+
+DATA = 0x0
+RST_STREAM = 0x3
+SETTINGS = 0x4
+PING = 0x6
+GOAWAY = 0x7
+CONTINUATION = 0x9
+
+END_STREAM = ACK = 0x1
+
+ASSUMED_STREAMS = 100
+"""How many streams a client opens before the server's SETTINGS say how many it takes."""
+UNLIMITED_STREAMS = 0x7FFFFFFF
+
+
+def settings(limits: CodecLimits, *, client: bool) -> dict[int, int]:
+    """The SETTINGS that either engine begins with (RFC 9113 section 6.5.2, RFC 8441 section 3)."""
+    common = {0x4: limits.stream_window, 0x5: limits.frame_bytes, 0x6: limits.header_bytes}
+    if client:
+        return {0x2: 0, **common}
+    return {0x3: limits.concurrent_streams, 0x8: 1, **common}
+
+
+def goaway_frame(last_stream_id: int, code: int) -> bytes:
+    """A GOAWAY frame (RFC 9113 section 6.8) without debug data."""
+    header = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00"
+    return header + last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big")
+
+
+class FrameSplitter:
+    """Cuts a connection's bytes at the ends of frames."""
+
+    def __init__(self, *, preface: bytes, frame_bytes: int) -> None:
+        """`preface` is what comes before the first frame. A frame above `frame_bytes` is given out by its header
+        alone, which is enough for an engine to refuse it."""
+        self._buffer = bytearray()
+        self._preface = preface
+        self._frame_bytes = frame_bytes
+
+    def split(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
+        """(frame, type, flags) for every frame that is whole. The preface, or what is not one, has type -1."""
+        buffer = self._buffer
+        buffer += data
+        if self._preface:
+            size = min(len(buffer), len(self._preface))
+            if self._preface.startswith(buffer[:size]) and size < len(self._preface):
+                return
+            self._preface = b""
+            yield self._cut(size), -1, 0
+        while len(buffer) >= HEADER_BYTES:
+            length = int.from_bytes(buffer[:3], "big")
+            kind, flags = buffer[3], buffer[4]
+            if length > self._frame_bytes:
+                yield self._cut(HEADER_BYTES), kind, flags
+            elif len(buffer) < HEADER_BYTES + length:
+                return
+            else:
+                yield self._cut(HEADER_BYTES + length), kind, flags
+
+    def _cut(self, size: int) -> bytes:
+        frame = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return frame
