@@ -19,7 +19,12 @@ ALPN = "h2"
 
 
 def server_context(svid: X509Svid, roots: Iterable[bytes]) -> ssl.SSLContext:
-    """For the mesh listener. `roots` are the DER roots of every trust domain that may connect."""
+    """For the mesh listener. `roots` are the DER roots of every trust domain that may connect.
+
+    OpenSSL looks an issuer up by name and key identifier and tries the first that fits, so a member that publishes a
+    root with another's name and identifier could shut that other one out. The order of `roots` is kept: give those
+    that have been believed for longest first.
+    """
     context = _context(ssl.PROTOCOL_TLS_SERVER, svid, roots)
     # A resumed session would carry the identity of an earlier handshake past its certificate's end.
     context.num_tickets = 0
