@@ -1,0 +1,1 @@
+"""The status API: what a gateway knows about itself and the federation, for people and programs. Read-only."""

@@ -1,0 +1,158 @@
+"""The status API as an ASGI application over a `StatusSource`. It only reads: GET and HEAD, no body, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from discovery.model import ServiceName
+from federation.status import routes
+from federation.status.host_check import is_own_host
+from federation.status.openapi import describe
+from federation.status.values import (
+    ClusterDocument,
+    ClustersDocument,
+    ErrorDocument,
+    LivenessDocument,
+    ReadinessDocument,
+    ServiceDocument,
+    ServicesDocument,
+    StatusDocument,
+    TrustDocument,
+)
+
+_HEADERS = {
+    # Every answer is of the moment, and none of it is a page.
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+_Document: TypeAlias = msgspec.Struct | dict[str, Any]
+
+
+class StatusSource(Protocol):
+    """Where the documents come from. Called on the event loop, so every method answers at once."""
+
+    def status(self) -> StatusDocument: ...
+    def readiness(self) -> ReadinessDocument: ...
+    def clusters(self) -> ClustersDocument: ...
+    def cluster(self, name: str) -> ClusterDocument | None: ...
+    def services(self) -> ServicesDocument: ...
+    def service(self, name: ServiceName) -> ServiceDocument | None: ...
+    def trust(self) -> TrustDocument: ...
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families, as a collector of prometheus_client gives them."""
+
+
+def status_app(source: StatusSource, *, version: str, listen_host: str) -> Starlette:
+    """The application. `listen_host` is the host that the API listens on: requests may name it."""
+    endpoints = _Endpoints(source, version)
+    return Starlette(
+        routes=[Route(answer.path, getattr(endpoints, answer.name), methods=["GET"]) for answer in routes.ANSWERS],
+        middleware=[Middleware(_OwnHostOnly, listen_host=listen_host)],
+        exception_handlers={HTTPException: _refuse, Exception: _fail},
+    )
+
+
+class _Endpoints:
+    """One method for each of `routes.ANSWERS`, by its name."""
+
+    def __init__(self, source: StatusSource, version: str) -> None:
+        self._source = source
+        self._version = version
+
+    async def status(self, request: Request) -> Response:
+        return _answer(self._source.status())
+
+    async def clusters(self, request: Request) -> Response:
+        return _answer(self._source.clusters())
+
+    async def cluster(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return _answer(self._source.cluster(name), f"there is no peer {name}; /v1/clusters lists the peers")
+
+    async def services(self, request: Request) -> Response:
+        return _answer(self._source.services())
+
+    async def service(self, request: Request) -> Response:
+        name = ServiceName(request.path_params["namespace"], request.path_params["name"])
+        return _answer(self._source.service(name), f"there is no service {name}; /v1/services lists the services")
+
+    async def trust(self, request: Request) -> Response:
+        return _answer(self._source.trust())
+
+    async def openapi(self, request: Request) -> Response:
+        return _answer(describe(self._version))
+
+    async def livez(self, request: Request) -> Response:
+        return _answer(LivenessDocument(True))
+
+    async def readyz(self, request: Request) -> Response:
+        readiness = self._source.readiness()
+        return _json(readiness, 200 if readiness.ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self._source), media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=_HEADERS)
+
+
+def _answer(document: _Document | None, missing: str = "") -> Response:
+    if document is None:
+        raise HTTPException(404, missing)
+    return _json(document, 200)
+
+
+def _json(document: _Document, status: int) -> Response:
+    return Response(msgspec.json.encode(document), status, _HEADERS, "application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for these only"
+    if error.status_code == 405:
+        detail = f"{request.method} is not answered: the status API is read-only, use GET"
+    elif error.status_code == 404 and error.detail == "Not Found":
+        detail = f"there is nothing at {request.url.path}; /v1/openapi.json lists the paths"
+    else:
+        detail = error.detail
+    response = _json(ErrorDocument(detail), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    """A fault of ours. Starlette raises it on after this answer, so that the server logs it."""
+    return _json(ErrorDocument("the gateway could not answer; its log says why"), 500)
+
+
+class _OwnHostOnly:
+    """Refuses requests that name another host (see `host_check`)."""
+
+    def __init__(self, app: ASGIApp, listen_host: str) -> None:
+        self._app = app
+        self._listen_host = listen_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        for name, value in scope["headers"]:
+            if name == b"host" and not is_own_host(value.decode("latin-1"), self._listen_host):
+                await _json(_FOREIGN_HOST, 421)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+_FOREIGN_HOST = ErrorDocument(
+    "the Host header names a host that this API does not answer for; ask by IP address, as localhost, or by the name "
+    "in status.listen"
+)

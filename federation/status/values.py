@@ -1,0 +1,284 @@
+"""The status API's documents: what `/v1/...` answers, and what `isthmus -o json` prints.
+
+Names are snake_case with units, times are ISO 8601 in UTC, `null` means unknown. A document only ever gains fields.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+
+class ListenerDocument(msgspec.Struct, frozen=True):
+    """A socket that this gateway listens on. `address` is the real one, also where any free port was asked for."""
+
+    name: str
+    kind: str
+    """`mesh`, `http`, `dns-udp`, `dns-tcp`, `status`, or `vip` for a service's virtual IP."""
+    address: str
+
+
+class WorkerDocument(msgspec.Struct, frozen=True):
+    """A worker process. `ready`: it has reported that it serves."""
+
+    id: str
+    pid: int
+    version: str
+    ready: bool
+    tunnels_ready: int
+
+
+class EtcdDocument(msgspec.Struct, frozen=True):
+    """The connection to the etcd that holds the federation's records. `error` is why there is none."""
+
+    connected: bool
+    endpoints: tuple[str, ...]
+    private: bool
+    """Started by this gateway, because its configuration names no other."""
+    error: str = ""
+
+
+class GatewayDocument(msgspec.Struct, frozen=True):
+    """A gateway of a peer, as the peer registered it. Not `leased`: etcd no longer knows it, and it is still tried."""
+
+    id: str
+    addresses: tuple[str, ...]
+    region: str
+    zone: str
+    version: str
+    leased: bool
+
+
+class TunnelDocument(msgspec.Struct, frozen=True):
+    """The tunnels of all workers to one gateway of a peer. `rtt_ms` is the last probe's, the best of the workers."""
+
+    gateway: str
+    address: str
+    ready: int
+    wanted: int
+    rtt_ms: float | None
+    error: str = ""
+
+
+class ControlDocument(msgspec.Struct, frozen=True):
+    """What we know of a peer through etcd. `ok`: etcd answers, a gateway's lease lives, and its bundle is believed."""
+
+    ok: bool
+    freshness: str
+    """`fresh`, `suspect`, `stale` (used last) or `withdrawn` (not used)."""
+    freshness_reason: str
+    lease: str
+    """`live`, `lost`, or `unknown` while etcd can't be asked."""
+    bundle_sequence: int | None
+    acknowledged_sequence: int | None
+    """The sequence of our bundle that the peer says it accepted."""
+    gateways: tuple[GatewayDocument, ...]
+    refused_records: int
+
+
+class DataDocument(msgspec.Struct, frozen=True):
+    """What our tunnels to a peer say. `ok`: at least one is ready, and answers its probes."""
+
+    ok: bool
+    tunnels_ready: int
+    tunnels_wanted: int
+    rtt_ms: float | None
+    spiffe_ids: tuple[str, ...]
+    """Who answered, as validated from the certificates."""
+    inbound_connections: int
+    """The peer's own connections to us that are open."""
+    gateways: tuple[TunnelDocument, ...]
+
+
+class PeerServicesDocument(msgspec.Struct, frozen=True):
+    """How many services a peer offers us, and how many of those can be reached there now."""
+
+    offered: int
+    reachable: int
+
+
+class ClusterDocument(msgspec.Struct, frozen=True):
+    """A peer cluster, in three parts. `ready` needs both paths, control and data: neither alone makes a link good."""
+
+    cluster: str
+    trust_domain: str
+    ready: bool
+    problem: str
+    """Why it is not ready, for a person; empty if it is."""
+    control: ControlDocument
+    data: DataDocument
+    services: PeerServicesDocument
+
+
+class ClustersDocument(msgspec.Struct, frozen=True):
+    """`/v1/clusters`: the peers of `cluster`."""
+
+    cluster: str
+    clusters: tuple[ClusterDocument, ...]
+
+
+class PortDocument(msgspec.Struct, frozen=True):
+    name: str
+    port: int
+    protocol: str
+
+
+class ZoneDocument(msgspec.Struct, frozen=True):
+    """How many of a zone's endpoints their owner calls healthy. An empty name is an unknown zone."""
+
+    zone: str
+    healthy: int
+    total: int
+
+
+class ShareDocument(msgspec.Struct, frozen=True):
+    """One cluster's share of a service. `healthy` and `total` are null where the cluster did not say."""
+
+    cluster: str
+    local: bool
+    ports: tuple[str, ...]
+    healthy: int | None
+    total: int | None
+    zones: tuple[ZoneDocument, ...]
+    freshness: str
+    reachable: bool
+    """Whether a request could go there now."""
+    exported_at: datetime | None
+    """When it was exported first; null for what is not exported."""
+
+
+class ConflictDocument(msgspec.Struct, frozen=True):
+    """What `cluster` exports disagrees with an older export, and lost. `reason` is MCS's own (KEP-1645)."""
+
+    cluster: str
+    reason: str
+    message: str
+
+
+class EndpointDocument(msgspec.Struct, frozen=True):
+    """A local endpoint and its health. `reason` is the last check's result."""
+
+    address: str
+    ports: dict[str, int]
+    zone: str
+    healthy: bool
+    state: str
+    reason: str
+
+
+class ServiceDocument(msgspec.Struct, frozen=True):
+    """A service as this cluster may use it."""
+
+    namespace: str
+    name: str
+    dns_name: str
+    vip: str
+    ports: tuple[PortDocument, ...]
+    reachable: bool
+    imported: bool
+    """Whether another cluster serves it for us."""
+    exported_to: tuple[str, ...]
+    """The clusters that may use ours; `*` is every peer."""
+    clusters: tuple[ShareDocument, ...]
+    conflicts: tuple[ConflictDocument, ...]
+    endpoints: tuple[EndpointDocument, ...]
+
+
+class ServicesDocument(msgspec.Struct, frozen=True):
+    """`/v1/services`: the services that `cluster` may use, by name."""
+
+    cluster: str
+    services: tuple[ServiceDocument, ...]
+
+
+class ServiceCountsDocument(msgspec.Struct, frozen=True):
+    total: int
+    reachable: int
+    imported: int
+    exported: int
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """Something that a person should look at. `subject` is what it is about, `message` says what and what to do."""
+
+    kind: str
+    """`configuration`, `etcd`, `worker`, `listener`, `peer`, `record`, `connection` or `conflict`."""
+    subject: str
+    message: str
+
+
+class StatusDocument(msgspec.Struct, frozen=True):
+    """`/v1/status`: the whole picture."""
+
+    federation: str
+    cluster: str
+    region: str
+    zone: str
+    trust_domain: str
+    version: str
+    started_at: datetime
+    uptime_s: float
+    ready: bool
+    """As `/readyz`: this gateway serves. It says nothing of its peers."""
+    not_ready_because: tuple[str, ...]
+    workers_wanted: int
+    workers: tuple[WorkerDocument, ...]
+    listeners: tuple[ListenerDocument, ...]
+    etcd: EtcdDocument
+    peers: tuple[ClusterDocument, ...]
+    services: ServiceCountsDocument
+    problems: tuple[ProblemDocument, ...]
+
+
+class RootDocument(msgspec.Struct, frozen=True):
+    """A trust domain's root certificate."""
+
+    fingerprint: str
+    not_before: datetime
+    not_after: datetime
+
+
+class PeerTrustDocument(msgspec.Struct, frozen=True):
+    """A peer's trust domain: the root that our configuration pins, and the bundle that was believed because of it."""
+
+    cluster: str
+    trust_domain: str
+    pinned_root: str
+    bundle_sequence: int | None
+    roots: tuple[RootDocument, ...]
+    record_keys: tuple[str, ...]
+
+
+class TrustDocument(msgspec.Struct, frozen=True):
+    """`/v1/trust`: whom this cluster is, and whom it believes. Nothing here is secret."""
+
+    trust_domain: str
+    gateway_id: str
+    """The SPIFFE ID of this cluster's gateways."""
+    root: RootDocument
+    """Its fingerprint is what other clusters pin under `peers`."""
+    bundle_sequence: int | None
+    record_keys: tuple[str, ...]
+    """Key IDs (RFC 7638 thumbprints)."""
+    svid_lifetime_s: float
+    peers: tuple[PeerTrustDocument, ...]
+
+
+class LivenessDocument(msgspec.Struct, frozen=True):
+    """`/livez`: the controller runs its event loop."""
+
+    live: bool
+
+
+class ReadinessDocument(msgspec.Struct, frozen=True):
+    """`/readyz`: at least one worker serves. A missing peer or etcd does not make a gateway unready."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+class ErrorDocument(msgspec.Struct, frozen=True):
+    """What comes with every status code from 400 on."""
+
+    error: str

@@ -1,0 +1,189 @@
+"""A status source for tests: the federation as east sees it, with west ready and eu not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from discovery.model import ServiceName
+from federation.status.values import (
+    ClusterDocument,
+    ClustersDocument,
+    ConflictDocument,
+    ControlDocument,
+    DataDocument,
+    EndpointDocument,
+    EtcdDocument,
+    GatewayDocument,
+    ListenerDocument,
+    PeerServicesDocument,
+    PeerTrustDocument,
+    PortDocument,
+    ProblemDocument,
+    ReadinessDocument,
+    RootDocument,
+    ServiceCountsDocument,
+    ServiceDocument,
+    ServicesDocument,
+    ShareDocument,
+    StatusDocument,
+    TrustDocument,
+    TunnelDocument,
+    WorkerDocument,
+    ZoneDocument,
+)
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+WEST = ClusterDocument(
+    cluster="west",
+    trust_domain="west.acme.test",
+    ready=True,
+    problem="",
+    control=ControlDocument(
+        ok=True,
+        freshness="fresh",
+        freshness_reason="heard",
+        lease="live",
+        bundle_sequence=3,
+        acknowledged_sequence=1,
+        gateways=(GatewayDocument("west-1", ("127.0.0.1:25443",), "us-west", "us-west-2a", "0.1.0", True),),
+        refused_records=0,
+    ),
+    data=DataDocument(
+        ok=True,
+        tunnels_ready=4,
+        tunnels_wanted=4,
+        rtt_ms=0.42,
+        spiffe_ids=("spiffe://west.acme.test/ns/isthmus-system/sa/isthmus-gateway",),
+        inbound_connections=4,
+        gateways=(TunnelDocument("west-1", "127.0.0.1:25443", 4, 4, 0.42),),
+    ),
+    services=PeerServicesDocument(offered=2, reachable=2),
+)
+EU = ClusterDocument(
+    cluster="eu",
+    trust_domain="eu.acme.test",
+    ready=False,
+    problem="data: no tunnel is ready: 127.0.0.1:35443: Connection refused",
+    control=ControlDocument(
+        ok=True,
+        freshness="suspect",
+        freshness_reason="link-down",
+        lease="live",
+        bundle_sequence=1,
+        acknowledged_sequence=None,
+        gateways=(GatewayDocument("eu-1", ("127.0.0.1:35443",), "eu-central", "", "0.1.0", True),),
+        refused_records=1,
+    ),
+    data=DataDocument(
+        ok=False,
+        tunnels_ready=0,
+        tunnels_wanted=4,
+        rtt_ms=None,
+        spiffe_ids=(),
+        inbound_connections=0,
+        gateways=(TunnelDocument("eu-1", "127.0.0.1:35443", 0, 4, None, "Connection refused"),),
+    ),
+    services=PeerServicesDocument(offered=1, reachable=0),
+)
+PAYMENTS = ServiceDocument(
+    namespace="shop",
+    name="payments",
+    dns_name="payments.shop.svc.clusterset.local",
+    vip="127.80.0.9",
+    ports=(PortDocument("http", 80, "http"),),
+    reachable=True,
+    imported=True,
+    exported_to=(),
+    clusters=(
+        ShareDocument("west", False, ("http",), 2, 2, (ZoneDocument("us-west-2a", 2, 2),), "fresh", True, MOMENT),
+        ShareDocument("eu", False, ("http",), None, None, (), "fresh", False, MOMENT),
+    ),
+    conflicts=(ConflictDocument("eu", "PortConflict", "port 81/http (http) conflicts with port 80/http (http)"),),
+    endpoints=(),
+)
+CART = ServiceDocument(
+    namespace="shop",
+    name="cart",
+    dns_name="cart.shop.svc.clusterset.local",
+    vip="127.80.0.7",
+    ports=(PortDocument("http", 80, "http"), PortDocument("admin", 9000, "tcp")),
+    reachable=False,
+    imported=False,
+    exported_to=("west", "eu"),
+    clusters=(ShareDocument("east", True, ("http", "admin"), 0, 1, (ZoneDocument("", 0, 1),), "fresh", False, MOMENT),),
+    conflicts=(),
+    endpoints=(EndpointDocument("127.0.0.1", {"http": 9001}, "", False, "unhealthy", "connection-refused"),),
+)
+
+
+class FakeSource:
+    """Implements `StatusSource`."""
+
+    def __init__(self, *, ready: bool = True, peers: tuple[ClusterDocument, ...] = (EU, WEST)) -> None:
+        self.ready = ready
+        self.peers = peers
+        self.listeners: tuple[ListenerDocument, ...] = (ListenerDocument("http", "http", "127.0.0.1:15080"),)
+
+    def readiness(self) -> ReadinessDocument:
+        return ReadinessDocument(self.ready, () if self.ready else ("no worker serves yet",))
+
+    def status(self) -> StatusDocument:
+        readiness = self.readiness()
+        return StatusDocument(
+            federation="acme",
+            cluster="east",
+            region="us-east",
+            zone="us-east-1a",
+            trust_domain="east.acme.test",
+            version="0.1.0",
+            started_at=MOMENT,
+            uptime_s=93_784.5,
+            ready=readiness.ready,
+            not_ready_because=readiness.reasons,
+            workers_wanted=2,
+            workers=(WorkerDocument("w1-0", 11, "0.1.0", True, 2), WorkerDocument("w1-1", 12, "0.1.0", True, 2)),
+            listeners=self.listeners,
+            etcd=EtcdDocument(True, ("http://127.0.0.1:2379",), False),
+            peers=self.peers,
+            services=ServiceCountsDocument(2, 1, 1, 1),
+            problems=(
+                ProblemDocument("peer", "eu", EU.problem),
+                ProblemDocument("record", "clusters/eu/exports/shop/odd", "bad-signature: it is not eu's"),
+            )
+            if EU in self.peers
+            else (),
+        )
+
+    def clusters(self) -> ClustersDocument:
+        return ClustersDocument("east", self.peers)
+
+    def cluster(self, name: str) -> ClusterDocument | None:
+        return next((peer for peer in self.peers if peer.cluster == name), None)
+
+    def services(self) -> ServicesDocument:
+        return ServicesDocument("east", (CART, PAYMENTS))
+
+    def service(self, name: ServiceName) -> ServiceDocument | None:
+        return next((s for s in (CART, PAYMENTS) if ServiceName(s.namespace, s.name) == name), None)
+
+    def trust(self) -> TrustDocument:
+        root = RootDocument("sha256:" + "ab" * 32, MOMENT, LATER)
+        return TrustDocument(
+            trust_domain="east.acme.test",
+            gateway_id="spiffe://east.acme.test/ns/isthmus-system/sa/isthmus-gateway",
+            root=root,
+            bundle_sequence=1,
+            record_keys=("kid-1",),
+            svid_lifetime_s=3600.0,
+            peers=(PeerTrustDocument("west", "west.acme.test", "sha256:" + "cd" * 32, 3, (root,), ("kid-2",)),),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("isthmus_tunnels", "Tunnels.", labels=("cluster", "state"))
+        family.add_metric(("west", "ready"), 4)
+        yield family
