@@ -1,40 +1,38 @@
 """From a DNS query's bytes to its answer's bytes (RFC 1035, RFC 6891, RFC 8482), without I/O.
 
-Most queries repeat, byte for byte but for their id. Parsing and building a message takes about 200 µs, so finished
-answers are kept by the query's bytes after the id, and a repeated question costs one look-up. Every change of the
-zone forgets them all.
+Most queries repeat, byte for byte but for their id, so finished answers are kept by the query's bytes after the id,
+and a repeated question costs one look-up. Cookies and padding make queries unique, and such are not kept. Every
+change of the zone forgets all.
 """
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from dataclasses import dataclass, field
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 from dns.rcode import Rcode
 from dns.rdatatype import RdataType
 
-from discovery.zone import Answer, Outcome, RecordSet, Zone
+from discovery.dns_wire import (
+    AA,
+    HEADER,
+    OPCODE_MASK,
+    TC,
+    UDP_PAYLOAD_BYTES,
+    MalformedQuery,
+    Query,
+    encode_answer,
+    encode_error,
+    parse_query,
+)
+from discovery.zone import Answer, Outcome, Zone
 
-UDP_PAYLOAD_BYTES = 1232
-"""What we advertise and never exceed over UDP: fits IPv6's minimum MTU, so no answer is ever fragmented
-(DNS flag day 2020)."""
 _PLAIN_UDP_BYTES = 512
 _TCP_BYTES = 65_535
 _CACHE_ENTRIES = 8192
-_CACHED_QUERY_BYTES = 320
-"""A header, the longest name, type and class, and a bare OPT record take 282 bytes."""
-
-_HEADER = struct.Struct("!HHHHHH")
-_QR, _OPCODE_MASK = 0x8000, 0x7800
 _COUNTED_TYPES = frozenset(
     {"A", "AAAA", "ANY", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TXT"},
 )
@@ -45,6 +43,7 @@ _RCODES = {
     Outcome.NXDOMAIN: dns.rcode.NXDOMAIN,
     Outcome.OUTSIDE: dns.rcode.REFUSED,
 }
+_NO_ANSWER = Answer(Outcome.OUTSIDE)
 
 
 @dataclass(slots=True)
@@ -98,63 +97,41 @@ class Responder:
             self.counters.cache_hits += 1
             self.counters.answers[cached.label] += 1
             return wire[:2] + cached.wire_after_id
-        if len(wire) < _HEADER.size or wire[2] & 0x80:
+        if len(wire) < HEADER.size or wire[2] & 0x80:
             self.counters.malformed += 1
             return None
         return self._respond_uncached(wire, udp)
 
     def _respond_uncached(self, wire: bytes, udp: bool) -> bytes:
-        _, flags, questions, *_ = _HEADER.unpack_from(wire)
-        if flags & _OPCODE_MASK:
-            return self._bare_error(wire, dns.rcode.NOTIMP)
-        query = _parse(wire) if questions == 1 else None  # RFC 9619
-        if query is None:
+        if wire[2] << 8 & OPCODE_MASK:
+            return self._error(wire, dns.rcode.NOTIMP)
+        try:
+            query = parse_query(wire)
+        except MalformedQuery:
             self.counters.malformed += 1
-            return self._bare_error(wire, dns.rcode.FORMERR)
-        response = self._answer(query)
-        answer_wire = self._encode(response, _size_limit(query, udp))
-        label = (_type_label(query.question[0].rdtype), dns.rcode.to_text(response.rcode()))
+            return self._error(wire, dns.rcode.FORMERR)
+        rcode, answer = self._answer(query)
+        flags = AA if answer.outcome is not Outcome.OUTSIDE else 0
+        sections = (answer.answer, answer.authority, answer.additional)
+        answer_wire = encode_answer(query, flags, rcode, sections, _size_limit(query, udp))
+        label = (_type_label(query.rtype), dns.rcode.to_text(rcode))
         self.counters.answers[label] += 1
-        if _is_plain(query, wire):
+        self.counters.truncated += bool(answer_wire[2] << 8 & TC)
+        if query.plain:
             self._keep(wire[2:], _Cached(answer_wire[2:], label), udp)
         return answer_wire
 
-    def _answer(self, query: dns.message.Message) -> dns.message.Message:
-        response = dns.message.make_response(query, our_payload=UDP_PAYLOAD_BYTES, pad=0)
-        if query.edns >= 0:
-            # RFC 3225 section 3: the DO bit comes back as it was asked.
-            response.ednsflags = query.ednsflags & dns.flags.DO
-        question = query.question[0]
-        if query.edns > 0:
-            response.set_rcode(dns.rcode.BADVERS)
-        elif question.rdclass != dns.rdataclass.IN or question.rdtype in _TRANSFERS:
-            response.set_rcode(dns.rcode.REFUSED)
-        else:
-            _fill(response, self._zone.lookup(question.name, question.rdtype, self._ttl_s))
-        return response
+    def _answer(self, query: Query) -> tuple[Rcode, Answer]:
+        if query.edns is not None and query.edns.version > 0:
+            return dns.rcode.BADVERS, _NO_ANSWER
+        if query.rclass != dns.rdataclass.IN or query.rtype in _TRANSFERS:
+            return dns.rcode.REFUSED, _NO_ANSWER
+        answer = self._zone.lookup(query.name, query.rtype, self._ttl_s)
+        return _RCODES[answer.outcome], answer
 
-    def _encode(self, response: dns.message.Message, limit: int) -> bytes:
-        """Encodes within `limit` bytes: first the additional section goes, then everything, with TC set, so that
-        the client asks again over TCP (RFC 2181 section 9)."""
-        # Unasked, dnspython shuffles records with a random source of its own.
-        try:
-            return response.to_wire(max_size=limit, want_shuffle=False)
-        except dns.exception.TooBig:
-            response.additional = []
-        try:
-            return response.to_wire(max_size=limit, want_shuffle=False)
-        except dns.exception.TooBig:
-            response.answer, response.authority = [], []
-        self.counters.truncated += 1
-        response.flags |= dns.flags.TC
-        return response.to_wire(max_size=limit)
-
-    def _bare_error(self, wire: bytes, rcode: Rcode) -> bytes:
-        """An answer to what we could not read beyond its header: the header alone."""
+    def _error(self, wire: bytes, rcode: Rcode) -> bytes:
         self.counters.answers["other", dns.rcode.to_text(rcode)] += 1
-        ident, flags, *_ = _HEADER.unpack_from(wire)
-        kept = flags & (_OPCODE_MASK | dns.flags.RD)
-        return _HEADER.pack(ident, _QR | kept | rcode, 0, 0, 0, 0)
+        return encode_error(wire, rcode)
 
     def _keep(self, key: bytes, cached: _Cached, udp: bool) -> None:
         cache = self._caches[udp]
@@ -164,43 +141,13 @@ class Responder:
         cache[key] = cached
 
 
-def _parse(wire: bytes) -> dns.message.Message | None:
-    try:
-        # keyring=False: a TSIG record is not verified, and gets an answer without one.
-        query = dns.message.from_wire(wire, keyring=False)
-        _ = query.question[0].rdtype
-    except Exception:
-        # Hostile bytes meet a large parser here: whatever it trips over is the sender's mistake, not ours.
-        return None
-    return query
-
-
-def _is_plain(query: dns.message.Message, wire: bytes) -> bool:
-    """Whether a query's bytes are likely to come again: a question, and at most an OPT record without options.
-    Cookies and padding differ from query to query, and would only fill the cache."""
-    others = query.answer or query.authority or query.additional or query.had_tsig or query.options
-    return not others and len(wire) <= _CACHED_QUERY_BYTES
-
-
-def _size_limit(query: dns.message.Message, udp: bool) -> int:
+def _size_limit(query: Query, udp: bool) -> int:
     if not udp:
         return _TCP_BYTES
-    if query.edns < 0:
+    if query.edns is None:
         return _PLAIN_UDP_BYTES
-    return min(max(query.payload, _PLAIN_UDP_BYTES), UDP_PAYLOAD_BYTES)
-
-
-def _fill(response: dns.message.Message, answer: Answer) -> None:
-    response.set_rcode(_RCODES[answer.outcome])
-    if answer.outcome is not Outcome.OUTSIDE:
-        response.flags |= dns.flags.AA
-    response.answer = [_rrset(records) for records in answer.answer]
-    response.authority = [_rrset(records) for records in answer.authority]
-    response.additional = [_rrset(records) for records in answer.additional]
-
-
-def _rrset(records: RecordSet) -> dns.rrset.RRset:
-    return dns.rrset.from_rdata_list(records.owner, records.ttl_s, records.rdatas)
+    # RFC 6891 section 6.2.3: less than 512 means 512.
+    return min(max(query.edns.payload_bytes, _PLAIN_UDP_BYTES), UDP_PAYLOAD_BYTES)
 
 
 def _type_label(rtype: RdataType) -> str:

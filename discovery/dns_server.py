@@ -15,6 +15,8 @@ from typing import Protocol, TypeAlias
 
 import trio
 
+from discovery.dns_message import DnsCounters
+
 UDP_BATCH = 256
 """Packets answered in a row before other tasks get their turn."""
 TCP_CONNECTIONS = 512
@@ -50,6 +52,8 @@ _ANCILLARY_BYTES = 128
 
 class Answers(Protocol):
     """Wire in, wire out, as `dns_message.Responder` does it."""
+
+    counters: DnsCounters
 
     def respond(self, wire: bytes, *, udp: bool) -> bytes | None: ...
 

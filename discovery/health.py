@@ -51,9 +51,9 @@ class HealthMonitor:
         """Watches a service no longer."""
         self._book.remove(name)
 
-    def is_usable(self, name: ServiceName, endpoint: Endpoint) -> bool:
+    def is_healthy(self, name: ServiceName, endpoint: Endpoint) -> bool:
         """Whether requests may go to an endpoint; so they may where nothing is known."""
-        return self._book.is_usable(name, endpoint)
+        return self._book.is_healthy(name, endpoint)
 
     def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
         """The health of all endpoints as of now, for status pages."""

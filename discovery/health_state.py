@@ -218,7 +218,7 @@ class HealthBook:
         self._plan(endpoint, probe.service, max(now, endpoint.due + interval))
         return endpoint.move(probe.service, state, failure or "check-passed")
 
-    def is_usable(self, name: ServiceName, endpoint: Endpoint) -> bool:
+    def is_healthy(self, name: ServiceName, endpoint: Endpoint) -> bool:
         """Whether requests may go to an endpoint; so they may where nothing is known."""
         watched = self._services.get(name)
         known = watched.endpoints.get(_key(endpoint)) if watched else None

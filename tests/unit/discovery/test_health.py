@@ -63,7 +63,7 @@ async def test_an_endpoint_that_dies_is_found_within_fall_intervals(autojump_clo
         [(found, port, healthy)] = watch.said
         assert (port, healthy) == (9002, False)
         assert 2 <= found - died <= 3 * 1.1
-        assert not watch.monitor.is_usable(PAYMENTS, Endpoint("127.0.0.1", {"http": 9002}))
+        assert not watch.monitor.is_healthy(PAYMENTS, Endpoint("127.0.0.1", {"http": 9002}))
         returned = trio.current_time()
         watch.endpoints.failures.clear()
         await trio.sleep(10)

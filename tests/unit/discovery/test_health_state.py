@@ -71,7 +71,7 @@ def test_a_new_service_is_used_before_its_first_check(book: Book) -> None:
     book.upsert(service(endpoint(9001), endpoint(9002)))
     assert set(book.states().values()) == {EndpointState.ASSUMED}
     assert book.said == []
-    assert book.book.is_usable(PAYMENTS, endpoint(9001))
+    assert book.book.is_healthy(PAYMENTS, endpoint(9001))
 
 
 def test_an_assumed_endpoint_falls_after_as_many_failures_as_any(book: Book) -> None:
@@ -82,7 +82,7 @@ def test_an_assumed_endpoint_falls_after_as_many_failures_as_any(book: Book) -> 
     assert book.said == []
     book.rounds(p9001="refused")
     assert book.said == [(9001, False, "refused")]
-    assert not book.book.is_usable(PAYMENTS, endpoint())
+    assert not book.book.is_healthy(PAYMENTS, endpoint())
 
 
 def test_a_newcomer_waits_for_its_first_success(book: Book) -> None:
@@ -182,7 +182,7 @@ def test_a_removed_service_is_checked_no_more(book: Book) -> None:
     book.book.remove(PAYMENTS)
     assert book.book.next_due() is None
     assert book.book.snapshot() == {}
-    assert book.book.is_usable(PAYMENTS, endpoint()), "nothing is known against it"
+    assert book.book.is_healthy(PAYMENTS, endpoint()), "nothing is known against it"
 
 
 def test_a_corrected_zone_keeps_the_endpoints_health(book: Book) -> None:
