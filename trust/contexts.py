@@ -46,13 +46,21 @@ def _context(protocol: ssl._SSLMethod, svid: X509Svid, roots: Iterable[bytes]) -
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.options |= ssl.OP_NO_TICKET
     context.set_alpn_protocols([ALPN])
-    authorities = b"".join(roots)
-    if authorities:
-        context.load_verify_locations(cadata=authorities)
+    _load_roots(context, roots)
     pem = svid.key.expose_private_pem() + b"".join(ssl.DER_cert_to_PEM_cert(der).encode() for der in svid.chain)
     with (_file_in_memory if hasattr(os, "memfd_create") else _file_on_disk)(pem) as path:
         context.load_cert_chain(path)
     return context
+
+
+def _load_roots(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:
+    for der in roots:
+        try:
+            context.load_verify_locations(cadata=der)
+        except ssl.SSLError:
+            # OpenSSL can't read what `parse_bundle` could. Whoever chains to it is refused, and nobody else is: one
+            # member's odd certificate must not close the port to all.
+            continue
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How contexts are set up, and that making one leaves no key behind. tests/conformance/test_tls.py has the handshakes."""
+"""How contexts are set up, and that making one leaves no key behind. The handshakes are in tests/conformance."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def test_several_roots_or_none(svid: X509Svid) -> None:
     roots = [CA.der, Forge.root("west").der]
     assert sorted(server_context(svid, roots).get_ca_certs(binary_form=True)) == sorted(roots)
     assert server_context(svid, []).get_ca_certs() == []
+
+
+def test_one_bad_root_does_not_close_the_port(svid: X509Svid) -> None:
+    """It came in one member's bundle, and the others have done nothing wrong."""
+    context = server_context(svid, [b"garbage", CA.der, b""])
+    assert context.get_ca_certs(binary_form=True) == [CA.der]
 
 
 def test_no_key_is_left_on_disk(svid: X509Svid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
