@@ -1,0 +1,47 @@
+"""When a failed attempt may be followed by another."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.retry import ATTEMPTS_LIMIT, Failure, RetryBudget, may_retry
+
+UNPROCESSED = {Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM}
+
+
+@pytest.mark.parametrize("failure", list(Failure))
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"PATCH", b"CONNECT", b"get"])
+def test_only_what_is_safe_is_repeated(failure: Failure, method: bytes) -> None:
+    """RFC 9110 section 9.2.2: unprocessed requests always, others only when idempotent."""
+    idempotent = method in (b"GET", b"HEAD", b"PUT", b"DELETE")
+    expected = failure in UNPROCESSED or idempotent
+    assert may_retry(failure, method, replayable=True, attempts=1) is expected
+
+
+@given(st.sampled_from(list(Failure)), st.sampled_from([b"GET", b"POST"]), st.integers(1, 10), st.booleans())
+def test_never_without_the_body_and_never_for_ever(
+    failure: Failure, method: bytes, attempts: int, replayable: bool
+) -> None:
+    allowed = may_retry(failure, method, replayable=replayable, attempts=attempts)
+    assert not (allowed and (not replayable or attempts >= ATTEMPTS_LIMIT))
+
+
+def test_failover_from_a_dead_gateway_costs_no_budget() -> None:
+    """A whole cluster's load moves at once: a budget of a fifth would fail the rest of it."""
+    assert {failure for failure in Failure if not failure.costs_budget} == UNPROCESSED | {Failure.CONNECTION_LOST}
+
+
+def test_a_quiet_worker_may_retry_a_few_times_a_second() -> None:
+    budget = RetryBudget()
+    assert [budget.take(now=100.0) for _ in range(4)] == [True, True, True, False]
+    assert budget.take(now=100.4)
+    assert not budget.take(now=100.5)
+
+
+def test_a_busy_worker_retries_up_to_a_fifth_of_its_requests() -> None:
+    budget = RetryBudget(active=50, retrying=9)
+    assert all(budget.take(now=1.0) for _ in range(10))
+    budget.retrying = 10
+    assert [budget.take(now=1.0) for _ in range(4)] == [True, True, True, False]
