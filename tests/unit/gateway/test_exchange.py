@@ -1,0 +1,353 @@
+"""The state machine of one request, played without sockets.
+
+Connections are real, their codecs are recorders: what an exchange tells the client's and the upstream's codec is
+what is asserted. `Play` is the worker around it, with targets that a test names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from discovery.model import Port, Protocol, ServiceName
+from gateway.balance import LocalTarget, RemoteTarget, Target
+from gateway.codec.events import Data, ErrorCode, Event, Header, RequestHead, Reset, Response, ResponseHead, Trailers
+from gateway.codec.interface import CodecFailure
+from gateway.connection import ClientConnection, Flusher, ServerConnection
+from gateway.exchange import HELD_RESPONSE_BYTES, Attempt, Exchange
+from gateway.retry import REPLAY_BYTES, Failure
+from gateway.routing import LOCAL_ORIGIN, Route
+from gateway.snapshot import ServiceResource
+
+SERVICE = ServiceResource(ServiceName("shop", "payments"), "", (Port("http", 80, Protocol.HTTP),))
+ROUTE = Route(SERVICE, SERVICE.ports[0], b"payments.shop.svc.clusterset.local:80")
+WEST, EU = RemoteTarget("west"), RemoteTarget("eu")
+UNHEALTHY = ResponseHead(503, [(b"isthmus-reason", b"no-healthy-upstream")])
+
+
+class Recorder:
+    """A codec that notes its commands."""
+
+    failure: CodecFailure | None = None
+    closing = paused = half_closed = False
+    can_open = True
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+        self.consumed_bytes = 0
+        self._streams = 0
+
+    @property
+    def open_streams(self) -> int:
+        return self._streams
+
+    def receive(self, data: bytes) -> list[Event]:
+        raise AssertionError("nobody reads here")
+
+    def receive_eof(self) -> list[Event]:
+        return []
+
+    def resume(self) -> list[Event]:
+        return []
+
+    def data_to_send(self) -> bytes:
+        return b""
+
+    def send_request(self, head: RequestHead, end_stream: bool) -> int:
+        self._streams += 1
+        self.said.append(("request", head.method, end_stream))
+        return self._streams
+
+    def send_informational(self, stream_id: int, head: ResponseHead) -> None:
+        self.said.append(("informational", head.status))
+
+    def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
+        self.said.append(("response", head.status, end_stream))
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        self.said.append(("data", data, end_stream))
+
+    def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
+        self.said.append(("trailers", list(headers)))
+
+    def reset(self, stream_id: int, code: int) -> None:
+        self.said.append(("reset", code))
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        self.consumed_bytes += size
+
+    def queued(self, stream_id: int) -> int:
+        return 0
+
+    def ping(self, payload: bytes) -> bool:
+        return False
+
+    def drain(self) -> None: ...
+
+    def drained(self) -> None: ...
+
+
+class Play:
+    """The worker around one exchange. Implements `RequestPath`."""
+
+    def __init__(self, *targets: Target, method: bytes = b"GET", ended: bool = True, routed: bool = True) -> None:
+        nowhere = cast(Any, None)
+        self.client = Recorder()
+        self.down = ServerConnection(Flusher(), nowhere, nowhere, self.client, lambda *_: None)
+        self.targets = [*targets]
+        self.upstreams: list[tuple[Target, Recorder, ClientConnection]] = []
+        self.pending: list[Attempt] = []
+        self.retries: list[Failure] = []
+        self.outcomes: list[tuple[int, str]] = []
+        self.budget = True
+        self.connect_later = False
+        self._routed = routed
+        head = RequestHead(method, b"http", b"payments", b"/", [])
+        self.exchange = Exchange(self, self.down, 1, head, end_stream=ended, now=0.0, client="c", origin=LOCAL_ORIGIN)
+        self.begun = False
+
+    def begin(self) -> Play:
+        self.exchange.begin()
+        return self
+
+    def send(self, *events: Event) -> Play:
+        """Events from the client."""
+        for event in events:
+            self.down._dispatch(event)
+        return self
+
+    def answer(self, *events: Event, upstream: int = -1) -> Play:
+        """Events from an upstream: the last one unless another is named."""
+        for event in events:
+            self.upstreams[upstream][2]._dispatch(event)
+        return self
+
+    def lose(self, upstream: int = -1) -> Play:
+        """An upstream's connection ends."""
+        conn = self.upstreams[upstream][2]
+        conn.closed = True
+        conn._end_streams()
+        return self
+
+    def connect(self, attempt: Attempt) -> None:
+        nowhere = cast(Any, None)
+        recorder = Recorder()
+        conn = ClientConnection(Flusher(), nowhere, nowhere, recorder)
+        self.upstreams.append((attempt.target, recorder, conn))
+        attempt.attached(conn)
+
+    def route(self, exchange: Exchange) -> Route | None:
+        return ROUTE if self._routed else None
+
+    def choose(self, exchange: Exchange, route: Route) -> Target | None:
+        return next((target for target in self.targets if target not in exchange.tried), None)
+
+    def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
+        return exchange.head
+
+    def submit(self, attempt: Attempt) -> None:
+        if self.connect_later:
+            self.pending.append(attempt)
+        else:
+            self.connect(attempt)
+
+    def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
+        return self.budget
+
+    def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]:
+        return ResponseHead(status, [(b"isthmus-reason", reason.encode())]), b""
+
+    def retried(self, exchange: Exchange, failure: Failure) -> None:
+        self.retries.append(failure)
+
+    def finished(self, exchange: Exchange) -> None:
+        self.outcomes.append((exchange.status, exchange.reason))
+
+    @property
+    def asked(self) -> list[Target]:
+        return [target for target, _, _ in self.upstreams]
+
+
+def ok(length: int | None = None, *, end: bool = False) -> Response:
+    headers = [] if length is None else [(b"content-length", b"%d" % length)]
+    return Response(1, ResponseHead(200, headers), end)
+
+
+def test_a_request_and_its_answer_pass() -> None:
+    """The plain case: head, body, end; both connections' windows are given back."""
+    play = Play(WEST, method=b"POST", ended=False).begin()
+    play.send(Data(1, b"body", True)).answer(ok(), Data(1, b"answer", True))
+    assert play.upstreams[0][1].said == [("request", b"POST", False), ("data", b"body", True)]
+    assert play.client.said == [("response", 200, False), ("data", b"answer", True)]
+    assert play.outcomes == [(200, "")]
+    assert play.client.consumed_bytes == 4
+    assert play.upstreams[0][1].consumed_bytes == 6
+    assert not play.down.handlers
+    assert not play.upstreams[0][2].handlers
+
+
+def test_trailers_and_informational_responses_pass() -> None:
+    play = Play(WEST, method=b"POST", ended=False).begin()
+    play.send(Trailers(1, [(b"t", b"1")]))
+    attempt = play.exchange.attempt
+    assert attempt is not None
+    attempt.on_informational(ResponseHead(103, []))
+    attempt.on_informational(ResponseHead(100, []))
+    play.answer(ok(), Data(1, b"x", False), Trailers(1, [(b"grpc-status", b"0")]))
+    assert play.upstreams[0][1].said[-1] == ("trailers", [(b"t", b"1")])
+    assert play.client.said == [
+        ("informational", 103),
+        ("response", 200, False),
+        ("data", b"x", False),
+        ("trailers", [(b"grpc-status", b"0")]),
+    ]
+    assert play.outcomes == [(200, "")]
+
+
+def test_no_route_is_404_with_its_reason() -> None:
+    assert Play(routed=False).begin().outcomes == [(404, "no-route")]
+
+
+def test_no_target_is_503_with_its_reason() -> None:
+    play = Play().begin()
+    assert play.outcomes == [(503, "no-healthy-upstream")]
+    assert play.client.said == [("response", 503, True)]
+
+
+def test_a_lost_gateway_costs_a_get_nothing() -> None:
+    """The cluster dies with the request in it: another one answers, the client sees one response."""
+    play = Play(WEST, EU).begin().lose()
+    assert play.asked == [WEST, EU]
+    assert play.retries == [Failure.CONNECTION_LOST]
+    play.answer(ok(end=True))
+    assert play.client.said == [("response", 200, True)]
+
+
+def test_a_post_that_may_have_been_processed_is_not_repeated() -> None:
+    play = Play(WEST, EU, method=b"POST").begin().lose()
+    assert play.asked == [WEST]
+    assert play.outcomes == [(502, "upstream-connection-lost")]
+
+
+def test_a_post_that_was_provably_not_processed_is_repeated_with_its_body() -> None:
+    """REFUSED_STREAM: RFC 9113 section 8.7."""
+    play = Play(WEST, EU, method=b"POST", ended=False).begin().send(Data(1, b"a", False))
+    play.answer(Reset(1, ErrorCode.REFUSED_STREAM, unprocessed=True)).send(Data(1, b"b", True))
+    assert play.upstreams[1][1].said == [("request", b"POST", False), ("data", b"a", False), ("data", b"b", True)]
+    play.answer(ok(end=True))
+    assert play.outcomes == [(200, "")]
+    assert play.client.consumed_bytes >= 2
+
+
+def test_a_cluster_without_a_healthy_endpoint_sends_the_request_elsewhere() -> None:
+    """Also a POST: the answer says that nothing was done with it."""
+    play = Play(WEST, EU, method=b"POST").begin().answer(Response(1, UNHEALTHY, False))
+    assert play.asked == [WEST, EU]
+    assert ("reset", ErrorCode.CANCEL) in play.upstreams[0][1].said
+    play.answer(Response(1, UNHEALTHY, True))
+    assert play.outcomes == [(503, "no-healthy-upstream")]
+
+
+def test_only_a_gateway_may_say_that_nothing_was_done() -> None:
+    """An endpoint that answers in a gateway's words is passed on, without them."""
+    play = Play(LocalTarget("127.0.0.1:1"), EU).begin().answer(Response(1, UNHEALTHY, True))
+    assert play.asked == [LocalTarget("127.0.0.1:1")]
+    assert play.outcomes == [(503, "")]
+
+
+def test_a_body_beyond_the_buffer_is_tried_once() -> None:
+    play = Play(WEST, EU, method=b"PUT", ended=False).begin()
+    play.send(Data(1, b"x" * (REPLAY_BYTES + 1), False))
+    assert play.exchange.held_body == []
+    play.lose()
+    assert play.asked == [WEST]
+    assert play.outcomes == [(502, "upstream-connection-lost")]
+
+
+def test_a_small_response_is_held_until_it_is_whole() -> None:
+    """The upstream dies between head and body: the client never saw the head, so another one answers."""
+    play = Play(WEST, EU).begin().answer(ok(10), Data(1, b"12345", False))
+    assert play.client.said == []
+    play.lose().answer(ok(10), Data(1, b"12345", False), Data(1, b"67890", True))
+    assert play.client.said == [("response", 200, False), ("data", b"12345", False), ("data", b"67890", True)]
+    assert play.outcomes == [(200, "")]
+
+
+def test_a_held_response_with_trailers_loses_nothing() -> None:
+    play = Play(WEST).begin().answer(ok(2), Data(1, b"a", False), Data(1, b"b", False), Trailers(1, [(b"t", b"1")]))
+    said = [("response", 200, False), ("data", b"a", False), ("data", b"b", False), ("trailers", [(b"t", b"1")])]
+    assert play.client.said == said
+
+
+def test_large_and_unbounded_responses_stream_at_once() -> None:
+    for head in (ok(HELD_RESPONSE_BYTES + 1), ok()):
+        play = Play(WEST, EU).begin().answer(head)
+        assert play.client.said == [("response", 200, False)]
+
+
+def test_a_response_that_breaks_off_is_broken_off() -> None:
+    """Nothing can be repeated once the client has seen a part: it must not look whole."""
+    play = Play(WEST, EU).begin().answer(ok(), Data(1, b"part", False)).lose()
+    assert play.client.said[-1] == ("reset", ErrorCode.INTERNAL_ERROR)
+    assert play.outcomes == [(200, "upstream-connection-lost")]
+
+
+def test_the_budget_has_the_last_word() -> None:
+    play = Play(WEST, EU)
+    play.budget = False
+    play.begin().answer(Reset(1, ErrorCode.INTERNAL_ERROR))
+    assert play.outcomes == [(502, "upstream-reset")]
+
+
+def test_a_client_that_gives_up_frees_the_upstream() -> None:
+    play = Play(WEST).begin().send(Reset(1, ErrorCode.CANCEL))
+    assert play.upstreams[0][1].said[-1] == ("reset", ErrorCode.CANCEL)
+    assert play.outcomes == [(0, "downstream-reset")]
+    play.answer(ok(end=True))
+    assert play.client.said == []
+
+
+def test_a_body_that_comes_before_the_connection_waits_for_it() -> None:
+    play = Play(LocalTarget("h:1"), method=b"POST", ended=False)
+    play.connect_later = True
+    play.begin().send(Data(1, b"early", True))
+    assert play.client.consumed_bytes == 0
+    play.connect(play.pending[0])
+    assert play.upstreams[0][1].said == [("request", b"POST", False), ("data", b"early", True)]
+
+
+def test_a_connection_that_cannot_be_had_is_another_targets_turn() -> None:
+    play = Play(LocalTarget("h:1"), LocalTarget("h:2"), method=b"POST")
+    play.connect_later = True
+    play.begin()
+    play.pending[0].failed(Failure.CONNECT, "refused")
+    play.pending[1].failed(Failure.CONNECT, "refused")
+    assert play.retries == [Failure.CONNECT, Failure.CONNECT]
+    assert play.outcomes == [(503, "no-healthy-upstream")]
+
+
+def test_an_early_answer_ends_the_upload() -> None:
+    """A 413 before the body has come: the upstream's stream is given up, the client has its answer."""
+    play = Play(WEST, method=b"POST", ended=False).begin().send(Data(1, b"a", False))
+    play.answer(Response(1, ResponseHead(413, []), True)).send(Data(1, b"b", False))
+    assert play.client.said == [("response", 413, True)]
+    assert play.upstreams[0][1].said[-1] == ("reset", ErrorCode.CANCEL)
+    assert play.client.consumed_bytes == 2
+
+
+def test_a_tunnelled_connection_ends_when_both_sides_have() -> None:
+    """Half-close: the server's end does not end what the client still sends, and the other way round."""
+    play = Play(WEST, method=b"CONNECT", ended=False).begin()
+    play.answer(ok(), Data(1, b"hello", True)).send(Data(1, b"more", False))
+    assert play.outcomes == []
+    play.send(Data(1, b"", True))
+    assert play.upstreams[0][1].said[1:] == [("data", b"more", False), ("data", b"", True)]
+    assert play.outcomes == [(200, "")]
+
+
+def test_a_tunnelled_connection_may_fail_over_until_it_is_accepted() -> None:
+    play = Play(WEST, EU, method=b"CONNECT", ended=False).begin().send(Data(1, b"hi", False))
+    play.answer(Response(1, UNHEALTHY, True))
+    assert play.upstreams[1][1].said == [("request", b"CONNECT", False), ("data", b"hi", False)]
+    play.answer(ok()).lose()
+    assert play.client.said[-1] == ("reset", ErrorCode.INTERNAL_ERROR)
