@@ -102,7 +102,7 @@ def parse_document(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "an IPv6 address needs quotes around it" if "]:" in _line(text, line) else ""
+        hint = "an IPv6 address needs quotes around it" if "::" in _line(text, line) else ""
         raise DocumentError(line, f"not valid YAML: {said}", hint) from None
     except yaml.YAMLError as error:
         raise DocumentError(0, f"not valid YAML: {str(error).splitlines()[0]}") from None
