@@ -33,9 +33,10 @@ from discovery.zone import Answer, Outcome, Zone
 _PLAIN_UDP_BYTES = 512
 _TCP_BYTES = 65_535
 _CACHE_ENTRIES = 8192
-_COUNTED_TYPES = frozenset(
-    {"A", "AAAA", "ANY", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TXT"},
-)
+_COUNTED_TYPES = {
+    RdataType[name]: name
+    for name in ("A", "AAAA", "ANY", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TXT")
+}
 _TRANSFERS = frozenset({RdataType.AXFR, RdataType.IXFR})
 _RCODES = {
     Outcome.FOUND: dns.rcode.NOERROR,
@@ -114,7 +115,7 @@ class Responder:
         flags = AA if answer.outcome is not Outcome.OUTSIDE else 0
         sections = (answer.answer, answer.authority, answer.additional)
         answer_wire = encode_answer(query, flags, rcode, sections, _size_limit(query, udp))
-        label = (_type_label(query.rtype), dns.rcode.to_text(rcode))
+        label = (_COUNTED_TYPES.get(query.rtype, "other"), rcode.name)
         self.counters.answers[label] += 1
         self.counters.truncated += bool(answer_wire[2] << 8 & TC)
         if query.plain:
@@ -130,7 +131,7 @@ class Responder:
         return _RCODES[answer.outcome], answer
 
     def _error(self, wire: bytes, rcode: Rcode) -> bytes:
-        self.counters.answers["other", dns.rcode.to_text(rcode)] += 1
+        self.counters.answers["other", rcode.name] += 1
         return encode_error(wire, rcode)
 
     def _keep(self, key: bytes, cached: _Cached, udp: bool) -> None:
@@ -148,8 +149,3 @@ def _size_limit(query: Query, udp: bool) -> int:
         return _PLAIN_UDP_BYTES
     # RFC 6891 section 6.2.3: less than 512 means 512.
     return min(max(query.edns.payload_bytes, _PLAIN_UDP_BYTES), UDP_PAYLOAD_BYTES)
-
-
-def _type_label(rtype: RdataType) -> str:
-    text = dns.rdatatype.to_text(rtype)
-    return text if text in _COUNTED_TYPES else "other"

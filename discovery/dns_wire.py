@@ -14,6 +14,7 @@ import dns.name
 import dns.rcode
 import msgspec
 from dns.rcode import Rcode
+from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
 from discovery.zone import RecordSet
@@ -168,11 +169,9 @@ def _encode_section(query: Query, section: Iterable[RecordSet]) -> tuple[int, by
     parts: list[bytes] = []
     for records in section:
         owner = _encode_owner(query, records.owner)
-        for rdata in records.rdatas:
-            data = rdata.to_wire()
-            assert data is not None, "without a file, to_wire returns the bytes"
-            parts += (owner, _RECORD_START.pack(records.rtype, rdata.rdclass, records.ttl_s, len(data)), data)
-            count += 1
+        for data in records.wires:
+            parts += (owner, _RECORD_START.pack(records.rtype, RdataClass.IN, records.ttl_s, len(data)), data)
+        count += len(records.wires)
     return count, b"".join(parts)
 
 

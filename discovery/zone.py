@@ -78,12 +78,13 @@ class Outcome(enum.Enum):
 
 
 class RecordSet(msgspec.Struct, frozen=True):
-    """Records of one type at one name. `ttl_s` is seconds."""
+    """Records of one type at one name. `ttl_s` is seconds; `wires` is each record's data as it is sent."""
 
     owner: dns.name.Name
     rtype: RdataType
     ttl_s: int
     rdatas: tuple[dns.rdata.Rdata, ...]
+    wires: tuple[bytes, ...]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -110,6 +111,8 @@ class Zone:
         """How many names with records lie below each name: an empty non-terminal is in here only."""
         self._owned: dict[ServiceName, tuple[ZoneService, tuple[_Key, ...]]] = {}
         self._apexes: dict[_Key, dns.name.Name] = {}
+        self._negative_soas: dict[tuple[_Key, int, int], RecordSet] = {}
+        """By apex, generation and time to live."""
         self.generation = 1
         """Grows with every change. Whoever caches answers compares it; it is the SOA's serial number, too."""
         own_addresses = tuple(nameservers)
@@ -171,7 +174,7 @@ class Zone:
         shown_ttl_s = SCHEMA_VERSION_TTL_S if key == self._version_key else ttl_s
         return Answer(
             Outcome.FOUND,
-            answer=(RecordSet(qname, qtype, shown_ttl_s, found),),
+            answer=(_record_set(qname, qtype, shown_ttl_s, found),),
             additional=self._targets(found, ttl_s),
         )
 
@@ -180,14 +183,20 @@ class Zone:
         return suffix if suffix in self._apexes else None
 
     def _negative(self, outcome: Outcome, apex: _Key, ttl_s: int) -> Answer:
-        soa = RecordSet(self._apexes[apex], RdataType.SOA, ttl_s, (self._soa(apex, ttl_s),))
+        key = (apex, self.generation, ttl_s)
+        soa = self._negative_soas.get(key)
+        if soa is None:
+            # Names that do not exist are what attackers ask for: the one record they get is made once.
+            self._negative_soas = {other: kept for other, kept in self._negative_soas.items() if other[1] == key[1]}
+            soa = _record_set(self._apexes[apex], RdataType.SOA, ttl_s, (self._soa(apex, ttl_s),))
+            self._negative_soas[key] = soa
         return Answer(outcome, authority=(soa,))
 
     def _targets(self, found: tuple[dns.rdata.Rdata, ...], ttl_s: int) -> tuple[RecordSet, ...]:
         """The addresses of what SRV and NS records point to, which saves the client a second question."""
         names = {rdata.target for rdata in found if isinstance(rdata, _SRV | _NS)}
         return tuple(
-            RecordSet(name, rtype, ttl_s, rdatas)
+            _record_set(name, rtype, ttl_s, rdatas)
             for name in sorted(names)
             for rtype, rdatas in self._records.get(_labels(name), {}).items()
             if rtype in (RdataType.A, RdataType.AAAA)
@@ -269,6 +278,11 @@ def _address_records(addresses: Iterable[str]) -> _Records:
     return records
 
 
+def _record_set(owner: dns.name.Name, rtype: RdataType, ttl_s: int, rdatas: tuple[dns.rdata.Rdata, ...]) -> RecordSet:
+    # Without a file, to_wire returns the bytes; its type says that it might not.
+    return RecordSet(owner, rtype, ttl_s, rdatas, tuple(rdata.to_wire() or b"" for rdata in rdatas))
+
+
 def _rdata(kind: Callable[..., dns.rdata.Rdata], rtype: RdataType, *fields: object) -> dns.rdata.Rdata:
     return kind(_IN, rtype, *fields)
 
@@ -276,7 +290,7 @@ def _rdata(kind: Callable[..., dns.rdata.Rdata], rtype: RdataType, *fields: obje
 def _minimal_any(qname: dns.name.Name, ttl_s: int) -> Answer:
     """RFC 8482 section 4.2: one synthesized HINFO in place of everything."""
     hinfo = _rdata(dns.rdtypes.ANY.HINFO.HINFO, RdataType.HINFO, b"RFC8482", b"")
-    return Answer(Outcome.FOUND, answer=(RecordSet(qname, RdataType.HINFO, ttl_s, (hinfo,)),))
+    return Answer(Outcome.FOUND, answer=(_record_set(qname, RdataType.HINFO, ttl_s, (hinfo,)),))
 
 
 def _key(name: str) -> _Key:
