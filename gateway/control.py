@@ -99,6 +99,8 @@ class Report(msgspec.Struct, tag="report"):
     """Peer cluster to the number of its connections that are open here."""
     refusals: dict[str, str] = {}
     """The last refusal of each kind, for people: "mesh: no-certificate" to what was seen, when and from where."""
+    ready: bool = False
+    """Whether it has an SVID and a snapshot: it can serve."""
 
 
 ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Drain

@@ -165,6 +165,7 @@ class Worker:
             return
         certified, self._certified = self._certified, trio.Event()
         certified.set()
+        self._report_soon()
 
     async def _renew(self, channel: ControlChannel) -> None:
         """Keeps an SVID, renewed before half of its life."""
@@ -183,7 +184,10 @@ class Worker:
             counters, durations = self._counters.report()
             counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
             inbound = Counter(cluster for cluster, _ in self._inbound.values())
-            await channel.send(Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals))
+            ready = self._identity.svid is not None and self._routes.local is not None
+            await channel.send(
+                Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready)
+            )
             with trio.move_on_after(REPORT_INTERVAL_S):
                 await self._changed.wait()
 
