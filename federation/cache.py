@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 import msgspec
 
 from discovery.model import is_dns_label
+from federation.ledger import MAX_TOMBSTONES
 from federation.paths import Path, parse_path
 
 _SUFFIX = ".jsonl"
@@ -70,15 +71,20 @@ class CatalogCache:
     def put(self, cluster: str, path: Path, raw: bytes) -> None:
         """This lies there now. `raw` is ASCII."""
         state = self._state.setdefault(cluster, CachedCluster())
+        if state.records.get(path) == raw:
+            return
         state.records[path] = raw
         state.buried.pop(path, None)
         self._pending.setdefault(cluster, {})[path] = _Line(str(path), raw.decode("ascii"))
 
     def drop(self, cluster: str, path: Path, sequence: int) -> None:
-        """Nothing lies there any longer; `sequence` is what it had."""
+        """Nothing lies there any longer; `sequence` is what it had, -1 where there are none."""
         state = self._state.setdefault(cluster, CachedCluster())
         state.records.pop(path, None)
-        state.buried[path] = sequence
+        if sequence >= 0:
+            state.buried[path] = sequence
+        if len(state.buried) > MAX_TOMBSTONES:
+            del state.buried[next(iter(state.buried))]
         self._pending.setdefault(cluster, {})[path] = _Line(str(path), None, sequence)
 
     def take_pending(self) -> list[Batch]:
@@ -100,7 +106,7 @@ class CatalogCache:
         state = self._state[cluster]
         live = len(state.records) + len(state.buried)
         count = self._lines.get(cluster, -1)
-        if 0 <= count and count + len(lines) <= 2 * live + _SPARE_LINES:
+        if count >= 0 and count + len(lines) <= 2 * live + _SPARE_LINES:
             self._lines[cluster] = count + len(lines)
             return Batch(cluster, _encode(lines.values()), whole=False)
         self._lines[cluster] = live
@@ -146,7 +152,8 @@ def _replay(state: CachedCluster, text: bytes) -> bool:
         return False
     if raw is None:
         state.records.pop(path, None)
-        state.buried[path] = line.sequence
+        if line.sequence >= 0:
+            state.buried[path] = line.sequence
     else:
         state.buried.pop(path, None)
         state.records[path] = raw

@@ -78,6 +78,10 @@ class Catalog:
         """A live, read-only view."""
         return MappingProxyType(self._views)
 
+    def shared_by(self, cluster: str) -> int:
+        """How many services of `cluster` are part of the catalog."""
+        return len(self._by_cluster.get(cluster, ()))
+
     def apply_export(self, cluster: str, name: ServiceName, value: ExportValue | None) -> set[ServiceName]:
         """A peer exports this now (None: no longer). What is not for us, or not let in, counts as nothing."""
         if value is None or not value.is_for(self.cluster) or not self._imports.admits(cluster, name):
@@ -103,6 +107,17 @@ class Catalog:
             return set()
         self._freshness[cluster] = freshness
         return {name for name in self._by_cluster.get(cluster, ()) if self._compile(name)}
+
+    def apply_imports(self, imports: ImportPolicy) -> None:
+        """What is let in from now on. The caller applies the peers' exports again."""
+        self._imports = imports
+
+    def drop_cluster(self, cluster: str) -> set[ServiceName]:
+        """Nothing that `cluster` said counts any longer."""
+        changed = {name for name in tuple(self._by_cluster.get(cluster, ())) if self._put(name, cluster, None)}
+        self._by_cluster.pop(cluster, None)
+        self._freshness.pop(cluster, None)
+        return changed
 
     def _put(self, name: ServiceName, cluster: str, share: _Share | None) -> set[ServiceName]:
         shares = self._shares.setdefault(name, {})

@@ -81,7 +81,7 @@ class PeerFreshness:
     down must serve what it knew, however long ago it wrote it down.
     """
 
-    def __init__(self, *, stale_after_s: float, withdraw_after_s: float, now: float) -> None:
+    def __init__(self, now: float, *, stale_after_s: float = 30.0, withdraw_after_s: float = 86_400.0) -> None:
         self._stale_after_s = stale_after_s
         self._withdraw_after_s = withdraw_after_s
         self._lease = Lease.UNKNOWN
@@ -101,6 +101,11 @@ class PeerFreshness:
     @property
     def link(self) -> Link:
         return self._link
+
+    def set_limits(self, stale_after_s: float, withdraw_after_s: float) -> None:
+        """How long silence may last. It takes effect at the next observation or tick."""
+        self._stale_after_s = stale_after_s
+        self._withdraw_after_s = withdraw_after_s
 
     def observe_lease(self, lease: Lease, now: float) -> Transition | None:
         return self._observe(lease, self._link, now)

@@ -10,17 +10,22 @@ from discovery.model import ServiceName
 
 
 class ImportPolicy:
-    """`patterns` are globs over `namespace/name`, by peer: `{"west": ["shop/*"]}`. A peer that is not named is not
-    restricted: all that it exports to us comes in."""
+    """`patterns` are globs over `namespace/name` by peer, like `{"west": ["shop/*"]}`, and let in what they name and
+    nothing else. None lets in all that is exported to us."""
 
-    def __init__(self, patterns: Mapping[str, Sequence[str]]) -> None:
-        self._allowed = {
-            cluster: re.compile("|".join(fnmatch.translate(glob) for glob in globs)) if globs else None
-            for cluster, globs in patterns.items()
-        }
+    def __init__(self, patterns: Mapping[str, Sequence[str]] | None) -> None:
+        self._allowed = (
+            {
+                cluster: re.compile("|".join(map(fnmatch.translate, globs)))
+                for cluster, globs in patterns.items()
+                if globs
+            }
+            if patterns is not None
+            else None
+        )
 
     def admits(self, cluster: str, name: ServiceName) -> bool:
-        if cluster not in self._allowed:
+        if self._allowed is None:
             return True
-        allowed = self._allowed[cluster]
+        allowed = self._allowed.get(cluster)
         return allowed is not None and allowed.match(str(name)) is not None

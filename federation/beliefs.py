@@ -1,0 +1,309 @@
+"""All that this cluster believes and says, in one place: peers, catalog, our own records, virtual IPs. Pure.
+
+Every input (what etcd holds, what lives here, what tunnels see, time) goes in by one method; what became different
+by it gathers in `changes` until somebody takes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from discovery.model import LocalService, ServiceName, ZoneHealth
+from federation import paths
+from federation.cache import CachedCluster, CatalogCache
+from federation.catalog import Catalog
+from federation.freshness import Transition
+from federation.imports import ImportPolicy
+from federation.members import Members
+from federation.own_records import OwnRecords
+from federation.paths import Key, Kind, Layout, Path, StrayKey
+from federation.peer_events import (
+    BundleChanged,
+    Deleted,
+    Dropped,
+    ExportChanged,
+    GatewaysChanged,
+    ListingBegan,
+    ListingEnded,
+    ListingWanted,
+    PeerChange,
+    PeerEvent,
+    Put,
+    Refused,
+    Stored,
+    StrayDeleted,
+    StrayPut,
+)
+from federation.publication import PutRecord, Write
+from federation.report import PeerTransition
+from federation.settings import FederationSettings
+from federation.vips import VipBook, VipClaim
+from trust.authority import Authority
+
+_MAX_STRANGERS = 64
+_MAX_TRANSITIONS = 128
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A key in etcd."""
+
+    key: bytes
+    raw: bytes
+    lease: int
+    revision: int
+
+
+class Changes(msgspec.Struct):
+    """What became different since they were taken last."""
+
+    services: set[ServiceName] = msgspec.field(default_factory=set)
+    peers: set[str] = msgspec.field(default_factory=set)
+    refused: list[tuple[str, Refused]] = msgspec.field(default_factory=list)
+    transitions: list[PeerTransition] = msgspec.field(default_factory=list)
+    list_again: bool = False
+
+
+class Beliefs:
+    """`now` is monotonic seconds, `wall` Unix seconds."""
+
+    def __init__(
+        self, settings: FederationSettings, authority: Authority, gateway_id: str, cache: CatalogCache, now: float
+    ) -> None:
+        self.settings = settings
+        self.layout = Layout(settings.prefix, settings.federation)
+        self.members = Members(settings, now)
+        self.catalog = Catalog(settings.cluster, ImportPolicy(settings.imports))
+        self.own = OwnRecords(settings, authority, gateway_id)
+        self.vips = VipBook(settings.vip_range)
+        self.changes = Changes()
+        self.strangers: dict[str, None] = {}
+        self.stray_keys: dict[str, None] = {}
+        self.transitions: deque[PeerTransition] = deque(maxlen=_MAX_TRANSITIONS)
+        self._cache = cache
+        self._late: list[tuple[Path, str, bytes]] = []
+        self._listing = False
+        self._listed = False
+        self._locals_complete = False
+
+    def take_changes(self) -> Changes:
+        taken, self.changes = self.changes, Changes()
+        return taken
+
+    @property
+    def cache_complaints(self) -> tuple[str, ...]:
+        return tuple(self._cache.complaints)
+
+    # From disk.
+
+    def restore_own(self, cached: CachedCluster) -> None:
+        """What we said before we were restarted. Do it before anything else."""
+        self.vips.restore({path.service: raw.decode() for path, raw in cached.records.items() if path.kind is Kind.VIP})
+        for path, raw in cached.records.items():
+            if path.kind is not Kind.VIP:
+                self.own.recall(path, raw)
+
+    def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> None:
+        """What a peer said, as far as it can be verified still. Those that are no peers now are passed over."""
+        if cluster in self.members:
+            self._take(cluster, self.members[cluster].state.restore(cached.records, cached.buried, wall), now, wall)
+
+    # From etcd.
+
+    def listing_began(self, wall: float) -> None:
+        self._listing = True
+        self._late = []
+        self.strangers, self.stray_keys = {}, {}
+        self.own.publication.begin_listing()
+        self.vips.begin_listing()
+        for cluster in self.members:
+            self.members[cluster].state.apply(ListingBegan(), wall)
+
+    def found(self, found: Found, now: float, wall: float) -> None:
+        match self.layout.parse_key(found.key):
+            case Key(cluster, path) if cluster == self.settings.cluster:
+                self._found_own(path, found, now)
+            case Key(cluster, path) if cluster in self.members:
+                if self._listing and path.kind is Kind.ACK:
+                    # They sort before the bundle that has the key to check them with.
+                    self._late.append((path, cluster, found.raw))
+                else:
+                    self._apply(cluster, Put(path, found.raw), now, wall)
+            case StrayKey(cluster) as stray if cluster in self.members:
+                self._apply(cluster, StrayPut(stray), now, wall)
+            case Key(cluster) | StrayKey(cluster):
+                self._found_strange(cluster, found.key)
+
+    def gone(self, key: bytes, revision: int, now: float, wall: float) -> None:
+        match self.layout.parse_key(key):
+            case Key(cluster, path) if cluster == self.settings.cluster:
+                if path.kind is Kind.VIP:
+                    self.vips.missing(path.service)
+                else:
+                    self.own.publication.missing(path, revision)
+            case Key(cluster, path) if cluster in self.members:
+                self._apply(cluster, Deleted(path), now, wall)
+            case StrayKey(cluster) as stray if cluster in self.members:
+                self._apply(cluster, StrayDeleted(stray), now, wall)
+            case StrayKey() as stray:
+                self.stray_keys.pop(stray.text, None)
+            case Key():
+                pass
+
+    def listing_ended(self, now: float, wall: float) -> None:
+        self._listing, self._listed = False, True
+        for path, cluster, raw in self._late:
+            if cluster in self.members:
+                self._apply(cluster, Put(path, raw), now, wall)
+        self._late = []
+        for cluster in self.members:
+            self._apply(cluster, ListingEnded(), now, wall)
+        self.vips.end_listing()
+        self.own.want_bundle(now)
+        self.own.publication.end_listing()
+        self._release_unneeded()
+
+    def observe_etcd(self, synced: bool, now: float, wall: float) -> None:
+        for cluster, transition in self.members.observe_etcd(synced, now).items():
+            self._transitioned(cluster, transition, wall)
+
+    # From the publisher.
+
+    def written(self, batch: Iterable[Write]) -> None:
+        for write in batch:
+            if isinstance(write, PutRecord):
+                self._cache.put(self.settings.cluster, write.path, write.raw)
+            else:
+                self._cache.drop(self.settings.cluster, write.path, -1)
+
+    def vip_agreed(self, claim: VipClaim, revision: int) -> None:
+        self._note_vips(self.vips.found(claim.name, claim.address, revision))
+
+    # From our own cluster.
+
+    def upsert_local(self, service: LocalService, now: float, wall: float) -> None:
+        if self.own.exports.put(service, wall):
+            self._local_changed(service.name, now, urgent=True)
+
+    def remove_local(self, name: ServiceName, now: float) -> None:
+        if self.own.exports.remove(name):
+            self._note(self.catalog.remove_local(name))
+            self.own.want_export(name, now, urgent=True)
+
+    def set_local_health(self, name: ServiceName, zones: tuple[ZoneHealth, ...], now: float) -> None:
+        if self.own.exports.set_health(name, zones):
+            self._local_changed(name, now, urgent=False)
+
+    def complete_locals(self) -> None:
+        """All local services are known now: what we exported beyond them, before a restart, is withdrawn."""
+        self._locals_complete = True
+        self.own.publication.withdraw_unwanted()
+        self._release_unneeded()
+
+    def set_gateway(self, addresses: Sequence[str], now: float) -> None:
+        self.own.want_gateway(addresses, now)
+
+    def observe_link(self, cluster: str, up: bool, now: float, wall: float) -> None:
+        """Unknown clusters are passed over: a worker may still close the tunnels of a peer that was removed."""
+        if cluster in self.members:
+            self._transitioned(cluster, self.members.observe_link(cluster, up, now), wall)
+
+    def tick(self, now: float, wall: float) -> None:
+        for cluster, transition in self.members.tick(now).items():
+            self._transitioned(cluster, transition, wall)
+
+    def configure(self, settings: FederationSettings, now: float) -> bool:
+        """Takes other peers, imports and limits. Returns whether etcd has to be listed again, for the new peers."""
+        gone, new = self.members.configure(settings, now)
+        for cluster in gone:
+            self._note(self.catalog.drop_cluster(cluster))
+            self.own.want_ack(cluster, -1, now)
+        self.changes.peers |= gone | new
+        if settings.imports != self.settings.imports:
+            self.catalog.apply_imports(ImportPolicy(settings.imports))
+            for cluster in self.members:
+                for name, value in self.members[cluster].state.exports.items():
+                    self._note(self.catalog.apply_export(cluster, name, value))
+        self.settings = settings
+        return bool(new)
+
+    # How all that comes together.
+
+    def _found_own(self, path: Path, found: Found, now: float) -> None:
+        if path.kind is Kind.VIP:
+            address = found.raw[:64].decode("ascii", "replace")
+            self._note_vips(self.vips.found(path.service, address, found.revision))
+            return
+        record, aged = self.own.recall(path, found.raw)
+        self.own.publication.found(path, record.value if record is not None else None, found.lease, found.revision)
+        if record is not None:
+            self._cache.put(self.settings.cluster, path, found.raw)
+        if aged is not None:
+            self._local_changed(aged, now, urgent=True)
+
+    def _found_strange(self, cluster: str, key: bytes) -> None:
+        into = self.strangers if cluster and cluster != self.settings.cluster else self.stray_keys
+        if len(into) < _MAX_STRANGERS:
+            into[cluster if into is self.strangers else key[:256].decode("utf-8", "backslashreplace")] = None
+
+    def _apply(self, cluster: str, event: PeerEvent, now: float, wall: float) -> None:
+        self._take(cluster, self.members[cluster].state.apply(event, wall), now, wall)
+
+    def _take(self, cluster: str, changes: Iterable[PeerChange], now: float, wall: float) -> None:
+        for change in changes:
+            match change:
+                case ExportChanged(name, value):
+                    self._note(self.catalog.apply_export(cluster, name, value))
+                case BundleChanged(sequence):
+                    self.own.want_ack(cluster, sequence, now)
+                    self.changes.peers.add(cluster)
+                case GatewaysChanged():
+                    self.changes.peers.add(cluster)
+                    self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
+                case Stored(path, raw):
+                    self._cache.put(cluster, path, raw)
+                case Dropped(path, sequence):
+                    self._cache.drop(cluster, path, sequence)
+                case Refused():
+                    self.changes.refused.append((cluster, change))
+                case ListingWanted():
+                    self.changes.list_again = True
+
+    def _local_changed(self, name: ServiceName, now: float, *, urgent: bool) -> None:
+        exports = self.own.exports
+        if name in exports:
+            self._note(self.catalog.apply_local(exports.service(name), exports.zones(name), exports.created(name)))
+        self.own.want_export(name, now, urgent=urgent)
+
+    def _transitioned(self, cluster: str, transition: Transition | None, wall: float) -> None:
+        if transition is None:
+            return
+        seen = PeerTransition(cluster, transition.before, transition.after, transition.reason, wall)
+        self.transitions.append(seen)
+        self.changes.transitions.append(seen)
+        self.changes.peers.add(cluster)
+        self._note(self.catalog.apply_freshness(cluster, transition.after))
+
+    def _note(self, names: set[ServiceName]) -> None:
+        """These services are different now; each needs an address for as long as it exists."""
+        self.changes.services |= names
+        for name in names:
+            if name not in self.catalog.services:
+                self.vips.release(name)
+                self._cache.drop(self.settings.cluster, paths.vip(name), -1)
+            elif self.vips.need(name):
+                self._keep_vip(name)
+
+    def _note_vips(self, names: set[ServiceName]) -> None:
+        self.changes.services |= names & self.catalog.services.keys()
+        for name in names:
+            self._keep_vip(name)
+
+    def _keep_vip(self, name: ServiceName) -> None:
+        self._cache.put(self.settings.cluster, paths.vip(name), self.vips.addresses[name].encode())
+
+    def _release_unneeded(self) -> None:
+        if self._listed and self._locals_complete:
+            self.vips.release_unneeded()

@@ -1,0 +1,238 @@
+"""Federation as the gateway's controller uses it: tell it what is here, ask it what is believed.
+
+The composition of this package, and its clocks. What is believed lives in `Beliefs`; a `Subscriber` feeds it from
+etcd, a `Publisher` writes what it wants said, a `CatalogCache` keeps it on disk. Everything but `run` is synchronous
+and never waits for etcd.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import trio
+
+from discovery.model import LocalService, ServiceName, ZoneHealth
+from federation.beliefs import Beliefs, Found
+from federation.cache import CatalogCache
+from federation.catalog import ServiceView
+from federation.etcd.client import EtcdClient
+from federation.etcd.kv import KeyValue
+from federation.gateway_id import load_gateway_id
+from federation.members import PeerView
+from federation.publication import Write
+from federation.publisher import Publisher
+from federation.report import FederationStatus
+from federation.settings import FederationSettings, Peer
+from federation.status_view import view_status
+from federation.subscriber import EtcdLink, Subscriber
+from federation.vips import VipClaim
+from trust.authority import Authority
+
+__all__ = ["Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
+
+log = logging.getLogger("isthmus.federation")
+
+_FLUSH_S = 1.0
+"""How often the cache is written at most."""
+
+
+class FederationListener(Protocol):
+    """Who is told of changes; ask `services()` and `peers()` for what they are now."""
+
+    def services_changed(self, names: set[ServiceName]) -> None: ...
+
+    def peers_changed(self, clusters: set[str]) -> None: ...
+
+
+class Federation:
+    """One cluster's membership. Make it and use it inside trio; virtual IPs hold from the start, peers' services are
+    there once `run` has started."""
+
+    def __init__(
+        self,
+        *,
+        settings: FederationSettings,
+        authority: Authority,
+        listener: FederationListener,
+        rng: random.Random,
+    ) -> None:
+        self.cache = CatalogCache(settings.state_dir / "catalog")
+        self._cached = self.cache.load()
+        gateway_id = load_gateway_id(settings.state_dir, rng)
+        self._beliefs = Beliefs(settings, authority, gateway_id, self.cache, trio.current_time())
+        self._authority = authority
+        self._listener = listener
+        self._rng = rng
+        self._subscriber: Subscriber | None = None
+        self._publisher: Publisher | None = None
+        self._etcd: EtcdClient | None = None
+        self._tick_wanted = trio.Event()
+        if settings.cluster in self._cached:
+            self._beliefs.restore_own(self._cached[settings.cluster])
+
+    # What is here.
+
+    def set_gateway(self, addresses: Sequence[str]) -> None:
+        """Where peers reach our mesh listener, as `host:port`."""
+        self._beliefs.set_gateway(addresses, trio.current_time())
+        self._tell()
+
+    def set_local_services(self, services: Iterable[LocalService]) -> None:
+        """All local services, as their sources have them now. Exports of ours from before a restart that are not
+        among them are withdrawn from here on."""
+        wanted = {service.name: service for service in services}
+        for name in self._beliefs.own.exports:
+            if name not in wanted:
+                self._beliefs.remove_local(name, trio.current_time())
+        for service in wanted.values():
+            self._beliefs.upsert_local(service, trio.current_time(), wall_clock())
+        self.complete_local_services()
+
+    def upsert_local(self, service: LocalService) -> None:
+        self._beliefs.upsert_local(service, trio.current_time(), wall_clock())
+        self._tell()
+
+    def remove_local(self, name: ServiceName) -> None:
+        self._beliefs.remove_local(name, trio.current_time())
+        self._tell()
+
+    def complete_local_services(self) -> None:
+        """Every local service was upserted once: what we exported before a restart and no longer have is withdrawn
+        now, and not before."""
+        self._beliefs.complete_locals()
+        self._tell()
+
+    def set_local_health(self, name: ServiceName, zones: tuple[ZoneHealth, ...]) -> None:
+        self._beliefs.set_local_health(name, zones, trio.current_time())
+        self._tell()
+
+    def observe_link(self, cluster: str, up: bool) -> None:
+        """Whether our tunnels to a peer answer."""
+        self._beliefs.observe_link(cluster, up, trio.current_time(), wall_clock())
+        self._tell()
+
+    def configure(self, settings: FederationSettings) -> None:
+        """Takes changed peers, imports and limits; names, state directory, prefix and range stay what they were."""
+        if self._beliefs.configure(settings, trio.current_time()) and self._subscriber is not None:
+            self._subscriber.list_again()
+        self._tell()
+
+    # What is believed.
+
+    def services(self) -> Mapping[ServiceName, ServiceView]:
+        """The merged catalog: a live, read-only view."""
+        return self._beliefs.catalog.services
+
+    def peers(self) -> Mapping[str, PeerView]:
+        return self._beliefs.members.views()
+
+    def vip(self, name: ServiceName) -> str:
+        """The virtual IP of a service; empty when it has none (not in the catalog, or the range is used up)."""
+        return self._beliefs.vips.addresses.get(name, "") if name in self.services() else ""
+
+    def status(self) -> FederationStatus:
+        return view_status(
+            self._beliefs, self._authority, self._etcd, self._subscriber, self._publisher, trio.current_time()
+        )
+
+    # Life.
+
+    async def run(self, etcd: EtcdClient, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled. Started once what the disk held has been verified and told, with or without etcd."""
+        for cluster, cached in self._cached.items():
+            self._beliefs.restore_peer(cluster, cached, trio.current_time(), wall_clock())
+            self._tell()
+            await trio.lowlevel.checkpoint()
+        self._cached = {}
+        beliefs = self._beliefs
+        self._etcd = etcd
+        self._subscriber = Subscriber(etcd, beliefs.layout.clusters, self, self._rng)
+        self._publisher = Publisher(etcd, beliefs, self, self._rng)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._subscriber.run)
+                nursery.start_soon(self._publisher.run)
+                nursery.start_soon(self._watch_time)
+                nursery.start_soon(self._keep_cache)
+                task_status.started()
+        finally:
+            self.cache.write(self.cache.take_pending())
+
+    async def _watch_time(self) -> None:
+        while True:
+            deadline = self._beliefs.members.next_deadline()
+            with trio.move_on_at(deadline if deadline is not None else float("inf")):
+                await self._tick_wanted.wait()
+            self._tick_wanted = trio.Event()
+            self._beliefs.tick(trio.current_time(), wall_clock())
+            self._tell()
+
+    async def _keep_cache(self) -> None:
+        while True:
+            await trio.sleep(_FLUSH_S)
+            if self.cache.dirty:
+                await trio.to_thread.run_sync(self.cache.write, self.cache.take_pending())
+
+    def _tell(self) -> None:
+        """Hands on what changed: to the listener, the log, the publisher and the clock."""
+        changes = self._beliefs.take_changes()
+        for cluster, refused in changes.refused:
+            log.warning("a value of %s in etcd is refused: %s: %s", cluster, refused.path, refused.detail)
+        for seen in changes.transitions:
+            log.info("peer %s: %s, was %s (%s)", seen.cluster, seen.after, seen.before, seen.reason)
+        if changes.transitions:
+            self._tick_wanted.set()
+        if changes.list_again and self._subscriber is not None:
+            self._subscriber.list_again()
+        if changes.peers:
+            self._listener.peers_changed(changes.peers)
+        if changes.services:
+            self._listener.services_changed(changes.services)
+        if self._publisher is not None:
+            self._publisher.wake()
+
+    # What the subscriber reads (federation.subscriber.Reader).
+
+    def listing_began(self) -> None:
+        self._beliefs.listing_began(wall_clock())
+
+    def found(self, kv: KeyValue) -> None:
+        found = Found(kv.key, kv.value, kv.lease, kv.mod_revision)
+        self._beliefs.found(found, trio.current_time(), wall_clock())
+
+    def gone(self, kv: KeyValue) -> None:
+        self._beliefs.gone(kv.key, kv.mod_revision, trio.current_time(), wall_clock())
+
+    def listing_ended(self) -> None:
+        self._beliefs.listing_ended(trio.current_time(), wall_clock())
+
+    def caught_up(self) -> None:
+        self._tell()
+
+    def link_changed(self, link: EtcdLink) -> None:
+        if link.synced:
+            log.info("etcd: read, and followed from here")
+        else:
+            log.warning("etcd can't be followed, what is known stays in use: %s", link.problem)
+        self._beliefs.observe_etcd(link.synced, trio.current_time(), wall_clock())
+        if self._publisher is not None:
+            self._publisher.set_synced(link.synced)
+        self._tell()
+
+    # What the publisher wrote (federation.publisher.Written).
+
+    def records_written(self, batch: list[Write]) -> None:
+        self._beliefs.written(batch)
+
+    def vip_agreed(self, claim: VipClaim, revision: int) -> None:
+        self._beliefs.vip_agreed(claim, revision)
+        self._tell()
+
+
+def wall_clock() -> float:
+    """Unix seconds: records and status carry wall-clock times."""
+    return time.time()  # noqa: TID251 - this is the driver that reads the clock

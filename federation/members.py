@@ -1,0 +1,121 @@
+"""The peers: what each has said, how much that is still worth, and how we show it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from federation.freshness import Freshness, Lease, Link, PeerFreshness, Reason, Transition
+from federation.peer_keys import PeerKeys
+from federation.peer_state import PeerState
+from federation.settings import FederationSettings, Peer
+
+
+class GatewayView(msgspec.Struct, frozen=True):
+    """A peer's gateway to dial. `addresses` are `host:port`."""
+
+    id: str
+    addresses: tuple[str, ...]
+    region: str
+    zone: str
+
+
+class PeerView(msgspec.Struct, frozen=True):
+    """A peer as our gateway may use it: `roots` (DER) validate its gateways' certificates."""
+
+    cluster: str
+    trust_domain: str
+    roots: tuple[bytes, ...]
+    gateways: tuple[GatewayView, ...]
+    freshness: Freshness
+    reason: Reason
+
+
+class Member(msgspec.Struct):
+    """One peer."""
+
+    peer: Peer
+    state: PeerState
+    freshness: PeerFreshness
+
+
+class Members:
+    """The peers by cluster name. `now` is monotonic seconds."""
+
+    def __init__(self, settings: FederationSettings, now: float) -> None:
+        self._settings = settings
+        self._members: dict[str, Member] = {}
+        self._etcd_heard = False
+        self.configure(settings, now)
+
+    def __contains__(self, cluster: str) -> bool:
+        return cluster in self._members
+
+    def __getitem__(self, cluster: str) -> Member:
+        return self._members[cluster]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._members))
+
+    def configure(self, settings: FederationSettings, now: float) -> tuple[set[str], set[str]]:
+        """Takes changed settings; returns which peers are gone and which are new. One whose trust domain or root is
+        another now is both."""
+        self._settings = settings
+        gone = {name for name, member in self._members.items() if settings.peers.get(name) != member.peer}
+        for name in gone:
+            del self._members[name]
+        new = settings.peers.keys() - self._members.keys()
+        for name in new:
+            self._members[name] = self._admit(name, settings.peers[name], now)
+        for member in self._members.values():
+            member.freshness.set_limits(settings.stale_after_s, settings.withdraw_after_s)
+        return gone, set(new)
+
+    def _admit(self, name: str, peer: Peer, now: float) -> Member:
+        state = PeerState(name, self._settings.federation, PeerKeys(peer.trust_domain, peer.root))
+        return Member(peer, state, PeerFreshness(now))
+
+    def observe_etcd(self, heard: bool, now: float) -> dict[str, Transition]:
+        """etcd was listed and is being watched (`heard`), or is away."""
+        self._etcd_heard = heard
+        return self._collect({name: self.observe_lease(name, now) for name in self})
+
+    def observe_lease(self, cluster: str, now: float) -> Transition | None:
+        """A peer's gateways changed, or our sight of etcd did."""
+        member = self._members[cluster]
+        seen = Lease.LIVE if member.state.has_lease else Lease.LOST
+        return member.freshness.observe_lease(seen if self._etcd_heard else Lease.UNKNOWN, now)
+
+    def observe_link(self, cluster: str, up: bool, now: float) -> Transition | None:
+        return self._members[cluster].freshness.observe_link(Link.UP if up else Link.DOWN, now)
+
+    def tick(self, now: float) -> dict[str, Transition]:
+        return self._collect({name: self._members[name].freshness.tick(now) for name in self})
+
+    def next_deadline(self) -> float | None:
+        deadlines = (member.freshness.next_deadline() for member in self._members.values())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def view(self, cluster: str) -> PeerView:
+        member = self._members[cluster]
+        bundle = member.state.keys.bundle
+        gateways = tuple(
+            GatewayView(known.value.id, known.value.addresses, known.value.region, known.value.zone)
+            for _, known in sorted(member.state.gateways.items())
+        )
+        return PeerView(
+            cluster=cluster,
+            trust_domain=member.peer.trust_domain,
+            roots=bundle.authorities if bundle is not None else (),
+            gateways=gateways,
+            freshness=member.freshness.state,
+            reason=member.freshness.reason,
+        )
+
+    def views(self) -> Mapping[str, PeerView]:
+        return {name: self.view(name) for name in self}
+
+    @staticmethod
+    def _collect(transitions: Mapping[str, Transition | None]) -> dict[str, Transition]:
+        return {name: transition for name, transition in transitions.items() if transition is not None}

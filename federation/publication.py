@@ -1,0 +1,215 @@
+"""What our cluster wants to lie in etcd under its name, what lies there, and what to write so that they agree.
+
+Pure: the publisher (`federation.publisher`) executes what `take_due` returns. Nothing is written before etcd was
+listed, and only what differs is. What was wanted while etcd was away is simply still wanted when it is back.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TypeAlias
+
+import msgspec
+from joserfc.jwk import ECKey
+
+from federation.paths import BUNDLE, Kind, Path
+from federation.record import Record, RecordHeader, RecordRefused, RefusalCode, next_sequence, open_record, sign_record
+from trust.authority import Authority
+from trust.bundle import RecordKey
+
+DAMPING_S = 1.0
+"""Changes that can wait are written at most this often at one path: health flaps, catalogs do not."""
+MAX_BATCH = 64
+MAX_BATCH_BYTES = 524_288
+"""etcd takes 128 operations and about 1.5 MB in a transaction; half of each keeps others' writes quick."""
+
+
+class PutRecord(msgspec.Struct, frozen=True):
+    path: Path
+    raw: bytes
+    value: bytes
+    lease: int
+    """0: none."""
+
+
+class DeleteRecord(msgspec.Struct, frozen=True):
+    path: Path
+
+
+Write: TypeAlias = PutRecord | DeleteRecord
+
+
+class _Want(msgspec.Struct, frozen=True):
+    value: bytes
+    leased: bool
+
+
+class _Found(msgspec.Struct, frozen=True):
+    value: bytes | None
+    """None: not a record of ours."""
+    lease: int
+    revision: int
+
+
+class Publication:
+    """The publication of one cluster's records. `now` is monotonic seconds, `wall` Unix seconds."""
+
+    def __init__(self, *, federation: str, cluster: str, authority: Authority, gateway_id: str) -> None:
+        self._federation = federation
+        self._cluster = cluster
+        self._authority = authority
+        self._own_paths = {Path(Kind.GATEWAY, (gateway_id,)), BUNDLE}
+        self._record_key = RecordKey.of(authority.record_key.public_key)
+        self._verifying_key = ECKey.import_key(self._record_key.public_key)
+        self._wanted: dict[Path, _Want] = {}
+        self._found: dict[Path, _Found] = {}
+        self._ready: dict[Path, None] = {}
+        self._damped: list[tuple[float, str, Path]] = []
+        self._written_at: dict[Path, float] = {}
+        self._sequence = -1
+        self.lease = 0
+        """The lease of our gateway; 0: none now, and what is leased waits."""
+        self.withdrawing = False
+        """Whether exports that we don't want are deleted: not before all of our services are known."""
+
+    def open_own(self, path: Path, raw: bytes) -> Record | None:
+        """Our own record at `path`, read back from etcd or disk; None when it is not one. Sequences go on above it."""
+        try:
+            record = open_record(
+                raw,
+                federation=self._federation,
+                cluster=self._cluster,
+                path=str(path),
+                key_for=self._own_key,
+                last_sequence=-1,
+                now=float("inf"),
+            )
+        except RecordRefused:
+            return None
+        self._sequence = max(self._sequence, record.sequence)
+        return record
+
+    def want(self, path: Path, value: bytes, now: float, *, leased: bool = False, urgent: bool = True) -> None:
+        """`value` (JSON) shall lie at `path`."""
+        want = _Want(value, leased)
+        if self._wanted.get(path) == want:
+            return
+        self._wanted[path] = want
+        due = self._written_at.get(path, now - DAMPING_S) + DAMPING_S
+        if urgent or due <= now:
+            self._ready[path] = None
+        else:
+            heapq.heappush(self._damped, (due, str(path), path))
+
+    def unwant(self, path: Path) -> None:
+        if self._wanted.pop(path, None) is not None:
+            self._ready[path] = None
+
+    def begin_listing(self) -> None:
+        """What etcd holds is told anew; its revisions may have gone back, if it was restored."""
+        self._found = {}
+
+    def end_listing(self) -> None:
+        """The listing is whole: everything is compared once."""
+        self._ready.update(dict.fromkeys([*self._wanted, *self._found]))
+
+    def found(self, path: Path, value: bytes | None, lease: int, revision: int) -> None:
+        """etcd holds a record of ours with this value at `path` (None: something else), since `revision`. What is
+        older than what we wrote last is passed over: a watch is always a little behind."""
+        if path not in self._found or revision > self._found[path].revision:
+            self._found[path] = _Found(value, lease, revision)
+            self._ready[path] = None
+
+    def missing(self, path: Path, revision: int) -> None:
+        """etcd holds nothing at `path` since `revision`."""
+        if path in self._found and revision > self._found[path].revision:
+            del self._found[path]
+            self._ready[path] = None
+
+    def hold(self, lease: int) -> None:
+        """Our gateway's lease is this one now; 0: it was lost."""
+        self.lease = lease
+        self._ready.update(dict.fromkeys(path for path, want in self._wanted.items() if want.leased))
+
+    def withdraw_unwanted(self) -> None:
+        """From now on all of our services are known: what is exported beyond them is withdrawn."""
+        if not self.withdrawing:
+            self.withdrawing = True
+            self._ready.update(dict.fromkeys(self._found))
+
+    def next_due(self) -> float | None:
+        """When something that waits may be written; None: nothing waits. Readiness is not waiting."""
+        return self._damped[0][0] if self._damped else None
+
+    def take_due(self, now: float, wall: float) -> list[Write]:
+        """The next batch to write, in one transaction; empty when all agrees. Report it to `settle` or `fail`.
+
+        The bundle goes last where etcd has none: readers take its coming as the end of what we say anew.
+        """
+        while self._damped and self._damped[0][0] <= now:
+            self._ready[heapq.heappop(self._damped)[2]] = None
+        batch: list[Write] = []
+        size_bytes = 0
+        bundle_waits = BUNDLE in self._ready and BUNDLE not in self._found
+        for path in list(self._ready):
+            if len(batch) >= MAX_BATCH or size_bytes >= MAX_BATCH_BYTES:
+                return batch
+            if path == BUNDLE and bundle_waits:
+                continue
+            del self._ready[path]
+            if (write := self._compare(path, wall)) is not None:
+                batch.append(write)
+                size_bytes += len(write.raw) if isinstance(write, PutRecord) else 0
+        if bundle_waits and not batch:
+            del self._ready[BUNDLE]
+            bundle = self._compare(BUNDLE, wall)
+            return [bundle] if bundle is not None else []
+        return batch
+
+    def settle(self, batch: list[Write], revision: int, now: float) -> None:
+        """The batch was written at `revision`."""
+        for write in batch:
+            if isinstance(write, PutRecord):
+                self._written_at[write.path] = now
+                self.found(write.path, write.value, write.lease, revision)
+            else:
+                self._written_at.pop(write.path, None)
+                self.missing(write.path, revision)
+
+    def fail(self, batch: list[Write]) -> None:
+        """The batch was not written, or nobody knows: it is compared again after the next listing."""
+        self._ready.update(dict.fromkeys(write.path for write in batch))
+
+    def _compare(self, path: Path, wall: float) -> Write | None:
+        want, found = self._wanted.get(path), self._found.get(path)
+        if want is None:
+            return DeleteRecord(path) if found is not None and self._may_delete(path) else None
+        lease = self.lease if want.leased else 0
+        if want.leased and not lease:
+            return None
+        if found is not None and found.value == want.value and found.lease == lease:
+            return None
+        return PutRecord(path, self._sign(path, want.value, wall), want.value, lease)
+
+    def _may_delete(self, path: Path) -> bool:
+        """Other gateways of our cluster register themselves; exports wait until all of ours are known."""
+        return path.kind is Kind.ACK or (path.kind is Kind.EXPORT and self.withdrawing) or path in self._own_paths
+
+    def _sign(self, path: Path, value: bytes, wall: float) -> bytes:
+        self._sequence = next_sequence(self._sequence, wall)
+        return sign_record(
+            value,
+            federation=self._federation,
+            cluster=self._cluster,
+            path=str(path),
+            sequence=self._sequence,
+            issued_at=wall,
+            key=self._authority.record_key,
+            kid=self._record_key.kid,
+            chain=self._authority.record_chain if path == BUNDLE else (),
+        )
+
+    def _own_key(self, header: RecordHeader, now: float) -> ECKey:
+        if header.kid != self._record_key.kid:
+            raise RecordRefused(RefusalCode.UNKNOWN_KEY, "signed with another key than ours")
+        return self._verifying_key

@@ -1,0 +1,89 @@
+"""What the status API shows of this package: plain structs, whole and bounded."""
+
+from __future__ import annotations
+
+import msgspec
+
+from federation.freshness import Freshness, Lease, Link, Reason
+from federation.refusals import Refusal
+
+
+class PeerTransition(msgspec.Struct, frozen=True):
+    """A peer's freshness changed. `at` is Unix seconds."""
+
+    cluster: str
+    before: Freshness
+    after: Freshness
+    reason: Reason
+    at: float
+
+
+class GatewayStatus(msgspec.Struct, frozen=True):
+    id: str
+    addresses: tuple[str, ...]
+    region: str
+    zone: str
+    version: str
+    leased: bool
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """The control part of a peer's status: what etcd and our tunnels say of it, and what of its word we refused."""
+
+    cluster: str
+    trust_domain: str
+    root: str
+    """The fingerprint that we pinned."""
+    freshness: Freshness
+    reason: Reason
+    since_s: float
+    """For how long it has been so."""
+    lease: Lease
+    link: Link
+    away: bool
+    """It has no bundle in etcd."""
+    bundle_sequence: int
+    """What we accepted; -1: none."""
+    acknowledged: int
+    """Which sequence of our bundle it says it accepted; -1: none."""
+    gateways: tuple[GatewayStatus, ...]
+    exports: int
+    """How many services it exports, to whomever."""
+    imported: int
+    """How many of them are in our catalog."""
+    refusals: tuple[Refusal, ...]
+    refusal_counts: dict[str, int]
+
+
+class EtcdStatus(msgspec.Struct, frozen=True):
+    synced: bool
+    problem: str
+    endpoints: dict[str, str]
+    """By URL: the last error, empty while it is connected."""
+    publish_problem: str
+    """Why our last write failed; empty when it did not."""
+    leased: bool
+    """Whether our gateway is registered."""
+    writes: int
+    """Transactions since the start."""
+
+
+class FederationStatus(msgspec.Struct, frozen=True):
+    federation: str
+    cluster: str
+    trust_domain: str
+    root: str
+    """Our own fingerprint, for others to pin."""
+    gateway_id: str
+    bundle_sequence: int
+    etcd: EtcdStatus
+    peers: tuple[PeerStatus, ...]
+    strangers: tuple[str, ...]
+    """Clusters that write under this federation's name and are not our peers."""
+    stray_keys: tuple[str, ...]
+    """Keys that fit no form and belong to nobody."""
+    services: int
+    vips_exhausted: tuple[str, ...]
+    cache_complaints: tuple[str, ...]
+    transitions: tuple[PeerTransition, ...]
+    """The last ones, the oldest first."""

@@ -1,0 +1,35 @@
+"""What this package is told about its cluster. The gateway makes it of cluster.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from discovery.model import Locality
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A cluster that we believe: its trust domain, and the fingerprint of the root that we pinned."""
+
+    trust_domain: str
+    root: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationSettings:
+    """`imports` are globs over `namespace/name` by peer, None lets everything in; `prefix` is where Isthmus begins in
+    etcd; the catalog is kept below `state_dir`."""
+
+    federation: str
+    cluster: str
+    state_dir: Path
+    locality: Locality = field(default_factory=Locality)
+    prefix: str = "/isthmus"
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    imports: Mapping[str, tuple[str, ...]] | None = None
+    vip_range: str = "127.80.0.0/16"
+    stale_after_s: float = 30.0
+    withdraw_after_s: float = 86_400.0
+    version: str = ""

@@ -1,0 +1,137 @@
+"""Following etcd: list, then watch from that revision; list again when the watch can't go on. Thin: what is read goes
+to a `Reader`, which decides."""
+
+from __future__ import annotations
+
+import random
+from typing import Protocol
+
+import msgspec
+import trio
+
+from federation.etcd.client import EtcdClient
+from federation.etcd.errors import EtcdError
+from federation.etcd.kv import KeyValue
+from federation.etcd.watch import Watch
+from federation.etcd.watch_cursor import WatchBatch
+
+_FIRST_BACKOFF_S = 0.1
+_LAST_BACKOFF_S = 5.0
+_MONITOR_S = 0.2
+"""How soon a broken watch is noticed. The watch mends itself; that it is broken matters to freshness only."""
+_TURN = 32
+"""Records handled in one go: a signature check costs about 0.1 ms, and others want the event loop too."""
+
+
+class Reader(Protocol):
+    """What is told of what lies in etcd, in the order of its revisions."""
+
+    def listing_began(self) -> None: ...
+
+    def found(self, kv: KeyValue) -> None:
+        """This lies in etcd."""
+
+    def gone(self, kv: KeyValue) -> None:
+        """`kv.key` was deleted, or its lease ended, at `kv.mod_revision`."""
+
+    def listing_ended(self) -> None: ...
+
+    def caught_up(self) -> None:
+        """The end of a page or batch: a moment to tell others."""
+
+    def link_changed(self, link: EtcdLink) -> None: ...
+
+
+class EtcdLink(msgspec.Struct, frozen=True):
+    """How well we see an etcd. `synced`: listed, and watched without interruption since."""
+
+    synced: bool
+    problem: str = ""
+
+
+class Subscriber:
+    """Follows everything under `prefix` of one etcd for as long as `run` runs."""
+
+    def __init__(self, etcd: EtcdClient, prefix: bytes, reader: Reader, rng: random.Random) -> None:
+        self.link = EtcdLink(False, "not read yet")
+        self._etcd = etcd
+        self._prefix = prefix
+        self._reader = reader
+        self._rng = rng
+        self._watch: Watch | None = None
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._monitor)
+            await self._follow()
+
+    def list_again(self) -> None:
+        """Reads everything anew: something that could not be judged before can be judged now."""
+        self._scope.cancel()
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                # Made before the listing, so that whoever wants another during this one gets it.
+                with trio.CancelScope() as self._scope:
+                    revision = await self._list()
+                    failures = 0
+                    self._set_link(EtcdLink(True))
+                    await self._watch_from(revision + 1)
+            except EtcdError as error:
+                self._set_link(EtcdLink(False, str(error)))
+                if error.history_lost and not failures:
+                    failures = 1
+                    continue
+                backoff_s = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(failures, 10))
+                failures += 1
+                await trio.sleep(backoff_s * self._rng.uniform(0.5, 1.0))
+
+    async def _list(self) -> int:
+        revision = 0
+        self._reader.listing_began()
+        async for page in self._etcd.read_pages(self._prefix):
+            revision = page.revision
+            for index, kv in enumerate(page.kvs):
+                if index % _TURN == _TURN - 1:
+                    await trio.lowlevel.checkpoint()
+                self._reader.found(kv)
+            self._reader.caught_up()
+        self._reader.listing_ended()
+        self._reader.caught_up()
+        return revision
+
+    async def _watch_from(self, revision: int) -> None:
+        async with self._etcd.watch(self._prefix, start_revision=revision) as self._watch:
+            try:
+                async for batch in self._watch:
+                    await self._take(batch)
+            finally:
+                self._watch = None
+
+    async def _take(self, batch: WatchBatch) -> None:
+        for index, event in enumerate(batch.events):
+            if index % _TURN == _TURN - 1:
+                # Shielded: a batch that was begun is taken whole, because the watch has moved past it.
+                with trio.CancelScope(shield=True):
+                    await trio.lowlevel.checkpoint()
+            if event.kind == "put":
+                self._reader.found(event.kv)
+            else:
+                self._reader.gone(event.kv)
+        if batch.events:
+            self._reader.caught_up()
+
+    async def _monitor(self) -> None:
+        while True:
+            await trio.sleep(_MONITOR_S)
+            if self._watch is not None:
+                interrupted = self._watch.interrupted
+                self._set_link(EtcdLink(True) if interrupted is None else EtcdLink(False, str(interrupted)))
+
+    def _set_link(self, link: EtcdLink) -> None:
+        if link != self.link:
+            self.link = link
+            self._reader.link_changed(link)
