@@ -13,6 +13,9 @@ from federation.etcd.errors import GrpcStatus, RpcError
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 _PREFIX = struct.Struct(">BI")
+_STATUS_DIGITS = 9
+# How gRPC reads these HTTP statuses (doc/http-grpc-status-mapping.md): a proxy has no server to give.
+_GATEWAY_TROUBLE = (b"429", b"502", b"503", b"504")
 
 
 def encode_message(payload: bytes) -> bytes:
@@ -64,7 +67,7 @@ def status_from_fields(fields: Iterable[tuple[bytes, bytes]]) -> RpcError | None
     """What an answer's trailers say: None for OK. Trailers without a readable status are an error of their own."""
     found = dict(fields)
     text = found.get(b"grpc-status", b"")
-    if not text.isdigit():
+    if not text.isdigit() or len(text) > _STATUS_DIGITS:
         return RpcError(GrpcStatus.UNKNOWN, "the answer ended without a grpc-status; is this an etcd endpoint?")
     status = int(text)
     if status == GrpcStatus.OK:
@@ -81,4 +84,5 @@ def check_answer_head(fields: Iterable[tuple[bytes, bytes]]) -> RpcError | None:
     if http_status == b"200" and content_type.startswith(b"application/grpc"):
         return None
     seen = f"HTTP status {http_status.decode(errors='replace')}, content-type {content_type.decode(errors='replace')!r}"
-    return RpcError(GrpcStatus.UNIMPLEMENTED, f"what answers is not gRPC ({seen}); check etcd.endpoints")
+    status = GrpcStatus.UNAVAILABLE if http_status in _GATEWAY_TROUBLE else GrpcStatus.UNIMPLEMENTED
+    return RpcError(status, f"what answers is not gRPC ({seen}); check etcd.endpoints")

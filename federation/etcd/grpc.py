@@ -137,7 +137,7 @@ class GrpcConnection:
             yield stream
         finally:
             del self._streams[stream.stream_id]
-            if not self.closed_because and not (stream.sent_end and stream.ended):
+            if not self.closed_because and not (stream.sent_end and stream.peer_ended):
                 self._reset(stream.stream_id)
 
     def _begin(self, path: str, metadata: Metadata, timeout_s: float) -> GrpcStream:
@@ -231,6 +231,10 @@ class GrpcConnection:
             self._receive(bytes(data))
 
     def _receive(self, data: bytes) -> None:
+        if not self.ready.is_set() and data.startswith(b"HTTP/"):
+            # h2 would take it for a long frame and wait for the rest.
+            self.close("what answers speaks HTTP/1, not gRPC; check scheme and port")
+            return
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
@@ -277,7 +281,7 @@ class GrpcConnection:
     def _on_head(self, event: h2.events.ResponseReceived) -> None:
         error = check_answer_head(event.headers)
         if error is not None:
-            self._finish(event.stream_id, error)
+            self._finish(event.stream_id, error, by_peer=event.stream_ended is not None)
         elif event.stream_ended is not None:
             # "Trailers-Only": an answer that is nothing but a status.
             self._finish(event.stream_id, status_from_fields(event.headers))
@@ -300,9 +304,10 @@ class GrpcConnection:
                 stream.finish(RpcError(GrpcStatus.UNAVAILABLE, because, unsent=True, lost=True))
         self.close(because)
 
-    def _finish(self, stream_id: int, error: RpcError | None) -> None:
+    def _finish(self, stream_id: int, error: RpcError | None, *, by_peer: bool = True) -> None:
         stream = self._streams.get(stream_id)
         if stream is not None:
+            stream.peer_ended |= by_peer
             stream.finish(error)
 
     async def _ping_loop(self) -> None:

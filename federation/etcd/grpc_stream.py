@@ -34,7 +34,8 @@ class GrpcStream:
         self.unsent = bytearray()
         self.end_after_unsent = False
         self.sent_end = False
-        self.head_seen = False
+        self.peer_ended = False
+        """Whether the server ended it; `ended` is also set when we refuse what it sent."""
         self.ended = False
         self._owner = owner
         self._error: RpcError | None = None
@@ -52,6 +53,9 @@ class GrpcStream:
 
     async def receive(self) -> bytes | None:
         """The next message, or None when the RPC ended with status OK. Raises RpcError when it ended otherwise."""
+        if self._messages or self.ended:
+            # A flood of messages must not keep the reader from letting others run.
+            await trio.lowlevel.checkpoint()
         while not self._messages and not self.ended:
             self._wake = trio.Event()
             await self._wake.wait()

@@ -9,6 +9,7 @@ import trio
 from federation.etcd import etcd_pb2 as pb
 from federation.etcd.channel import Channel
 from federation.etcd.errors import EtcdError, RpcError, error_from_rpc
+from federation.etcd.grpc import GrpcConnection
 from federation.etcd.grpc_stream import GrpcStream
 from federation.etcd.kv import prefix_end
 from federation.etcd.methods import RANGE, WATCH
@@ -35,6 +36,7 @@ class Watch:
         self._progress_notify = progress_notify
         self._cursor = WatchCursor(start_revision)
         self._stream: GrpcStream | None = None
+        self._connection: GrpcConnection | None = None
         self._resources = ExitStack()
         self._failures = 0
         self._member_revision: int | None = None
@@ -81,7 +83,7 @@ class Watch:
 
     async def _open(self) -> GrpcStream:
         self.close()
-        connection = await self._channel.wait_connection()
+        connection = self._connection = await self._channel.wait_connection()
         metadata = await self._channel.stream_metadata(connection)
         self._token = self._channel.auth.known
         stream = self._resources.enter_context(connection.open_stream(WATCH.path, metadata))
@@ -113,7 +115,6 @@ class Watch:
             )
 
     async def _recover(self, error: EtcdError) -> None:
-        connection = self._channel.current
         self.close()
         if error.code == "unauthenticated" and self._may_authenticate:
             self._may_authenticate = False
@@ -121,8 +122,8 @@ class Watch:
         elif error.code in _FINAL:
             raise error
         self.interrupted = error
-        if error.code == "no_leader" and connection is not None:
-            self._channel.leave(connection, error.message)
+        if error.code == "no_leader" and self._connection is not None:
+            self._channel.leave(self._connection, error.message)
         pause_s = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         await trio.sleep(pause_s)
