@@ -57,6 +57,11 @@ class EndpointConfig(Section):
     zone: Place = ""
     hostname: Label = ""
 
+    @property
+    def whereabouts(self) -> tuple[object, ...]:
+        """What makes it another endpoint than its neighbours: its address and where it listens there."""
+        return self.address, self.port, tuple(sorted((self.ports or {}).items()))
+
     def to_model(self, service_ports: tuple[PortConfig, ...]) -> Endpoint:
         if self.ports is not None:
             ports = dict(self.ports)
@@ -127,11 +132,13 @@ class ServiceConfig(Section):
     def faults(self, at: Location) -> Iterator[Fault]:
         """What is wrong inside this service. `at` is where it stands."""
         yield from self._port_faults(at)
+        seen: set[object] = set()
         for index, endpoint in enumerate(self.endpoints):
             place = (*at, "endpoints", index)
             yield from endpoint.faults(self.ports, place)
-            if endpoint in self.endpoints[:index]:
+            if endpoint.whereabouts in seen:
                 yield Fault(place, "the same endpoint is listed twice", "each endpoint once")
+            seen.add(endpoint.whereabouts)
         if not self.endpoints:
             yield Fault(at, f"{self.service_name} has no endpoints, so nothing serves it here", warning=True)
 
