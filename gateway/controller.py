@@ -19,6 +19,7 @@ import trio
 from discovery.address import parse_host_port
 from discovery.health import EndpointHealthChanged, HealthMonitor
 from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
+from federation.etcd.client import EtcdClient
 from federation.federation import Federation, FederationSettings, Peer
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
@@ -27,6 +28,7 @@ from gateway.fleet import Fleet, WorkerLink
 from gateway.listeners import Listeners
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
 from gateway.telemetry import Totals
+from gateway.version import VERSION
 from trust.authority import Authority
 
 log = logging.getLogger("isthmus.controller")
@@ -59,12 +61,13 @@ class Controller:
 
     # Life.
 
-    async def start(self, nursery: trio.Nursery) -> None:
-        """Serves what is known already; the rest lives in `nursery`. Raises ListenError."""
+    async def start(self, nursery: trio.Nursery, etcd: EtcdClient) -> None:
+        """Serves what is known already, with or without etcd; the rest lives in `nursery`. Raises ListenError."""
         await self.fleet.adopt(nursery)
         self._open_listeners()
         self.fleet.apply({LOCAL_KEY: compile_local(self.config)})
         self._take_services(self.config)
+        await nursery.start(self.federation.run, etcd)
         self.peers_changed(set(self.config.peers))
         self.services_changed(set(self.federation.services()))
         self.fleet.start()
@@ -101,7 +104,7 @@ class Controller:
         self.totals.take(link.id, report.counters, report.durations)
         for cluster in self.config.peers:
             up = any(self.tunnels_ready(cluster))
-            if self._links_up.get(cluster) != up:
+            if self._links_up.get(cluster, False) != up:
                 self._links_up[cluster] = up
                 self.federation.observe_link(cluster, up)
 
@@ -169,6 +172,9 @@ class Controller:
                 self.health.upsert(service)
                 self.federation.upsert_local(service)
                 self._publish_health(name)
+                # A change of endpoints alone is no change of the catalog, and must reach the workers all the same.
+                self.services_changed({name})
+        self.federation.complete_local_services()
 
     def _endpoint_changed(self, change: EndpointHealthChanged) -> None:
         log.info("%s", change)
@@ -238,10 +244,11 @@ def federation_settings(config: Config) -> FederationSettings:
         prefix=config.etcd.prefix if config.etcd is not None else "/isthmus",
         peers={name: Peer(peer.trust_domain, peer.root) for name, peer in config.peers.items()},
         imports=config.imports.from_,
-        vip_range=config.gateway.vip_range,
+        vip_range=str(config.gateway.vip_range),
         state_dir=config.state_dir,
         stale_after_s=config.freshness.stale_after_s,
         withdraw_after_s=config.freshness.withdraw_after_s,
+        version=VERSION,
     )
 
 

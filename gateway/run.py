@@ -9,7 +9,8 @@ from pathlib import Path
 
 import trio
 
-from federation.etcd.client import EtcdConfig, open_etcd
+from federation.etcd.client import open_etcd
+from federation.etcd.config import EtcdConfig
 from gateway.config import Config
 from gateway.controller import Controller
 from gateway.private_etcd import private_etcd
@@ -29,11 +30,10 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         etcd = await stack.enter_async_context(open_etcd(etcd_config))
         async with trio.open_nursery() as nursery:
             controller = Controller(config, config_path)
-            await controller.start(nursery)
-            nursery.start_soon(controller.federation.run, etcd)
+            await controller.start(nursery, etcd)
             status_address = await nursery.start(serve_status, controller)
             write_addresses(config.state_dir, controller, status_address)
-            log.info("gateway of cluster %s runs: %s", config.cluster.name, controller.addresses())
+            log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("%s: draining the workers", signal.Signals(number).name)
