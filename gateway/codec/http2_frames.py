@@ -10,13 +10,19 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES = 9
 
 DATA = 0x0
+HEADERS = 0x1
 RST_STREAM = 0x3
 SETTINGS = 0x4
+PUSH_PROMISE = 0x5
 PING = 0x6
 GOAWAY = 0x7
 CONTINUATION = 0x9
+# Not types of frames, but what else a splitter finds.
+CONNECTION_PREFACE = -1
+OVERLONG = -2
 
 END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
 
 ASSUMED_STREAMS = 100
 """How many streams a client opens before the server's SETTINGS say how many it takes."""
@@ -41,31 +47,31 @@ class FrameSplitter:
     """Cuts a connection's bytes at the ends of frames."""
 
     def __init__(self, *, preface: bytes, frame_bytes: int) -> None:
-        """`preface` is what comes before the first frame. A frame above `frame_bytes` is given out by its header
-        alone, which is enough for an engine to refuse it."""
+        """`preface` is what comes before the first frame, if anything."""
         self._buffer = bytearray()
         self._preface = preface
         self._frame_bytes = frame_bytes
 
     def split(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
-        """(frame, type, flags) for every frame that is whole. The preface, or what is not one, has type -1."""
+        """(frame, type, flags) for all that is whole. The preface, or what is not one, comes as CONNECTION_PREFACE; a
+        frame above `frame_bytes` as OVERLONG, by its header alone, and nothing after it."""
         buffer = self._buffer
         buffer += data
         if self._preface:
             size = min(len(buffer), len(self._preface))
-            if self._preface.startswith(buffer[:size]) and size < len(self._preface):
+            if size < len(self._preface) and self._preface.startswith(buffer[:size]):
                 return
             self._preface = b""
-            yield self._cut(size), -1, 0
+            yield self._cut(size), CONNECTION_PREFACE, 0
         while len(buffer) >= HEADER_BYTES:
             length = int.from_bytes(buffer[:3], "big")
-            kind, flags = buffer[3], buffer[4]
             if length > self._frame_bytes:
-                yield self._cut(HEADER_BYTES), kind, flags
-            elif len(buffer) < HEADER_BYTES + length:
+                yield self._cut(HEADER_BYTES), OVERLONG, 0
                 return
-            else:
-                yield self._cut(HEADER_BYTES + length), kind, flags
+            if len(buffer) < HEADER_BYTES + length:
+                return
+            kind, flags = buffer[3], buffer[4]
+            yield self._cut(HEADER_BYTES + length), kind, flags
 
     def _cut(self, size: int) -> bytes:
         frame = bytes(self._buffer[:size])

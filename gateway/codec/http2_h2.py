@@ -41,9 +41,17 @@ from gateway.codec.events import (
 )
 from gateway.codec.http2_floods import FloodGuard
 from gateway.codec.http2_frames import (
+    ACK,
     ASSUMED_STREAMS,
+    CONNECTION_PREFACE,
+    CONTINUATION,
+    END_HEADERS,
     GOAWAY,
+    HEADERS,
+    OVERLONG,
     PREFACE,
+    PUSH_PROMISE,
+    SETTINGS,
     UNLIMITED_STREAMS,
     FrameSplitter,
     goaway_frame,
@@ -66,6 +74,9 @@ from gateway.codec.output import OUTPUT_BYTES
 
 DATA_FRAME_BYTES = 16_384
 """As libnghttp2 does: small frames let streams take turns."""
+
+FRAME_SIZE_ERROR = 0x6
+GOAWAY_BYTES = 17
 
 
 class _Stream:
@@ -97,6 +108,8 @@ class H2Codec:
         self._conn = _connection(client, limits)
         self._splitter = FrameSplitter(preface=b"" if client else PREFACE, frame_bytes=limits.frame_bytes)
         self._floods = FloodGuard()
+        self._in_block = False
+        self._settled = False
         self._open: dict[int, _Stream] = {}
         self._out = bytearray()
         self._connection_credit = 0
@@ -153,7 +166,12 @@ class H2Codec:
         if flood := self._floods.count(kind, flags, len(frame)):
             self._fail("flood", flood, ErrorCode.ENHANCE_YOUR_CALM, events)
             return
-        if kind == GOAWAY and len(frame) >= 17 and frame[5:9] == b"\0\0\0\0":
+        if self._refuses_frame(kind, flags, events):
+            return
+        in_block = self._in_block
+        if kind in (HEADERS, PUSH_PROMISE, CONTINUATION):
+            self._in_block = not flags & END_HEADERS
+        if kind == GOAWAY and not in_block and len(frame) >= GOAWAY_BYTES and frame[5:9] == b"\0\0\0\0":
             self._on_goaway(frame, events)
             return
         try:
@@ -165,6 +183,16 @@ class H2Codec:
             self._fail("flood", str(error), ErrorCode.ENHANCE_YOUR_CALM, events)
         except h2.exceptions.ProtocolError as error:
             self._fail("protocol-error", str(error), error.error_code, events)
+
+    def _refuses_frame(self, kind: int, flags: int, events: list[Event]) -> bool:
+        """What h2 would take or wait for: a frame above our limit, a first frame that is not SETTINGS."""
+        if kind == OVERLONG:
+            self._fail("protocol-error", "a frame is larger than SETTINGS_MAX_FRAME_SIZE", FRAME_SIZE_ERROR, events)
+        elif not self._settled and kind != CONNECTION_PREFACE:
+            if kind != SETTINGS or flags & ACK:
+                self._fail("protocol-error", "the first frame is not SETTINGS", ErrorCode.PROTOCOL_ERROR, events)
+            self._settled = True
+        return self.failure is not None
 
     def receive_eof(self) -> list[Event]:
         events: list[Event] = []

@@ -142,6 +142,8 @@ class Ngh2Codec:
             self._fail_for(error, events)
             return events
         self._translate(events)
+        if self._held_total and not self._over:
+            self._widen()
         if not self._early_out and conn.want_write:
             self._early_out = self._pull(EARLY_OUTPUT_BYTES, events)
         return events
@@ -282,7 +284,7 @@ class Ngh2Codec:
         flags = self._open.get(stream_id)
         if flags is None or stream_id in self._unfinished:
             # Given up by our side, and the peer doesn't know yet.
-            self._conn.acknowledge_received_data(len(data), stream_id)
+            self._acknowledge(stream_id, len(data))
             if flags is None or not event.end_stream:
                 return
         if event.end_stream:
@@ -292,8 +294,6 @@ class Ngh2Codec:
         if data:
             self._held[stream_id] = self._held.get(stream_id, 0) + len(data)
             self._held_total += len(data)
-            if self._conn.local_window_size < self._limits.connection_window >> 2:
-                self._widen()
         events.append(Data(stream_id, data, event.end_stream))
 
     def _on_reset(self, event: ngh2.StreamReset, events: list[Event]) -> None:
@@ -433,26 +433,38 @@ class Ngh2Codec:
 
     def _give_back(self, stream_id: int, size: int) -> None:
         self._held_total -= size
+        self._acknowledge(stream_id, size)
+        base = self._limits.connection_window
+        if self._window > base and self._held_total < base >> 2:
+            self._set_window(base)
+
+    def _acknowledge(self, stream_id: int, size: int) -> None:
         try:
             self._conn.acknowledge_received_data(size, stream_id)
-            if self._window > (base := self._limits.connection_window) and self._held_total < base >> 2:
-                self._window = base
-                self._conn.set_local_window_size(base)
         except ngh2.NGH2Error:
             # The session is ending: nobody needs a window.
             pass
 
     def _widen(self) -> None:
-        """Opens the connection's window to its full size again.
+        """Opens the connection's window to its full size again when less than a quarter of it is open.
 
         libnghttp2 gives bytes back when half of the window has been acknowledged, so in health at least half of it
         is open. Less than a quarter means that the rest is held by slow streams, or was lost to it: the part of a
         DATA frame that came before its stream was reset is never given back. Neither may stop the other streams.
         What streams hold is bounded by their own windows.
         """
-        missing = self._limits.connection_window - self._conn.local_window_size
-        self._window = min(self._window + missing, 0x7FFFFFFF)
-        self._conn.set_local_window_size(self._window)
+        base = self._limits.connection_window
+        missing = base - self._conn.local_window_size
+        if missing > base - (base >> 2):
+            self._set_window(min(self._window + missing, 0x7FFFFFFF))
+
+    def _set_window(self, size: int) -> None:
+        self._window = size
+        try:
+            self._conn.set_local_window_size(size)
+        except ngh2.NGH2Error:
+            # The session is ending: nobody needs a window.
+            pass
 
     # The connection.
 
