@@ -16,9 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from trust.certificate import parse_certificate, validate_authority
 from trust.errors import PeerRejected, TrustError
-from trust.fingerprint import fingerprint_of, parse_fingerprint
-
-__all__ = ["Bundle", "RecordKey", "encode_bundle", "fingerprint_of", "parse_bundle", "parse_fingerprint"]
 
 MAX_DOCUMENT_BYTES = 262_144
 MAX_KEYS = 64

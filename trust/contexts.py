@@ -57,7 +57,7 @@ def _load_roots(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:
     for der in roots:
         try:
             context.load_verify_locations(cadata=der)
-        except ssl.SSLError:
+        except (ssl.SSLError, ValueError):
             # OpenSSL can't read what `parse_bundle` could. Whoever chains to it is refused, and nobody else is: one
             # member's odd certificate must not close the port to all.
             continue

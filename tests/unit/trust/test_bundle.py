@@ -156,6 +156,7 @@ EDWARDS_CA = Forge.root("edwards", key=ed25519.Ed25519PrivateKey.generate())
         ({"keys": [jwk_of(x5c=["\ud800"])]}, "not base64"),
         ({"keys": [jwk_of(x5c=["AAAA"])]}, "not a DER certificate"),
         ({"keys": [jwk_of(CA.leaf("spiffe://east.acme.test/x"))]}, "not a CA's"),
+        ({"keys": [jwk_of(CA.leaf(f"spiffe://{EAST}", ca=True))]}, "keyCertSign"),
         ({"keys": [jwk_of(WEAK_CA.der)]}, "the key is neither"),
         ({"keys": [jwk_of(EDWARDS_CA.der)]}, "the key is neither"),
         ({"keys": [], "spiffe_sequence": -1}, "spiffe_sequence"),

@@ -38,6 +38,13 @@ def rejection(chain: list[bytes], bundles: dict[str, list[bytes]] | None = None)
     return caught.value.code
 
 
+def damaged(old: bytes, new: bytes) -> bytes:
+    """East's gateway certificate with some of its DER replaced, which the lazy parser sees only later."""
+    leaf = EAST_CA.leaf(EAST_GATEWAY)
+    assert leaf.count(old) == 1
+    return leaf.replace(old, new)
+
+
 Case = Callable[[], list[bytes]]
 
 REJECTED: list[tuple[RejectionCode, str, Case]] = [
@@ -47,6 +54,9 @@ REJECTED: list[tuple[RejectionCode, str, Case]] = [
     ("malformed", "a certificate of a megabyte", lambda: [bytes(1_000_000)]),
     ("malformed", "garbage behind a good leaf", lambda: [EAST_CA.leaf(EAST_GATEWAY), b"\x30\x00"]),
     ("malformed", "a very long chain", lambda: [EAST_CA.leaf(EAST_GATEWAY), *[EAST_CA.der] * MAX_CHAIN_LENGTH]),
+    ("malformed", "an extension twice", lambda: [damaged(b"\x55\x1d\x13", b"\x55\x1d\x11")]),
+    ("malformed", "a key that is no point", lambda: [damaged(b"\x03\x42\x00\x04", b"\x03\x42\x00\x05")]),
+    ("malformed", "an issuer that is no text", lambda: [damaged(b"\x0c\x04east", b"\x0d\x04east")]),
     ("no-spiffe-id", "no alternative name", lambda: [EAST_CA.leaf(subject="gateway")]),
     ("no-spiffe-id", "a DNS name only", lambda: [EAST_CA.leaf(dns=["gw.east.acme.test"])]),
     ("several-spiffe-ids", "two of the same", lambda: [EAST_CA.leaf(EAST_GATEWAY, EAST_GATEWAY)]),
