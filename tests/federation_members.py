@@ -1,0 +1,141 @@
+"""Members of a federation for tests: whole `Federation`s in one trio process, and peers whose records a test forges."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path as FilePath
+
+import trio
+
+from discovery.model import Endpoint, Locality, LocalService, Port, Protocol, ServiceName
+from federation.etcd.client import EtcdClient, open_etcd
+from federation.etcd.config import EtcdConfig
+from federation.federation import Federation, FederationSettings, Peer
+from federation.paths import Layout, Path
+from federation.record import sign_record
+from trust.authority import Authority
+from trust.bundle import RecordKey
+
+FEDERATION = "acme"
+LAYOUT = Layout("/isthmus", FEDERATION)
+
+
+def make_authority(directory: FilePath, cluster: str) -> Authority:
+    """The CA of `<cluster>.acme.test`; the same directory gives the same one again."""
+    return Authority.load_or_create(directory / cluster / "trust", f"{cluster}.acme.test", datetime.now(UTC))
+
+
+def as_peers(authorities: Mapping[str, Authority]) -> dict[str, Peer]:
+    """How others pin these clusters."""
+    return {name: Peer(authority.trust_domain, authority.fingerprint) for name, authority in authorities.items()}
+
+
+def local_service(
+    name: str, *, to: tuple[str, ...] = ("*",), port: int = 80, protocol: Protocol = Protocol.HTTP, endpoints: int = 1
+) -> LocalService:
+    """`shop/<name>` with one port `main`."""
+    return LocalService(
+        name=ServiceName("shop", name),
+        ports=(Port("main", port, protocol),),
+        endpoints=tuple(Endpoint("127.0.0.1", {"main": 9000 + number}, zone="a") for number in range(endpoints)),
+        export_to=to,
+    )
+
+
+def forge(
+    authority: Authority,
+    cluster: str,
+    path: Path,
+    value: bytes,
+    *,
+    sequence: int,
+    issued_at: float,
+    federation: str = FEDERATION,
+    signed_path: str | None = None,
+    with_chain: bool = False,
+) -> bytes:
+    """A record under the authority's real record key, with whatever claims a test wants."""
+    return sign_record(
+        value,
+        federation=federation,
+        cluster=cluster,
+        path=signed_path if signed_path is not None else str(path),
+        sequence=sequence,
+        issued_at=issued_at,
+        key=authority.record_key,
+        kid=RecordKey.of(authority.record_key.public_key).kid,
+        chain=authority.record_chain if with_chain else (),
+    )
+
+
+class Listener:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.services: set[ServiceName] = set()
+        self.peers: set[str] = set()
+
+    def services_changed(self, names: set[ServiceName]) -> None:
+        self.services |= names
+
+    def peers_changed(self, clusters: set[str]) -> None:
+        self.peers |= clusters
+
+
+class FederationMember:
+    """One cluster's `Federation`, its own etcd client, and what its listener heard."""
+
+    def __init__(self, federation: Federation, etcd: EtcdClient, listener: Listener, nursery: trio.Nursery) -> None:
+        self.federation = federation
+        self.etcd = etcd
+        self.listener = listener
+        self._nursery = nursery
+
+    def sees(self, name: str, *clusters: str) -> bool:
+        """Whether exactly these clusters share `shop/<name>` in its catalog."""
+        view = self.federation.services().get(ServiceName("shop", name))
+        return {export.cluster for export in view.exports} == set(clusters) if view is not None else not clusters
+
+    def kill(self) -> None:
+        """Stops it at once. Its lease is revoked on the way if etcd answers: a clean end."""
+        self._nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def run_member(
+    directory: FilePath,
+    cluster: str,
+    peers: Mapping[str, Peer],
+    endpoint: str,
+    *,
+    services: tuple[LocalService, ...] = (),
+    imports: Mapping[str, tuple[str, ...]] | None = None,
+) -> AsyncIterator[FederationMember]:
+    """Runs a member until the block ends. It is there at once; etcd need not be."""
+    settings = FederationSettings(
+        federation=FEDERATION,
+        cluster=cluster,
+        state_dir=directory / cluster,
+        locality=Locality(f"region-{cluster}", "a"),
+        peers={name: peer for name, peer in peers.items() if name != cluster},
+        imports=imports,
+    )
+    listener = Listener()
+    authority = make_authority(directory, cluster)
+    async with open_etcd(EtcdConfig(endpoints=(endpoint,), call_timeout_s=2.0)) as etcd, trio.open_nursery() as nursery:
+        federation = Federation(settings=settings, authority=authority, listener=listener, rng=random.Random(cluster))
+        federation.set_gateway([f"gw.{cluster}.acme.test:15443"])
+        federation.set_local_services(services)
+        await nursery.start(federation.run, etcd)
+        yield FederationMember(federation, etcd, listener, nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """Returns as soon as `condition` holds. Fails after `timeout_s`."""
+    with trio.fail_after(timeout_s):
+        while not condition():
+            await trio.sleep(0.01)
