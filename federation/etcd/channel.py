@@ -13,7 +13,7 @@ import trio
 
 from federation.etcd.auth import Authenticator
 from federation.etcd.config import Endpoint, EtcdConfig, parse_endpoints
-from federation.etcd.dial import DIAL_TIMEOUT_S, dial, explain_end
+from federation.etcd.dial import DIAL_TIMEOUT_S, dial, explain_alert
 from federation.etcd.endpoints import EndpointRing
 from federation.etcd.errors import EtcdError, RpcError, error_from_rpc
 from federation.etcd.grpc import GrpcConnection, Metadata
@@ -159,7 +159,12 @@ class Channel:
             self.current = None
             self._ended_calls += connection.statistics().calls
             self._ended_pings += connection.statistics().pings
-        return explain_end(connection.closed_because, endpoint, was_ready=was_ready)
+        return self._explain_end(connection.closed_because, endpoint, was_ready=was_ready)
+
+    def _explain_end(self, because: str, endpoint: Endpoint, *, was_ready: bool) -> str:
+        if not was_ready and endpoint.scheme == "http":
+            return f"{because}; if the server speaks TLS, write the endpoint as https://"
+        return explain_alert(because, self._config)
 
     def _take(self, connection: GrpcConnection) -> None:
         self.ring.connected(trio.current_time())

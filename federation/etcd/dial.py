@@ -37,26 +37,24 @@ async def dial(endpoint: Endpoint, config: EtcdConfig) -> trio.abc.Stream:
 def explain_tls(error: BaseException, config: EtcdConfig) -> str:
     """What a failed handshake means for the configuration."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        authorities = (
-            f"etcd.ca_file {config.ca_file!r}" if config.ca_file else "the system's authorities; set etcd.ca_file"
-        )
-        return f"the server's certificate is refused: {error.verify_message} (verified against {authorities})"
+        ca = f"etcd.ca_file {config.ca_file!r}" if config.ca_file else "the system's authorities; set etcd.ca_file"
+        return f"the server's certificate is refused: {error.verify_message} (verified against {ca})"
+    words = f"the TLS handshake failed: {error}"
     reason = getattr(error, "reason", None) or ""
-    if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
-        return "the server does not speak TLS: write the endpoint as http://, or turn TLS on in etcd"
-    return f"the TLS handshake failed: {error or 'the server closed the connection'}"
+    if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason or "EOF" in reason:
+        return f"{words}; if the server does not speak TLS, write the endpoint as http://"
+    return explain_alert(words, config)
 
 
-def explain_end(because: str, endpoint: Endpoint, *, was_ready: bool) -> str:
-    """Adds what to do to the reason why a connection ended, where the reason alone does not tell."""
+def explain_alert(because: str, config: EtcdConfig) -> str:
+    """Adds what to do where the server has complained of our client certificate. With TLS 1.3 it does so after the
+    handshake, so that it looks like a broken connection."""
     lowered = because.lower().replace("_", " ")
-    if "certificate required" in lowered:
+    if "alert" not in lowered or not ("certificate" in lowered or "unknown ca" in lowered):
+        return because
+    if not config.cert_file:
         return f"{because}; the server demands a client certificate: set etcd.cert_file and etcd.key_file"
-    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
-        return f"{because}; the server refuses our client certificate: check etcd.cert_file and its authority"
-    if not was_ready and endpoint.scheme == "http":
-        return f"{because}; if the server speaks TLS, write the endpoint as https://"
-    return because
+    return f"{because}; the server refuses our client certificate {config.cert_file!r}: is its authority etcd's?"
 
 
 def _words(error: BaseException) -> str:

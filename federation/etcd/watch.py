@@ -116,7 +116,8 @@ class Watch:
 
     async def _recover(self, error: EtcdError) -> None:
         self.close()
-        if error.code == "unauthenticated" and self._may_authenticate:
+        # etcd 3.5.1 refuses a watch with an expired token as "permission denied" too, so that is asked once again.
+        if error.code in ("unauthenticated", "permission_denied") and self._may_authenticate:
             self._may_authenticate = False
             self._channel.auth.forget(self._token)
         elif error.code in _FINAL:

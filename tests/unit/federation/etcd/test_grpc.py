@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import h2.events
@@ -61,9 +62,7 @@ async def test_a_unary_call_sends_what_grpc_asks_for() -> None:
         ([(b":status", b"503")], GrpcStatus.UNAVAILABLE, "503"),
     ],
 )
-async def test_an_answer_of_a_head_only_is_an_error(
-    head: list[tuple[bytes, bytes]], status: int, words: str
-) -> None:
+async def test_an_answer_of_a_head_only_is_an_error(head: list[tuple[bytes, bytes]], status: int, words: str) -> None:
     """A "Trailers-Only" refusal, and a web server or proxy in etcd's place, end the call with what they said."""
     async with connect() as (connection, peer), trio.open_nursery() as nursery:
 
@@ -220,7 +219,7 @@ async def test_a_silent_watch_on_a_live_server_is_left_alone(autojump_clock: tri
             await trio.sleep(60)
         assert connection.closed_because == ""
         assert 8 <= len(pinged_at) <= 11
-        assert all(later - earlier > 5.2 for earlier, later in zip(pinged_at, pinged_at[1:], strict=False))
+        assert all(later - earlier > 5.2 for earlier, later in itertools.pairwise(pinged_at))
         nursery.cancel_scope.cancel()
 
 

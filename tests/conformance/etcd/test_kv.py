@@ -1,0 +1,148 @@
+"""Reading and writing against a real etcd."""
+
+from __future__ import annotations
+
+import pytest
+
+from federation.etcd import Compare, EtcdClient, EtcdError, Op
+
+
+async def test_what_is_put_is_read_back_until_it_is_deleted(client: EtcdClient, prefix: bytes) -> None:
+    """The plain cycle, with the revisions that guards are made of."""
+    key = prefix + b"a"
+    assert await client.get(key) is None
+    first = await client.put(key, b"1")
+    second = await client.put(key, b"2")
+    found = await client.get(key)
+    assert found is not None
+    assert (found.key, found.value, found.version) == (key, b"2", 2)
+    assert (found.create_revision, found.mod_revision) == (first, second)
+    assert await client.delete(key) == 1
+    assert await client.delete(key) == 0
+    assert await client.get(key) is None
+
+
+async def test_pages_are_of_one_revision(client: EtcdClient, prefix: bytes) -> None:
+    """A read of many pages must not mix two states: what is written meanwhile is not in it."""
+    for number in range(7):
+        await client.put(prefix + b"%d" % number, b"old")
+    pages = []
+    async for page in client.read_pages(prefix, page_keys=3):
+        pages.append(page)
+        await client.put(prefix + b"6", b"new")
+        await client.delete(prefix + b"5")
+    assert [len(page.kvs) for page in pages] == [3, 3, 1]
+    assert len({page.revision for page in pages}) == 1
+    kvs = [kv for page in pages for kv in page.kvs]
+    assert [kv.key for kv in kvs] == [prefix + b"%d" % number for number in range(7)]
+    assert {kv.value for kv in kvs} == {b"old"}
+
+
+async def test_a_prefix_ends_where_it_should(client: EtcdClient, prefix: bytes) -> None:
+    """`…/a/` must not include `…/a0` ("/" and "0" are neighbours), nor 0xff be lost at the end."""
+    for name in (b"a", b"a/1", b"a/\xff", b"a/\xff\xff", b"a0"):
+        await client.put(prefix + name, b"")
+    found = await client.read_prefix(prefix + b"a/")
+    assert [kv.key for kv in found.kvs] == [prefix + b"a/1", prefix + b"a/\xff", prefix + b"a/\xff\xff"]
+    assert await client.delete_prefix(prefix + b"a/\xff") == 2
+    assert len((await client.read_prefix(prefix, serializable=True)).kvs) == 3
+
+
+async def test_an_empty_prefix_reads_an_empty_page(client: EtcdClient, prefix: bytes) -> None:
+    """Its revision is what a first watch starts after, so it must come even without keys."""
+    found = await client.read_prefix(prefix)
+    assert found.kvs == []
+    assert found.revision >= 1
+
+
+async def test_an_answer_beyond_4_mb_is_read(client: EtcdClient, prefix: bytes) -> None:
+    """gRPC clients stop at 4 MB by default; a page of the catalog may be larger."""
+    for number in range(6):
+        await client.put(prefix + b"%d" % number, bytes([number]) * 1_000_000)
+    found = await client.read_prefix(prefix)
+    assert [kv.value for kv in found.kvs] == [bytes([number]) * 1_000_000 for number in range(6)]
+    await client.delete_prefix(prefix)
+
+
+async def test_a_transaction_runs_one_branch(client: EtcdClient, prefix: bytes) -> None:
+    """A write that is guarded by mod_revision happens once, and the loser is told what is there."""
+    key = prefix + b"a"
+    created = await client.txn([Compare.version(key, "==", 0)], [Op.put(key, b"1"), Op.get(key)])
+    assert created.succeeded
+    mine = created.results[1].kv
+    assert mine is not None
+    assert mine.mod_revision == created.revision
+    guard = [Compare.mod_revision(key, "==", mine.mod_revision)]
+    assert (await client.txn(guard, [Op.put(key, b"2")], [Op.get(key)])).succeeded
+    lost = await client.txn(guard, [Op.put(key, b"3")], [Op.get(key)])
+    assert not lost.succeeded
+    assert lost.results[0].kv is not None
+    assert lost.results[0].kv.value == b"2"
+
+
+async def test_every_comparison_means_what_it_says(client: EtcdClient, prefix: bytes) -> None:
+    """Each target and each operator, on a key whose revisions and version all differ."""
+    key = prefix + b"a"
+    created = await client.put(key, b"x")
+    await client.put(prefix + b"other", b"")
+    modified = await client.put(key, b"y")
+    for compare, holds in (
+        (Compare.create_revision(key, "==", created), True),
+        (Compare.create_revision(key, "!=", created), False),
+        (Compare.mod_revision(key, ">", created), True),
+        (Compare.mod_revision(key, "<", modified), False),
+        (Compare.version(key, "==", 2), True),
+        (Compare.value(key, "==", b"y"), True),
+        (Compare.value(key, "==", b"x"), False),
+    ):
+        assert (await client.txn([compare], [])).succeeded is holds, compare
+
+
+async def test_a_delete_in_a_transaction_tells_how_many(client: EtcdClient, prefix: bytes) -> None:
+    """Cleaning up is done in transactions, and reports what it did."""
+    await client.put(prefix + b"a", b"")
+    done = await client.txn([], [Op.delete(prefix + b"a"), Op.delete(prefix + b"b"), Op.get(prefix + b"a")])
+    assert [result.deleted for result in done.results] == [1, 0, 0]
+    assert done.results[2].kv is None
+
+
+async def test_a_transaction_takes_128_operations_and_not_more(client: EtcdClient, prefix: bytes) -> None:
+    """etcd's limit, held on our side with a message that says it."""
+    ops = [Op.put(prefix + b"%d" % number, b"") for number in range(129)]
+    assert (await client.txn([], ops[:128])).succeeded
+    with pytest.raises(EtcdError, match=r"129 operations.*takes 128") as caught:
+        await client.txn([], ops)
+    assert caught.value.code == "too_large"
+
+
+async def test_a_value_that_is_too_large_is_refused_with_words(client: EtcdClient, prefix: bytes) -> None:
+    """etcd's answer is a bare "request is too large"; the operator needs the limit's name."""
+    with pytest.raises(EtcdError, match="max-request-bytes") as caught:
+        await client.put(prefix + b"a", bytes(1_700_000))
+    assert caught.value.code == "too_large"
+
+
+async def test_a_key_on_an_unknown_lease_is_refused(client: EtcdClient, prefix: bytes) -> None:
+    """Whoever publishes on a lost lease must learn that it is lost."""
+    with pytest.raises(EtcdError) as caught:
+        await client.put(prefix + b"a", b"", lease=12345)
+    assert caught.value.code == "not_found"
+
+
+async def test_status_names_version_revision_and_leader(client: EtcdClient, prefix: bytes) -> None:
+    """Shown on our status page."""
+    revision = await client.put(prefix + b"a", b"")
+    status = await client.status()
+    assert status.version.startswith("3.")
+    assert status.revision >= revision
+    assert status.leader != 0
+    assert status.raft_index > 0
+
+
+async def test_an_invalid_request_is_the_callers_fault(client: EtcdClient) -> None:
+    """etcd's InvalidArgument keeps its words and is not tried again."""
+    retries = client.statistics().retries
+    with pytest.raises(EtcdError, match="key is not provided") as caught:
+        await client.put(b"", b"")
+    assert caught.value.code == "invalid_argument"
+    assert client.statistics().retries == retries
