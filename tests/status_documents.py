@@ -16,6 +16,7 @@ from federation.status.values import (
     DataDocument,
     EndpointDocument,
     EtcdDocument,
+    EtcdEndpointDocument,
     GatewayDocument,
     ListenerDocument,
     PeerServicesDocument,
@@ -29,6 +30,7 @@ from federation.status.values import (
     ServicesDocument,
     ShareDocument,
     StatusDocument,
+    TransitionDocument,
     TrustDocument,
     TunnelDocument,
     WorkerDocument,
@@ -47,6 +49,7 @@ WEST = ClusterDocument(
         ok=True,
         freshness="fresh",
         freshness_reason="heard",
+        freshness_for_s=60.0,
         lease="live",
         bundle_sequence=3,
         acknowledged_sequence=1,
@@ -73,6 +76,7 @@ EU = ClusterDocument(
         ok=True,
         freshness="suspect",
         freshness_reason="link-down",
+        freshness_for_s=3.5,
         lease="live",
         bundle_sequence=1,
         acknowledged_sequence=None,
@@ -148,7 +152,7 @@ class FakeSource:
             workers_wanted=2,
             workers=(WorkerDocument("w1-0", 11, "0.1.0", True, 2), WorkerDocument("w1-1", 12, "0.1.0", True, 2)),
             listeners=self.listeners,
-            etcd=EtcdDocument(True, ("http://127.0.0.1:2379",), False),
+            etcd=EtcdDocument(True, "", True, "", False, (EtcdEndpointDocument("http://127.0.0.1:2379", ""),)),
             peers=self.peers,
             services=ServiceCountsDocument(2, 1, 1, 1),
             problems=(
@@ -157,6 +161,8 @@ class FakeSource:
             )
             if EU in self.peers
             else (),
+            transitions=(TransitionDocument("eu", "fresh", "suspect", "link-down", MOMENT),),
+            strangers=(),
         )
 
     def clusters(self) -> ClustersDocument:
@@ -180,7 +186,7 @@ class FakeSource:
             bundle_sequence=1,
             record_keys=("kid-1",),
             svid_lifetime_s=3600.0,
-            peers=(PeerTrustDocument("west", "west.acme.test", "sha256:" + "cd" * 32, 3, (root,), ("kid-2",)),),
+            peers=(PeerTrustDocument("west", "west.acme.test", "sha256:" + "cd" * 32, 3, 1, (root,)),),
         )
 
     def collect(self) -> Iterator[Metric]:

@@ -29,14 +29,26 @@ class WorkerDocument(msgspec.Struct, frozen=True):
     tunnels_ready: int
 
 
+class EtcdEndpointDocument(msgspec.Struct, frozen=True):
+    """One etcd server. `error` is the last one, empty while it is connected or was not tried."""
+
+    url: str
+    error: str
+
+
 class EtcdDocument(msgspec.Struct, frozen=True):
-    """The connection to the etcd that holds the federation's records. `error` is why there is none."""
+    """The etcd that holds the federation's records. `connected`: it was read, and is followed without a gap."""
 
     connected: bool
-    endpoints: tuple[str, ...]
+    error: str
+    """Why it is not connected."""
+    registered: bool
+    """Whether this gateway's registration holds a lease there."""
+    write_error: str
+    """Why the last write failed; empty when it did not."""
     private: bool
     """Started by this gateway, because its configuration names no other."""
-    error: str = ""
+    endpoints: tuple[EtcdEndpointDocument, ...]
 
 
 class GatewayDocument(msgspec.Struct, frozen=True):
@@ -68,6 +80,8 @@ class ControlDocument(msgspec.Struct, frozen=True):
     freshness: str
     """`fresh`, `suspect`, `stale` (used last) or `withdrawn` (not used)."""
     freshness_reason: str
+    freshness_for_s: float
+    """For how long it has been so."""
     lease: str
     """`live`, `lost`, or `unknown` while etcd can't be asked."""
     bundle_sequence: int | None
@@ -203,9 +217,20 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """Something that a person should look at. `subject` is what it is about, `message` says what and what to do."""
 
     kind: str
-    """`configuration`, `etcd`, `worker`, `listener`, `peer`, `record`, `connection` or `conflict`."""
+    """`configuration`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection` or
+    `conflict`."""
     subject: str
     message: str
+
+
+class TransitionDocument(msgspec.Struct, frozen=True):
+    """A peer's freshness changed."""
+
+    cluster: str
+    before: str
+    after: str
+    reason: str
+    at: datetime
 
 
 class StatusDocument(msgspec.Struct, frozen=True):
@@ -229,6 +254,10 @@ class StatusDocument(msgspec.Struct, frozen=True):
     peers: tuple[ClusterDocument, ...]
     services: ServiceCountsDocument
     problems: tuple[ProblemDocument, ...]
+    transitions: tuple[TransitionDocument, ...]
+    """The last changes of peers' freshness, the oldest first."""
+    strangers: tuple[str, ...]
+    """Clusters that write under this federation's name and are not among our peers: nothing of theirs is believed."""
 
 
 class RootDocument(msgspec.Struct, frozen=True):
@@ -246,12 +275,13 @@ class PeerTrustDocument(msgspec.Struct, frozen=True):
     trust_domain: str
     pinned_root: str
     bundle_sequence: int | None
+    acknowledged_sequence: int | None
+    """The sequence of our bundle that the peer says it accepted."""
     roots: tuple[RootDocument, ...]
-    record_keys: tuple[str, ...]
 
 
 class TrustDocument(msgspec.Struct, frozen=True):
-    """`/v1/trust`: whom this cluster is, and whom it believes. Nothing here is secret."""
+    """`/v1/trust`: who this cluster is, and whom it believes. Nothing here is secret."""
 
     trust_domain: str
     gateway_id: str

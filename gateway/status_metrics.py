@@ -1,0 +1,69 @@
+"""The controller's own metrics, made from its status: gauges beside the workers' counters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from federation.freshness import Freshness
+from federation.status.values import ClusterDocument, StatusDocument
+from gateway.process_usage import ProcessUsage
+from gateway.telemetry import MetricSpec, gauge
+
+BUILD = MetricSpec("isthmus_build_info", "1, with the version as a label.", ("version",))
+START = MetricSpec("isthmus_start_time_seconds", "When the controller started, in Unix seconds.", ())
+WORKERS = MetricSpec("isthmus_workers", "Worker processes: wanted, and ready to serve.", ("state",))
+ETCD = MetricSpec("isthmus_etcd_connected", "1 while etcd is read and followed without a gap.", ())
+TUNNELS = MetricSpec("isthmus_tunnels", "Tunnels to a peer, of all workers: wanted, and ready.", ("cluster", "state"))
+RTT = MetricSpec("isthmus_tunnel_rtt_seconds", "The last probe's round trip to a peer's gateway.", ("cluster",))
+INBOUND = MetricSpec("isthmus_inbound_connections", "A peer's connections to us that are open.", ("cluster",))
+PEER_READY = MetricSpec("isthmus_peer_ready", "1 while both paths to a peer are good, control and data.", ("cluster",))
+FRESHNESS = MetricSpec(
+    "isthmus_peer_freshness", "1 for what a peer's word is worth now, 0 for the others.", ("cluster", "state")
+)
+SERVICES = MetricSpec("isthmus_services", "Services in the catalog, by whether a request could reach them.", ("state",))
+REFUSED_RECORDS = MetricSpec(
+    "isthmus_refused_records", "Records of peers in etcd that were refused, by reason.", ("cluster", "reason")
+)
+CPU = MetricSpec("isthmus_process_cpu_seconds", "CPU time that a living process of ours has used.", ("process",))
+MEMORY = MetricSpec("isthmus_process_resident_memory_bytes", "Resident memory of a process of ours.", ("process",))
+
+
+def status_metrics(
+    status: StatusDocument, refused: Mapping[tuple[str, ...], float], usages: Mapping[str, ProcessUsage]
+) -> Iterator[Metric]:
+    """`refused` counts records by cluster and reason; `usages` is by process: `controller`, and each worker's ID."""
+    services = status.services
+    yield gauge(BUILD, {(status.version,): 1})
+    yield gauge(START, {(): status.started_at.timestamp()})
+    yield gauge(WORKERS, {("wanted",): status.workers_wanted, ("ready",): sum(w.ready for w in status.workers)})
+    yield gauge(ETCD, {(): status.etcd.connected})
+    yield gauge(SERVICES, {("reachable",): services.reachable, ("unreachable",): services.total - services.reachable})
+    yield from _peer_metrics(status.peers)
+    yield _counter(REFUSED_RECORDS, refused)
+    yield _counter(CPU, {(process,): usage.cpu_s for process, usage in usages.items()})
+    yield gauge(MEMORY, {(process,): usage.resident_bytes for process, usage in usages.items()})
+
+
+def _peer_metrics(peers: Iterable[ClusterDocument]) -> Iterator[Metric]:
+    peers = tuple(peers)
+    yield gauge(
+        TUNNELS,
+        {
+            (peer.cluster, state): count
+            for peer in peers
+            for state, count in (("ready", peer.data.tunnels_ready), ("wanted", peer.data.tunnels_wanted))
+        },
+    )
+    yield gauge(RTT, {(p.cluster,): p.data.rtt_ms / 1000 for p in peers if p.data.rtt_ms is not None})
+    yield gauge(INBOUND, {(peer.cluster,): peer.data.inbound_connections for peer in peers})
+    yield gauge(PEER_READY, {(peer.cluster,): peer.ready for peer in peers})
+    yield gauge(FRESHNESS, {(peer.cluster, str(s)): peer.control.freshness == s for peer in peers for s in Freshness})
+
+
+def _counter(spec: MetricSpec, values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
+    return family

@@ -1,0 +1,121 @@
+"""A peer's status in three parts, put together from what etcd, our tunnels and the catalog say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from federation.freshness import Lease
+from federation.report import PeerStatus
+from federation.status.values import (
+    ClusterDocument,
+    ControlDocument,
+    DataDocument,
+    GatewayDocument,
+    PeerServicesDocument,
+    TunnelDocument,
+)
+from gateway.control import Report, Tunnel
+
+
+def describe_peer(
+    peer: PeerStatus, reports: Sequence[Report], services: PeerServicesDocument, *, etcd_connected: bool
+) -> ClusterDocument:
+    """One peer. `reports` are the last ones of all workers."""
+    control = _describe_control(peer, etcd_connected)
+    data = _describe_data(peer.cluster, reports)
+    problems = [*_control_problems(peer, etcd_connected), *_data_problems(peer, data, reports)]
+    return ClusterDocument(
+        cluster=peer.cluster,
+        trust_domain=peer.trust_domain,
+        ready=control.ok and data.ok,
+        problem="; ".join(problems),
+        control=control,
+        data=data,
+        services=services,
+    )
+
+
+def linked_clusters(reports: Iterable[Report]) -> frozenset[str]:
+    """The peers that some worker has a ready tunnel to."""
+    return frozenset(tunnel.cluster for report in reports for tunnel in report.tunnels if tunnel.ready)
+
+
+def known_sequence(sequence: int) -> int | None:
+    """Sequences start at 0; -1 stands for none."""
+    return sequence if sequence >= 0 else None
+
+
+def _describe_control(peer: PeerStatus, etcd_connected: bool) -> ControlDocument:
+    return ControlDocument(
+        ok=not any(_control_problems(peer, etcd_connected)),
+        freshness=peer.freshness,
+        freshness_reason=peer.reason,
+        freshness_for_s=round(peer.since_s, 3),
+        lease=peer.lease,
+        bundle_sequence=known_sequence(peer.bundle_sequence),
+        acknowledged_sequence=known_sequence(peer.acknowledged),
+        gateways=tuple(
+            GatewayDocument(g.id, g.addresses, g.region, g.zone, g.version, g.leased) for g in peer.gateways
+        ),
+        refused_records=len(peer.refusals),
+    )
+
+
+def _control_problems(peer: PeerStatus, etcd_connected: bool) -> Iterable[str]:
+    if not etcd_connected:
+        yield "control: etcd can't be followed; what was known stays in use"
+    elif peer.bundle_sequence < 0 and peer.refusals:
+        refusal = peer.refusals[0]
+        yield f"control: what it wrote is refused: {refusal.code}: {refusal.detail}"
+    elif peer.away:
+        yield "control: no trust bundle of it is in etcd: it has not joined, or uses another etcd, prefix or federation"
+    elif peer.bundle_sequence < 0:
+        yield "control: its trust bundle was not read yet"
+    elif peer.lease is not Lease.LIVE:
+        yield "control: none of its gateways holds a lease: it is down, or cut off from etcd"
+
+
+def _describe_data(cluster: str, reports: Sequence[Report]) -> DataDocument:
+    gateways: dict[str, list[Tunnel]] = {}
+    for report in reports:
+        for tunnel in report.tunnels:
+            if tunnel.cluster == cluster:
+                gateways.setdefault(tunnel.gateway, []).append(tunnel)
+    described = tuple(_describe_tunnels(gateway, tunnels) for gateway, tunnels in sorted(gateways.items()))
+    rtts = [tunnel.rtt_ms for tunnel in described if tunnel.rtt_ms is not None]
+    ready = [tunnel for tunnels in gateways.values() for tunnel in tunnels if tunnel.ready]
+    return DataDocument(
+        ok=bool(ready),
+        tunnels_ready=sum(tunnel.ready for tunnel in described),
+        tunnels_wanted=sum(tunnel.wanted for tunnel in described),
+        rtt_ms=min(rtts, default=None),
+        spiffe_ids=tuple(sorted({tunnel.peer_id for tunnel in ready})),
+        inbound_connections=sum(report.inbound.get(cluster, 0) for report in reports),
+        gateways=described,
+    )
+
+
+def _describe_tunnels(gateway: str, tunnels: Sequence[Tunnel]) -> TunnelDocument:
+    """All workers' tunnels to one gateway. An error that was overcome is none."""
+    rtts = [tunnel.rtt_ms for tunnel in tunnels if tunnel.ready and tunnel.rtt_ms > 0]
+    errors = [tunnel.error for tunnel in tunnels if tunnel.ready < tunnel.wanted and tunnel.error]
+    return TunnelDocument(
+        gateway=gateway,
+        address=next((tunnel.address for tunnel in tunnels if tunnel.address), ""),
+        ready=sum(tunnel.ready for tunnel in tunnels),
+        wanted=sum(tunnel.wanted for tunnel in tunnels),
+        rtt_ms=min(rtts, default=None),
+        error=next(iter(errors), ""),
+    )
+
+
+def _data_problems(peer: PeerStatus, data: DataDocument, reports: Sequence[Report]) -> Iterable[str]:
+    if data.ok:
+        return
+    errors = [tunnel.error for tunnel in data.gateways if tunnel.error]
+    if not peer.gateways:
+        yield "data: no gateway of it is known, so there is nothing to connect to"
+    elif not reports:
+        yield "data: no worker has reported yet"
+    else:
+        yield "data: no tunnel is ready" + (f": {'; '.join(errors)}" if errors else "")

@@ -1,0 +1,75 @@
+"""What a person should look at, gathered from everywhere it is known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from federation.catalog import ServiceView
+from federation.report import EtcdStatus, FederationStatus
+from federation.status.values import ClusterDocument, ProblemDocument
+from gateway.control import Report
+
+
+def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
+    """What etcd, the records in it and our own state on disk suffer from."""
+    yield from _etcd_problems(status.etcd)
+    for peer in status.peers:
+        for refusal in peer.refusals:
+            yield ProblemDocument("record", f"{peer.cluster}/{refusal.path}", f"{refusal.code}: {refusal.detail}")
+    for key in status.stray_keys:
+        yield ProblemDocument(
+            "record", key, "it fits no form that a cluster writes, and is ignored; delete it from etcd"
+        )
+    for name in status.vips_exhausted:
+        text = "no virtual IP is left for it, so it has no address; name a larger gateway.vip_range"
+        yield ProblemDocument("service", name, text)
+    for complaint in status.cache_complaints:
+        yield ProblemDocument("state", "catalog", complaint)
+
+
+def _etcd_problems(etcd: EtcdStatus) -> Iterator[ProblemDocument]:
+    if not etcd.synced:
+        yield ProblemDocument("etcd", "read", f"{etcd.problem}; what was known stays in use")
+    if etcd.publish_problem:
+        yield ProblemDocument("etcd", "write", f"{etcd.publish_problem}; peers do not see our changes until it works")
+
+
+def peer_problems(peers: Iterable[ClusterDocument]) -> Iterator[ProblemDocument]:
+    return (ProblemDocument("peer", peer.cluster, peer.problem) for peer in peers if not peer.ready)
+
+
+def conflict_problems(views: Iterable[ServiceView]) -> Iterator[ProblemDocument]:
+    for view in views:
+        for conflict in view.conflicts:
+            text = f"{conflict.reason} of {conflict.cluster}: {conflict.message}"
+            yield ProblemDocument("conflict", str(view.name), text)
+
+
+def configuration_problems(reload_problem: str) -> Iterator[ProblemDocument]:
+    """A changed configuration that was refused: each of its lines."""
+    return (ProblemDocument("configuration", "reload refused", line) for line in reload_problem.splitlines())
+
+
+def listener_problems(problems: Mapping[str, str]) -> Iterator[ProblemDocument]:
+    return (ProblemDocument("listener", name, text) for name, text in sorted(problems.items()))
+
+
+def worker_problems(serving: int, wanted: int) -> Iterator[ProblemDocument]:
+    if serving < wanted:
+        text = f"{serving} of {wanted} serve; the others are being started, and the log says why they ended"
+        yield ProblemDocument("worker", "workers", text)
+
+
+def connection_problems(
+    reports: Sequence[Report], counts: Mapping[tuple[str, ...], float]
+) -> Iterator[ProblemDocument]:
+    """Refused connections by kind, each with the last one. `counts` is by listener and reason."""
+    last: dict[str, str] = {}
+    for report in reports:
+        for kind, seen in report.refusals.items():
+            # What was seen begins with its time, so that the greatest is the last.
+            last[kind] = max(last.get(kind, ""), seen)
+    for (listener, reason), count in sorted(counts.items()):
+        kind = f"{listener}: {reason}"
+        seen = f"; the last: {last[kind]}" if kind in last else ""
+        yield ProblemDocument("connection", kind, f"{count:.0f} refused{seen}")

@@ -1,0 +1,103 @@
+"""A service's status: who serves it, how well, and what is disputed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Set
+from datetime import UTC, datetime
+
+from discovery.health import EndpointStatus
+from discovery.model import LocalService
+from federation.catalog import ExportView, ServiceView
+from federation.freshness import Freshness
+from federation.status.values import (
+    ConflictDocument,
+    EndpointDocument,
+    PeerServicesDocument,
+    PortDocument,
+    ServiceCountsDocument,
+    ServiceDocument,
+    ShareDocument,
+    ZoneDocument,
+)
+
+
+def describe_service(
+    view: ServiceView,
+    *,
+    own_cluster: str,
+    vip: str,
+    local: LocalService | None,
+    endpoints: Collection[EndpointStatus],
+    linked: Set[str],
+) -> ServiceDocument:
+    """One service. `linked` are the peers that we have a ready tunnel to."""
+    shares = tuple(_describe_share(export, own_cluster, linked) for export in view.exports)
+    return ServiceDocument(
+        namespace=view.name.namespace,
+        name=view.name.name,
+        dns_name=view.name.fqdn,
+        vip=vip,
+        ports=tuple(PortDocument(port.name, port.port, port.protocol) for port in view.ports),
+        reachable=any(share.reachable for share in shares),
+        imported=any(not share.local for share in shares),
+        exported_to=local.export_to if local is not None else (),
+        clusters=shares,
+        conflicts=tuple(ConflictDocument(c.cluster, c.reason, c.message) for c in view.conflicts),
+        endpoints=tuple(
+            EndpointDocument(
+                known.endpoint.address,
+                dict(known.endpoint.ports),
+                known.endpoint.zone,
+                known.healthy,
+                known.state,
+                known.reason,
+            )
+            for known in endpoints
+        ),
+    )
+
+
+def count_services(
+    views: Iterable[ServiceView], own_cluster: str, linked: Set[str], exported: int
+) -> ServiceCountsDocument:
+    total = reachable = imported = 0
+    for view in views:
+        total += 1
+        reachable += any(_is_reachable(export, own_cluster, linked) for export in view.exports)
+        imported += any(export.cluster != own_cluster for export in view.exports)
+    return ServiceCountsDocument(total, reachable, imported, exported)
+
+
+def count_by_peer(views: Iterable[ServiceView], own_cluster: str, linked: Set[str]) -> dict[str, PeerServicesDocument]:
+    """How many services each peer offers us, and how many of those can be reached there."""
+    offered: dict[str, int] = {}
+    reachable: dict[str, int] = {}
+    for view in views:
+        for export in view.exports:
+            offered[export.cluster] = offered.get(export.cluster, 0) + 1
+            if _is_reachable(export, own_cluster, linked):
+                reachable[export.cluster] = reachable.get(export.cluster, 0) + 1
+    return {cluster: PeerServicesDocument(n, reachable.get(cluster, 0)) for cluster, n in offered.items()}
+
+
+def _describe_share(export: ExportView, own_cluster: str, linked: Set[str]) -> ShareDocument:
+    return ShareDocument(
+        cluster=export.cluster,
+        local=export.cluster == own_cluster,
+        ports=tuple(port.name for port in export.ports),
+        healthy=sum(zone.healthy for zone in export.zones) if export.zones else None,
+        total=sum(zone.total for zone in export.zones) if export.zones else None,
+        zones=tuple(ZoneDocument(zone.zone, zone.healthy, zone.total) for zone in export.zones),
+        freshness=export.freshness,
+        reachable=_is_reachable(export, own_cluster, linked),
+        exported_at=datetime.fromtimestamp(export.created, UTC) if export.created > 0 else None,
+    )
+
+
+def _is_reachable(export: ExportView, own_cluster: str, linked: Set[str]) -> bool:
+    """Whether a request could go there now. A peer that did not say how healthy its share is may be asked; that our
+    own has no zones says that it has no endpoints."""
+    healthy = any(zone.healthy for zone in export.zones)
+    if export.cluster == own_cluster:
+        return healthy
+    return (healthy or not export.zones) and export.freshness is not Freshness.WITHDRAWN and export.cluster in linked

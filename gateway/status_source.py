@@ -1,0 +1,249 @@
+"""What the status API shows of a running controller. It reads; nothing here changes anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import trio
+from prometheus_client.core import Metric
+
+from discovery.model import LocalService, ServiceName
+from federation.report import EtcdStatus, FederationStatus, PeerStatus
+from federation.status.values import (
+    ClusterDocument,
+    ClustersDocument,
+    EtcdDocument,
+    EtcdEndpointDocument,
+    ListenerDocument,
+    PeerServicesDocument,
+    PeerTrustDocument,
+    ProblemDocument,
+    ReadinessDocument,
+    RootDocument,
+    ServiceDocument,
+    ServicesDocument,
+    StatusDocument,
+    TransitionDocument,
+    TrustDocument,
+    WorkerDocument,
+)
+from gateway.config import Config
+from gateway.control import Report
+from gateway.controller import Controller, workers_wanted
+from gateway.process_usage import ProcessUsage, read_usage
+from gateway.status_metrics import status_metrics
+from gateway.status_peers import describe_peer, known_sequence, linked_clusters
+from gateway.status_problems import (
+    configuration_problems,
+    conflict_problems,
+    connection_problems,
+    federation_problems,
+    listener_problems,
+    peer_problems,
+    worker_problems,
+)
+from gateway.status_services import count_by_peer, count_services, describe_service
+from gateway.telemetry import REFUSED
+from gateway.version import VERSION
+from trust.bundle import RecordKey
+from trust.certificate import parse_certificate
+from trust.fingerprint import fingerprint_of
+from trust.spiffe_id import gateway_id
+
+_NO_SERVICES = PeerServicesDocument(0, 0)
+
+
+class ControllerStatus:
+    """Implements `federation.status.app.StatusSource` for a controller. Lives inside trio."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.status_address = ""
+        """Where the API itself listens."""
+        self._controller = controller
+        self._began = trio.current_time()
+        self._config: Config | None = None
+        self._local: dict[ServiceName, LocalService] = {}
+
+    def status(self) -> StatusDocument:
+        controller, config = self._controller, self._controller.config
+        federation = controller.federation.status()
+        peers, readiness = self._peers(federation), self.readiness()
+        return StatusDocument(
+            federation=config.federation,
+            cluster=config.cluster.name,
+            region=config.cluster.region,
+            zone=config.cluster.zone,
+            trust_domain=config.cluster.trust_domain,
+            version=VERSION,
+            started_at=controller.started,
+            uptime_s=round(trio.current_time() - self._began, 3),
+            ready=readiness.ready,
+            not_ready_because=readiness.reasons,
+            workers_wanted=workers_wanted(config),
+            workers=self._workers(),
+            listeners=self._listeners(),
+            etcd=_describe_etcd(federation.etcd, private=config.etcd is None),
+            peers=peers,
+            services=count_services(
+                controller.federation.services().values(),
+                config.cluster.name,
+                linked_clusters(self._reports()),
+                self._exported(),
+            ),
+            problems=tuple(self._problems(federation, peers)),
+            transitions=tuple(
+                TransitionDocument(t.cluster, t.before, t.after, t.reason, datetime.fromtimestamp(t.at, UTC))
+                for t in federation.transitions
+            ),
+            strangers=federation.strangers,
+        )
+
+    def readiness(self) -> ReadinessDocument:
+        reports = self._reports()
+        if any(report.ready for report in reports):
+            return ReadinessDocument(True, ())
+        why = "no worker has its certificate and its snapshot yet" if reports else "no worker has reported yet"
+        return ReadinessDocument(False, (why,))
+
+    def clusters(self) -> ClustersDocument:
+        return ClustersDocument(self._own, self._peers(self._controller.federation.status()))
+
+    def cluster(self, name: str) -> ClusterDocument | None:
+        return next((peer for peer in self.clusters().clusters if peer.cluster == name), None)
+
+    def services(self) -> ServicesDocument:
+        names = sorted(self._controller.federation.services())
+        return ServicesDocument(self._own, tuple(self._services(names)))
+
+    def service(self, name: ServiceName) -> ServiceDocument | None:
+        return next(self._services([name]), None)
+
+    def trust(self) -> TrustDocument:
+        authority, federation = self._controller.authority, self._controller.federation.status()
+        return TrustDocument(
+            trust_domain=authority.trust_domain,
+            gateway_id=str(gateway_id(authority.trust_domain)),
+            root=_describe_root(authority.root_der),
+            bundle_sequence=known_sequence(federation.bundle_sequence),
+            record_keys=(RecordKey.of(authority.record_key.public_key).kid,),
+            svid_lifetime_s=self._controller.config.trust.svid_lifetime_s,
+            peers=tuple(self._describe_trust(peer) for peer in federation.peers),
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._controller.totals.collect()
+        refused: dict[tuple[str, ...], float] = {
+            (peer.cluster, reason): float(count)
+            for peer in self._controller.federation.status().peers
+            for reason, count in peer.refusal_counts.items()
+        }
+        yield from status_metrics(self.status(), refused, self._usages())
+
+    # Parts.
+
+    @property
+    def _own(self) -> str:
+        return self._controller.config.cluster.name
+
+    def _reports(self) -> Sequence[Report]:
+        return [link.report for link in self._controller.fleet.links.values() if link.report is not None]
+
+    def _workers(self) -> tuple[WorkerDocument, ...]:
+        return tuple(
+            WorkerDocument(
+                id=link.id,
+                pid=link.pid,
+                version=link.version,
+                ready=link.report is not None and link.report.ready,
+                tunnels_ready=sum(tunnel.ready for tunnel in link.report.tunnels) if link.report is not None else 0,
+            )
+            for link in self._controller.fleet.links.values()
+        )
+
+    def _listeners(self) -> tuple[ListenerDocument, ...]:
+        listeners = self._controller.listeners
+        opened = [
+            ListenerDocument(name, spec.kind, listeners.address(name)) for name, (spec, _) in listeners.sockets.items()
+        ]
+        return (*opened, ListenerDocument("status", "status", self.status_address))
+
+    def _peers(self, federation: FederationStatus) -> tuple[ClusterDocument, ...]:
+        reports = self._reports()
+        services = count_by_peer(self._controller.federation.services().values(), self._own, linked_clusters(reports))
+        return tuple(
+            describe_peer(
+                peer, reports, services.get(peer.cluster, _NO_SERVICES), etcd_connected=federation.etcd.synced
+            )
+            for peer in federation.peers
+        )
+
+    def _services(self, names: Iterable[ServiceName]) -> Iterator[ServiceDocument]:
+        federation, local = self._controller.federation, self._local_services()
+        health = self._controller.health.snapshot()
+        linked = linked_clusters(self._reports())
+        for name in names:
+            view = federation.services().get(name)
+            if view is not None:
+                yield describe_service(
+                    view,
+                    own_cluster=self._own,
+                    vip=federation.vip(name),
+                    local=local.get(name),
+                    endpoints=health.get(name, ()),
+                    linked=linked,
+                )
+
+    def _local_services(self) -> dict[ServiceName, LocalService]:
+        """The configuration's services, made anew only when it has changed."""
+        config = self._controller.config
+        if config is not self._config:
+            self._config = config
+            self._local = {service.name: service for service in config.local_services()}
+        return self._local
+
+    def _exported(self) -> int:
+        return sum(bool(service.export_to) for service in self._local_services().values())
+
+    def _problems(self, federation: FederationStatus, peers: Sequence[ClusterDocument]) -> Iterator[ProblemDocument]:
+        controller, reports = self._controller, self._reports()
+        yield from configuration_problems(controller.reload_problem)
+        yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
+        yield from listener_problems(controller.listeners.problems)
+        yield from federation_problems(federation)
+        yield from peer_problems(peers)
+        yield from connection_problems(reports, controller.totals.counter(REFUSED))
+        yield from conflict_problems(controller.federation.services().values())
+
+    def _describe_trust(self, peer: PeerStatus) -> PeerTrustDocument:
+        view = self._controller.federation.peers().get(peer.cluster)
+        return PeerTrustDocument(
+            cluster=peer.cluster,
+            trust_domain=peer.trust_domain,
+            pinned_root=peer.root,
+            bundle_sequence=known_sequence(peer.bundle_sequence),
+            acknowledged_sequence=known_sequence(peer.acknowledged),
+            roots=tuple(_describe_root(der) for der in view.roots) if view is not None else (),
+        )
+
+    def _usages(self) -> dict[str, ProcessUsage]:
+        pids = {link.id: link.pid for link in self._controller.fleet.links.values()}
+        usages = {process: read_usage(pid) for process, pid in {"controller": os.getpid(), **pids}.items()}
+        return {process: usage for process, usage in usages.items() if usage is not None}
+
+
+def _describe_etcd(etcd: EtcdStatus, *, private: bool) -> EtcdDocument:
+    return EtcdDocument(
+        connected=etcd.synced,
+        error=etcd.problem,
+        registered=etcd.leased,
+        write_error=etcd.publish_problem,
+        private=private,
+        endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
+    )
+
+
+def _describe_root(der: bytes) -> RootDocument:
+    certificate = parse_certificate(der)
+    return RootDocument(fingerprint_of(der), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
