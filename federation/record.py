@@ -80,6 +80,7 @@ class RecordHeader(msgspec.Struct, frozen=True):
     typ: str
     kid: str
     chain: tuple[str, ...] = msgspec.field(name="x5c", default=())
+    critical: tuple[str, ...] = msgspec.field(name="crit", default=())
 
     def chain_der(self) -> tuple[bytes, ...]:
         """The chain as DER. Raises RecordRefused."""
@@ -179,6 +180,8 @@ def parse_header(raw: bytes) -> RecordHeader:
     if header.typ != RECORD_TYPE or header.alg != "ES256":
         detail = f"typ {header.typ[:32]!r} and alg {header.alg[:16]!r}, not {RECORD_TYPE!r} and 'ES256'"
         raise RecordRefused(RefusalCode.NOT_A_RECORD, detail)
+    if header.critical:
+        raise RecordRefused(RefusalCode.NOT_A_RECORD, "a record has no critical header parameters")
     return header
 
 

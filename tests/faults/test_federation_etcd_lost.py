@@ -1,4 +1,4 @@
-"""etcd dies, comes back, loses its data, or is not there at the start: what is known stays in use, and all converges."""
+"""etcd dies, comes back, forgets, or is not there at the start: what is known stays in use, and all agree again."""
 
 from __future__ import annotations
 
