@@ -34,9 +34,25 @@ def key_for(header: RecordHeader, now: float) -> ECKey:
 
 
 def sign(
-    value: bytes = b'{"a":1}', *, kid: str = "k1", sequence: int = 5, key: PrivateKey = KEY, **place: str
+    value: bytes = b'{"a":1}',
+    *,
+    kid: str = "k1",
+    sequence: int = 5,
+    key: PrivateKey = KEY,
+    federation: str = "acme",
+    cluster: str = "west",
+    path: str = "exports/shop/pay",
 ) -> bytes:
-    return sign_record(value, **{**PLACE, **place}, sequence=sequence, issued_at=NOW, key=key, kid=kid)
+    return sign_record(
+        value,
+        federation=federation,
+        cluster=cluster,
+        path=path,
+        sequence=sequence,
+        issued_at=NOW,
+        key=key,
+        kid=kid,
+    )
 
 
 def read(raw: bytes, *, last: int = -1, now: float = NOW, **place: str) -> Record:
@@ -63,17 +79,11 @@ def test_it_is_an_ordinary_jws() -> None:
     assert msgspec.json.decode(signature.payload)["value"] == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("place", "code"),
-    [
-        ({"federation": "other"}, "wrong-federation"),
-        ({"cluster": "eu"}, "wrong-cluster"),
-        ({"path": "exports/shop/ledger"}, "wrong-path"),
-    ],
-)
-def test_a_moved_record_is_refused(place: dict[str, str], code: str) -> None:
+def test_a_moved_record_is_refused() -> None:
     """Signed for one place, found in another: the copy means nothing there."""
-    assert refusal(sign(**place)) == code
+    assert refusal(sign(federation="other")) == "wrong-federation"
+    assert refusal(sign(cluster="eu")) == "wrong-cluster"
+    assert refusal(sign(path="exports/shop/ledger")) == "wrong-path"
 
 
 def test_a_sequence_only_grows() -> None:
@@ -117,8 +127,8 @@ CLAIMS = {**PLACE, "sequence": 1, "iat": NOW, "value": {}}
         ({**HEADER, "kid": 7}, "not-a-record"),
         ({"alg": "ES256", "typ": "isthmus-record"}, "not-a-record"),
         ([1], "not-a-record"),
-        ({**HEADER, "crit": ["b64"], "b64": False}, "bad-signature"),
-        ({**HEADER, "crit": ["x"], "x": 1}, "bad-signature"),
+        ({**HEADER, "crit": ["b64"], "b64": False}, "not-a-record"),
+        ({**HEADER, "crit": ["x"], "x": 1}, "not-a-record"),
     ],
 )
 def test_headers_that_mean_something_else_are_refused(header: object, code: str) -> None:
