@@ -182,7 +182,7 @@ class H2Codec:
         except h2.exceptions.DenialOfServiceError as error:
             self._fail("flood", str(error), ErrorCode.ENHANCE_YOUR_CALM, events)
         except h2.exceptions.ProtocolError as error:
-            self._fail("protocol-error", str(error), error.error_code, events)
+            self._fail("protocol-error", str(error), int(error.error_code), events)
 
     def _refuses_frame(self, kind: int, flags: int, events: list[Event]) -> bool:
         """What h2 would take or wait for: a frame above our limit, a first frame that is not SETTINGS."""
@@ -515,6 +515,7 @@ def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection
     )
     initial = {h2.settings.SettingCodes(code): value for code, value in settings(limits, client=client).items()}
     conn.local_settings = h2.settings.Settings(client=client, initial_values=initial)
+    conn.max_inbound_frame_size = limits.frame_bytes
     conn.decoder.max_header_list_size = limits.header_bytes * HARD_LIMIT_FACTOR
     conn.initiate_connection()
     conn.increment_flow_control_window(limits.connection_window - conn.inbound_flow_control_window)
