@@ -10,8 +10,10 @@ import ssl
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from gateway.snapshot import PeerResource
-from trust.contexts import client_context, server_context
+from trust.contexts import client_context, peer_chain, server_context
 from trust.errors import PeerRejected
 from trust.keys import PrivateKey
 from trust.spiffe_id import SpiffeId
@@ -21,6 +23,15 @@ from trust.verify import validate_gateway
 
 class NotReady(Exception):
     """This worker has no SVID yet, or does not know that peer."""
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What a peer proved when its connection was opened."""
+
+    cluster: str
+    spiffe_id: SpiffeId
+    chain: tuple[bytes, ...]
+    at: datetime
 
 
 class Identity:
@@ -63,8 +74,10 @@ class Identity:
         if self._server is None:
             if self.svid is None:
                 raise NotReady("no SVID yet")
-            roots = {root for peer in self._peers.values() for root in peer.roots}
-            self._server = server_context(self.svid, sorted(roots))
+            # OpenSSL tries only the first root that matches by name and key identifier, so those believed for longest
+            # come first: a newcomer cannot shadow another's root by copying its name.
+            roots = dict.fromkeys(root for peer in self._peers.values() for root in peer.roots)
+            self._server = server_context(self.svid, roots)
         return self._server
 
     def client_context(self, cluster: str) -> ssl.SSLContext:
@@ -79,6 +92,14 @@ class Identity:
             context = self._clients[cluster] = client_context(self.svid, peer.roots)
         return context
 
+    def prove(self, tls: ssl.SSLSocket, now: datetime) -> Proof:
+        """Who is at the other end of a finished handshake. Raises PeerRejected; OSError if it does not speak h2."""
+        chain = peer_chain(tls)
+        cluster, spiffe_id = self.peer_of(chain, now)
+        if tls.selected_alpn_protocol() != "h2":
+            raise OSError(f"{spiffe_id} does not speak h2")
+        return Proof(cluster, spiffe_id, tuple(chain), now)
+
     def peer_of(self, chain: Sequence[bytes], now: datetime) -> tuple[str, SpiffeId]:
         """The cluster and SPIFFE ID of a validated peer gateway. Raises PeerRejected."""
         bundles = {peer.trust_domain: peer.roots for peer in self._peers.values()}
@@ -88,8 +109,10 @@ class Identity:
                 return peer.cluster, spiffe_id
         raise PeerRejected("wrong-trust-domain", f"{spiffe_id} is of no peer")
 
-    def still_believed(self, cluster: str, chain: Sequence[bytes], now: datetime) -> bool:
+    def still_believed(self, proof: Proof) -> bool:
+        """Whether a connection's peer would be let in by the bundles of today. Its certificate is judged as of the
+        handshake: a connection outlives the short-lived certificate that it was opened with."""
         try:
-            return self.peer_of(chain, now)[0] == cluster
+            return self.peer_of(proof.chain, proof.at)[0] == proof.cluster
         except PeerRejected:
             return False

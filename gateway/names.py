@@ -19,9 +19,9 @@ class NameService:
     def configure(self, local: LocalResource, services: dict[str, ServiceResource]) -> None:
         """Takes the cluster's own settings. What does not concern names changes nothing here."""
         before, self._local = self._local, local
-        if before is not None and (before.federation, before.dns_ttl_s) == (local.federation, local.dns_ttl_s):
+        if before is not None and _concern_names(before) == _concern_names(local):
             return
-        self._zone = Zone(local.federation)
+        self._zone = Zone(local.federation, [local.nameserver] if local.nameserver else [])
         for service in services.values():
             self.changed(None, service)
         self._responder = Responder(self._zone, max(1, round(local.dns_ttl_s)), self.counters)
@@ -36,3 +36,7 @@ class NameService:
 
     def respond(self, wire: bytes, *, udp: bool) -> bytes | None:
         return self._responder.respond(wire, udp=udp) if self._responder is not None else None
+
+
+def _concern_names(local: LocalResource) -> tuple[str, float, str]:
+    return (local.federation, local.dns_ttl_s, local.nameserver)

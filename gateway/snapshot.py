@@ -90,6 +90,8 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     failover_order: tuple[str, ...] = ()
     """Regions and clusters, the preferred first."""
     dns_ttl_s: float = 5.0
+    nameserver: str = ""
+    """The address at which this gateway's DNS is reached, if it is one in particular."""
     http2_codec: str = "auto"
 
     @property

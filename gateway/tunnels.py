@@ -19,9 +19,8 @@ from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection, Flusher
 from gateway.control import Tunnel as TunnelReport
 from gateway.dial import dial, handshake
-from gateway.identity import Identity, NotReady
+from gateway.identity import Identity, NotReady, Proof
 from gateway.snapshot import GatewayAddress, PeerResource
-from trust.contexts import peer_chain
 from trust.errors import TrustError
 
 TUNNELS_PER_GATEWAY = 2
@@ -86,7 +85,7 @@ class Tunnels:
         self._rng = rng
         self._gateways: dict[tuple[str, str], GatewayTunnels] = {}
         self._ready: dict[str, list[ClientConnection]] = {}
-        self._chains: dict[ClientConnection, list[bytes]] = {}
+        self._proofs: dict[ClientConnection, Proof] = {}
 
     # For the request path.
 
@@ -113,7 +112,7 @@ class Tunnels:
             if wanted.get(key) != tunnels.gateway:
                 self._close(key)
         for conn in [*self._ready.get(peer.cluster, ())]:
-            if not self._identity.still_believed(peer.cluster, self._chains[conn], self._wall_clock()):
+            if not self._identity.still_believed(self._proofs[conn]):
                 conn.abort()
         for key, gateway in wanted.items():
             if key not in self._gateways:
@@ -141,7 +140,7 @@ class Tunnels:
             while True:
                 carried = False
                 try:
-                    conn, chain = await self._open(tunnels)
+                    conn, proof = await self._open(tunnels)
                 except NotReady as reason:
                     tunnels.error = str(reason)
                 except (OSError, TrustError) as error:
@@ -149,12 +148,12 @@ class Tunnels:
                     self._changed()
                 else:
                     delay_s, carried = RECONNECT_FIRST_S, True
-                    await self._carry(tunnels, conn, chain)
+                    await self._carry(tunnels, conn, proof)
                 if not carried:
                     delay_s = min(delay_s * 2, RECONNECT_LIMIT_S)
                 await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
 
-    async def _open(self, tunnels: GatewayTunnels) -> tuple[ClientConnection, list[bytes]]:
+    async def _open(self, tunnels: GatewayTunnels) -> tuple[ClientConnection, Proof]:
         context = self._identity.client_context(tunnels.cluster)
         sock = await self._dial(tunnels)
         try:
@@ -165,11 +164,11 @@ class Tunnels:
         except ssl.SSLError as error:
             raise OSError(f"the TLS handshake with {tunnels.address} failed: {error.reason or error}") from error
         try:
-            chain = self._check(tunnels, tls)
+            proof = self._check(tunnels, tls)
         except BaseException:
             tls.close()
             raise
-        return self._connection(tunnels, tls), chain
+        return self._connection(tunnels, tls), proof
 
     async def _dial(self, tunnels: GatewayTunnels) -> socket.socket:
         """Tries a gateway's addresses in turn, resolving names anew each time."""
@@ -185,16 +184,13 @@ class Tunnels:
                 return sock
         raise OSError("; ".join(errors) or "the gateway advertises no address")
 
-    def _check(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> list[bytes]:
+    def _check(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> Proof:
         """Believes nobody before the chain fits the one trust domain that this cluster has."""
-        chain = peer_chain(tls)
-        cluster, spiffe_id = self._identity.peer_of(chain, self._wall_clock())
-        if cluster != tunnels.cluster:
-            raise OSError(f"{tunnels.address} is {spiffe_id}, not a gateway of {tunnels.cluster}")
-        if tls.selected_alpn_protocol() != "h2":
-            raise OSError(f"{tunnels.address} does not speak h2")
-        tunnels.peer_id = str(spiffe_id)
-        return chain
+        proof = self._identity.prove(tls, self._wall_clock())
+        if proof.cluster != tunnels.cluster:
+            raise OSError(f"{tunnels.address} is {proof.spiffe_id}, not a gateway of {tunnels.cluster}")
+        tunnels.peer_id = str(proof.spiffe_id)
+        return proof
 
     def _connection(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> ClientConnection:
         prober = _Prober(tunnels)
@@ -203,11 +199,11 @@ class Tunnels:
         self._nursery.start_soon(prober.run)
         return conn
 
-    async def _carry(self, tunnels: GatewayTunnels, conn: ClientConnection, chain: list[bytes]) -> None:
+    async def _carry(self, tunnels: GatewayTunnels, conn: ClientConnection, proof: Proof) -> None:
         ready = self._ready.setdefault(tunnels.cluster, [])
         ready.append(conn)
         tunnels.ready.append(conn)
-        self._chains[conn] = chain
+        self._proofs[conn] = proof
         tunnels.error = ""
         self._changed()
         try:
@@ -216,7 +212,7 @@ class Tunnels:
             conn.abort()
             ready.remove(conn)
             tunnels.ready.remove(conn)
-            del self._chains[conn]
+            del self._proofs[conn]
             if not tunnels.error:
                 tunnels.error = "the connection ended"
             self._changed()

@@ -40,7 +40,7 @@ from gateway.control import (
 )
 from gateway.dial import handshake
 from gateway.endpoints import EndpointPools
-from gateway.identity import Identity, NotReady
+from gateway.identity import Identity, NotReady, Proof
 from gateway.names import NameService
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
@@ -49,7 +49,6 @@ from gateway.state_dir import connect_control
 from gateway.telemetry import CONNECTIONS, DNS_QUERIES, REFUSED, WorkerCounters
 from gateway.tunnels import Tunnels
 from gateway.version import VERSION
-from trust.contexts import peer_chain
 from trust.errors import TrustError
 
 log = logging.getLogger("isthmus.worker")
@@ -83,7 +82,7 @@ class Worker:
         self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self._dns_scopes: dict[str, trio.CancelScope] = {}
         self._serving: set[Connection] = set()
-        self._inbound: dict[Connection, tuple[str, list[bytes]]] = {}
+        self._inbound: dict[Connection, Proof] = {}
         self._refusals: dict[str, str] = {}
         self._handshaking = 0
         self._changed = trio.Event()
@@ -183,7 +182,7 @@ class Worker:
             self._changed = trio.Event()
             counters, durations = self._counters.report()
             counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
-            inbound = Counter(cluster for cluster, _ in self._inbound.values())
+            inbound = Counter(proof.cluster for proof in self._inbound.values())
             ready = self._identity.svid is not None and self._routes.local is not None
             await channel.send(
                 Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready)
@@ -217,8 +216,8 @@ class Worker:
 
     def _close_disbelieved(self) -> None:
         """Ends peers' connections whose identity the bundles no longer bear out."""
-        for conn, (cluster, chain) in [*self._inbound.items()]:
-            if not self._identity.still_believed(cluster, chain, wall_clock()):
+        for conn, proof in [*self._inbound.items()]:
+            if not self._identity.still_believed(proof):
                 conn.abort()
 
     # Listeners.
@@ -295,13 +294,13 @@ class Worker:
         finally:
             self._handshaking -= 1
         try:
-            chain = peer_chain(tls)
-            cluster, _ = self._identity.peer_of(chain, wall_clock())
-        except TrustError as error:
+            proof = self._identity.prove(tls, wall_clock())
+        except (TrustError, OSError) as error:
             tls.close()
-            return self._refuse(spec, error.code, str(error), client)
-        conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), Origin(peer=cluster), client)
-        self._inbound[conn] = (cluster, chain)
+            return self._refuse(spec, getattr(error, "code", "no-h2"), str(error), client)
+        origin = Origin(peer=proof.cluster)
+        conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), origin, client)
+        self._inbound[conn] = proof
         try:
             await self._serve(conn)
         finally:
