@@ -76,6 +76,7 @@ class ControllerStatus:
             region=config.cluster.region,
             zone=config.cluster.zone,
             trust_domain=config.cluster.trust_domain,
+            root=federation.root,
             version=VERSION,
             started_at=controller.started,
             uptime_s=round(trio.current_time() - self._began, 3),

@@ -144,6 +144,7 @@ class FakeSource:
             region="us-east",
             zone="us-east-1a",
             trust_domain="east.acme.test",
+            root="sha256:" + "ab" * 32,
             version="0.1.0",
             started_at=MOMENT,
             uptime_s=93_784.5,

@@ -241,6 +241,8 @@ class StatusDocument(msgspec.Struct, frozen=True):
     region: str
     zone: str
     trust_domain: str
+    root: str
+    """The fingerprint of this cluster's root certificate: what its peers pin."""
     version: str
     started_at: datetime
     uptime_s: float

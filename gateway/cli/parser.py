@@ -1,0 +1,143 @@
+"""The command line's grammar."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+_EPILOG = """\
+exit status:
+  0    yes
+  1    no: not ready, no such name; for run: it could not start
+  2    the command line or the configuration is wrong
+  3    the gateway can't be asked
+"""
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="isthmus",
+        description="A multi-cluster mesh federation gateway.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_run(commands)
+    _add_validate(commands)
+    _add_status(commands)
+    _add_services(commands)
+    _add_resolve(commands)
+    _add_demo(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for, which takes longer than the rest of the start."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
+        from gateway.version import VERSION
+
+        print(f"isthmus {VERSION}")
+        parser.exit()
+
+
+def _add_run(commands: Any) -> None:
+    command = commands.add_parser(
+        "run", help="run this cluster's gateway", description="Run this cluster's gateway until SIGTERM or Ctrl-C."
+    )
+    _add_config(command)
+    command.add_argument("--log-level", choices=_LOG_LEVELS, default="info", help="what to log, at least (info)")
+
+
+def _add_validate(commands: Any) -> None:
+    command = commands.add_parser(
+        "validate",
+        help="check a configuration",
+        description="Say everything that is wrong with a configuration, and start nothing.",
+    )
+    _add_config(command)
+    _add_output(command)
+
+
+def _add_status(commands: Any) -> None:
+    command = commands.add_parser(
+        "status",
+        help="show the gateway and its peers",
+        description="Show a running gateway, each peer's control and data path, and what a person should look at.",
+    )
+    _add_gateway(command)
+    command.add_argument(
+        "--check", action="store_true", help="exit with 1 unless the gateway and every peer of it are ready"
+    )
+
+
+def _add_services(commands: Any) -> None:
+    command = commands.add_parser(
+        "services",
+        help="show the services that this cluster may use",
+        description="Show every service that this cluster may use, and which clusters serve it.",
+    )
+    _add_gateway(command)
+
+
+def _add_resolve(commands: Any) -> None:
+    command = commands.add_parser(
+        "resolve",
+        help="ask the gateway's DNS for a service",
+        description="Ask the running gateway's DNS, over the network as a workload would, and show who serves it.",
+    )
+    command.add_argument(
+        "name",
+        metavar="NAME",
+        help="payments.shop, shop/payments, or a whole name like payments.shop.svc.clusterset.local",
+    )
+    command.add_argument(
+        "--type",
+        type=str.upper,
+        choices=("A", "AAAA", "SRV", "TXT"),
+        help="ask for this type only; without it, for addresses and for the SRV record of each port",
+    )
+    command.add_argument("--tcp", action="store_true", help="ask over TCP")
+    _add_gateway(command)
+
+
+def _add_demo(commands: Any) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="see three clusters join, cross and survive on this machine",
+        description="Start etcd and three clusters on this machine, walk through a federation's life, check each step.",
+    )
+    command.add_argument("--keep", action="store_true", help="leave it running afterwards, and say how to try it")
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-c", "--config", default="cluster.yaml", metavar="FILE", help="the configuration (cluster.yaml)"
+    )
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="table for people, json for programs"
+    )
+
+
+def _add_gateway(command: argparse.ArgumentParser) -> None:
+    """Which running gateway is meant, and how to show what it says."""
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "-c",
+        "--config",
+        default="cluster.yaml",
+        metavar="FILE",
+        help="the running gateway's configuration, which says where its status API is (cluster.yaml)",
+    )
+    where.add_argument("--url", metavar="URL", help="the gateway's status API itself, like http://127.0.0.1:15000")
+    _add_output(command)

@@ -1,0 +1,64 @@
+"""`isthmus run`: this cluster's gateway."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from federation.etcd.errors import EtcdError
+from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
+from gateway.config import validate_config
+from gateway.listeners import ListenError
+from gateway.private_etcd import PrivateEtcdError
+from gateway.run import run_gateway
+from gateway.state_dir import StateDirError
+from trust.errors import TrustError
+
+_FORESEEN = (StateDirError, TrustError, ListenError, PrivateEtcdError, EtcdError)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    path = Path(arguments.config)
+    validation = validate_config(path)
+    for problem in validation.problems:
+        print(problem, file=sys.stderr)
+    if validation.config is None:
+        raise Failure(USAGE, f"{path} has {_count(len(validation.errors), 'error')}; nothing was started")
+    _log_to_stderr(arguments.log_level)
+    try:
+        trio.run(run_gateway, validation.config, path)
+    except* _FORESEEN as group:
+        raise Failure(NEGATIVE, "\n".join(str(error) for error in _leaves(group))) from None
+    return OK
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+class _OneLine(logging.Formatter):
+    """One line for each record, whatever it holds: what reads logs counts lines. Times are in UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{record.msecs:03.0f}Z"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " | ")
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
