@@ -1,12 +1,14 @@
-"""A real etcd for tests: one node on free loopback ports, that can be stopped, continued, killed and restarted.
+"""A real etcd for tests, on free loopback ports, that can be stopped, continued, killed and restarted.
 
 `etcd_server` is a test's own server, for tests that inject faults or change roles. `shared_etcd` lives for the
 whole session, for tests that keep to a key prefix of their own. Every method blocks; a trio test that wants its client
-to go on meanwhile calls it in a thread (`await trio.to_thread.run_sync(server.restart)`).
+to go on meanwhile calls it in a thread (`await trio.to_thread.run_sync(server.restart)`). `run_etcd_cluster` starts
+several members, for tests of quorum.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -55,6 +57,8 @@ class EtcdServer:
         self.client_tls = client_tls
         self.arguments = arguments
         self.port, self.peer_port, self.metrics_port = free_ports(3)
+        self.name = directory.name
+        self.members: tuple[EtcdServer, ...] = (self,)
         self.process: subprocess.Popen[bytes] | None = None
         self._binary = find_program("etcd")
 
@@ -63,17 +67,43 @@ class EtcdServer:
         """The URL for clients."""
         return f"{'https' if self.client_tls else 'http'}://127.0.0.1:{self.port}"
 
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
     def start(self) -> None:
         """Starts it and waits until it answers as healthy."""
+        self.launch()
+        self.wait_until_healthy()
+
+    def launch(self) -> None:
+        """Starts it without waiting: a cluster's members become healthy together."""
         self.directory.mkdir(parents=True, exist_ok=True)
         log = (self.directory / "etcd.log").open("ab")
         with log:
             self.process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self._wait_until_healthy()
+
+    def wait_until_healthy(self) -> None:
+        """Raises AssertionError with the end of its log when it does not come up."""
+        give_up_at = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < give_up_at:
+            if self._running.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/health", timeout=1) as answer:
+                    if b'"true"' in answer.read():
+                        return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        log = (self.directory / "etcd.log").read_text(errors="replace")[-2000:]
+        raise AssertionError(f"etcd did not become healthy in {_START_TIMEOUT_S:g} s; the end of its log:\n{log}")
 
     def stop(self) -> None:
         """Freezes it (SIGSTOP): connections stay open and nothing answers. `cont` ends that."""
         self._running.send_signal(signal.SIGSTOP)
+        # The signal is delivered later than the call returns: without waiting, one more answer may slip out.
+        os.waitpid(self._running.pid, os.WUNTRACED)
 
     def cont(self) -> None:
         self._running.send_signal(signal.SIGCONT)
@@ -114,40 +144,27 @@ class EtcdServer:
         return self.process
 
     def _command(self) -> list[str]:
-        peer = f"http://127.0.0.1:{self.peer_port}"
         command = [
             self._binary,
-            "--name=test",
+            f"--name={self.name}",
             f"--data-dir={self.directory / 'data'}",
             f"--listen-client-urls={self.endpoint}",
             f"--advertise-client-urls={self.endpoint}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=test={peer}",
+            f"--listen-peer-urls={self.peer_url}",
+            f"--initial-advertise-peer-urls={self.peer_url}",
+            f"--initial-cluster={','.join(f'{member.name}={member.peer_url}' for member in self.members)}",
             f"--listen-metrics-urls=http://127.0.0.1:{self.metrics_port}",
             f"--quota-backend-bytes={_QUOTA_BYTES}",
             "--log-level=warn",
+            # A fifth of the defaults: restarts, and leases of 1 s, take a second less.
+            "--heartbeat-interval=20",
+            "--election-timeout=200",
         ]
         if self.client_tls is not None:
             certificate, key, ca = self.client_tls
             command += [f"--cert-file={certificate}", f"--key-file={key}"]
             command += [f"--trusted-ca-file={ca}", "--client-cert-auth"]
         return [*command, *self.arguments]
-
-    def _wait_until_healthy(self) -> None:
-        give_up_at = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < give_up_at:
-            if self._running.poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/health", timeout=1) as answer:
-                    if b'"true"' in answer.read():
-                        return
-            except OSError:
-                pass
-            time.sleep(0.02)
-        log = (self.directory / "etcd.log").read_text(errors="replace")[-2000:]
-        raise AssertionError(f"etcd did not become healthy in {_START_TIMEOUT_S:g} s; the end of its log:\n{log}")
 
 
 @contextmanager
@@ -161,6 +178,22 @@ def run_etcd(
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def run_etcd_cluster(directory: Path, count: int) -> Iterator[list[EtcdServer]]:
+    """Starts an etcd of `count` members, and at the end kills them and removes their data."""
+    servers = [EtcdServer(directory / f"member-{number}") for number in range(count)]
+    try:
+        for server in servers:
+            server.members = tuple(servers)
+            server.launch()
+        for server in servers:
+            server.wait_until_healthy()
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
 
 
 @pytest.fixture

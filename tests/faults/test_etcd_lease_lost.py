@@ -1,0 +1,27 @@
+"""A lease cannot be renewed because etcd is frozen: its owner must stop by its own clock, not by etcd's."""
+
+from __future__ import annotations
+
+import trio
+
+from federation.etcd import EtcdConfig, open_etcd
+from tests.etcd_server import EtcdServer
+
+
+async def test_keep_alive_ends_when_the_ttl_has_passed_without_an_answer(etcd_server: EtcdServer) -> None:
+    """At its TTL at the latest, although no call has timed out yet; a new lease can be granted afterwards."""
+    async with open_etcd(EtcdConfig(endpoints=(etcd_server.endpoint,))) as client:
+        lease = await client.grant_lease(1.5)
+        assert lease.ttl_s == 2
+        granted_at = trio.current_time()
+        etcd_server.stop()
+        with trio.fail_after(3):
+            lost = await lease.keep_alive()
+        assert trio.current_time() - granted_at <= lease.ttl_s + 0.3
+        assert lost.lease_id == lease.lease_id
+        assert "not renewed within 2 s" in lost.reason
+        etcd_server.cont()
+        with trio.fail_after(6):
+            await client.wait_connected()
+            again = await client.grant_lease(2)
+        assert again.lease_id != lease.lease_id
