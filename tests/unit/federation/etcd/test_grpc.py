@@ -244,6 +244,22 @@ async def test_goaway_tells_which_calls_the_server_never_saw() -> None:
         assert (await _error_of(connection)).unsent
 
 
+async def test_an_answer_in_the_same_bytes_as_goaway_counts() -> None:
+    """A server that shuts down answers what it has and says goodbye in one breath; h2 is closed by then."""
+    async with connect() as (connection, peer), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            assert await connection.unary(PATH, b"", (), 5.0) == b"answer"
+
+        nursery.start_soon(ask)
+        request = await peer.wait_for(h2.events.RequestReceived)
+        peer.h2.send_headers(request.stream_id, HEAD)
+        peer.h2.send_data(request.stream_id, encode_message(b"answer"))
+        peer.h2.send_headers(request.stream_id, OK, end_stream=True)
+        peer.h2.close_connection()
+        await peer.flush()
+
+
 async def test_a_reset_stream_is_an_error_of_that_call_only() -> None:
     """REFUSED_STREAM is a promise that nothing was done (RFC 9113 section 8.7)."""
     async with connect() as (connection, peer), trio.open_nursery() as nursery:
