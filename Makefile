@@ -16,7 +16,7 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): constraints.txt pyproject.toml
+$(STAMP): constraints.txt
 	@test -n "$(PYTHON)" || { echo "isthmus needs Python 3.11 or newer; none was found (set PYTHON=/path/to/python3)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
@@ -38,10 +38,12 @@ check: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
 
-# For developers: what is generated, from what.
+# For developers: what is generated, from what. This version's output works with every protobuf from 6.30 on (that of a newer
+# one would not), and its tools need an older protobuf than ours, so they get an environment of their own.
 proto: $(STAMP)
-	$(BIN)/python -m pip install --quiet grpcio-tools
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. federation/etcd/etcd.proto
+	$(PYTHON) -m venv $(VENV)/proto
+	$(VENV)/proto/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.72.*' setuptools
+	$(VENV)/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. federation/etcd/etcd.proto
 
 constraints:
 	$(BIN)/python -m pip install --quiet uv

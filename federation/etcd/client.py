@@ -18,7 +18,8 @@ from federation.etcd.config import EtcdConfig
 from federation.etcd.endpoints import EndpointState
 from federation.etcd.errors import EtcdError
 from federation.etcd.kv import Compare, KeyValue, Op, RangeResult, TxnResult, build_txn, prefix_end, read_kv, read_txn
-from federation.etcd.lease import Lease, whole_seconds
+from federation.etcd.lease import Lease
+from federation.etcd.lease_clock import whole_seconds
 from federation.etcd.methods import DELETE_RANGE, LEASE_GRANT, PUT, RANGE, STATUS, TXN
 from federation.etcd.watch import Watch
 

@@ -21,7 +21,6 @@ async def dial(endpoint: Endpoint, config: EtcdConfig) -> trio.abc.Stream:
         raise EtcdError("unavailable", f"cannot connect: {_words(error)}") from error
     if endpoint.scheme == "http":
         return stream
-    secured: trio.SSLStream[trio.SocketStream] | None = None
     try:
         secured = trio.SSLStream(stream, client_context(config), server_hostname=endpoint.host, https_compatible=True)
         await secured.do_handshake()

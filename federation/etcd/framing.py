@@ -30,11 +30,6 @@ class MessageReader:
         self._chunks = bytearray()
         self._need = _PREFIX.size
 
-    @property
-    def partial(self) -> bool:
-        """Whether bytes of an unfinished message are held."""
-        return bool(self._chunks)
-
     def feed(self, data: bytes) -> list[bytes]:
         """Takes bytes, returns the messages that they complete. Raises RpcError for a frame that is not acceptable."""
         self._chunks += data

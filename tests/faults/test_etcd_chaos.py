@@ -10,7 +10,7 @@ from federation.etcd import EtcdClient, EtcdConfig, EtcdError, open_etcd
 from tests.etcd_server import EtcdServer
 
 PREFIX = b"/mirror/"
-CHAOS_S = 5.0
+CHAOS_S = 4.5
 
 
 class Mirror:

@@ -13,7 +13,7 @@ from tests.etcd_server import EtcdServer, run_etcd
 
 async def test_a_frozen_server_is_an_error_within_seconds(etcd_server: EtcdServer) -> None:
     """A read says that nobody answers; a write says that it may have happened. It all works again afterwards."""
-    async with open_etcd(EtcdConfig(endpoints=(etcd_server.endpoint,))) as client:
+    async with open_etcd(EtcdConfig(endpoints=(etcd_server.endpoint,), call_timeout_s=3.2)) as client:
         await client.put(b"/a", b"1")
         errors: dict[str, EtcdError] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from federation.etcd.lease import LeaseClock, whole_seconds
+from federation.etcd.lease_clock import LeaseClock, whole_seconds
 
 
 def test_time_counts_from_when_the_renewal_was_asked_for() -> None:
