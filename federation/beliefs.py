@@ -82,7 +82,7 @@ class Beliefs:
         self.strangers: dict[str, None] = {}
         self.stray_keys: dict[str, None] = {}
         self.transitions: deque[PeerTransition] = deque(maxlen=_MAX_TRANSITIONS)
-        self._cache = cache
+        self.cache = cache
         self._late: list[tuple[Path, str, bytes]] = []
         self._listing = False
         self._listed = False
@@ -91,10 +91,6 @@ class Beliefs:
     def take_changes(self) -> Changes:
         taken, self.changes = self.changes, Changes()
         return taken
-
-    @property
-    def cache_complaints(self) -> tuple[str, ...]:
-        return tuple(self._cache.complaints)
 
     # From disk.
 
@@ -174,9 +170,9 @@ class Beliefs:
     def written(self, batch: Iterable[Write]) -> None:
         for write in batch:
             if isinstance(write, PutRecord):
-                self._cache.put(self.settings.cluster, write.path, write.raw)
+                self.cache.put(self.settings.cluster, write.path, write.raw)
             else:
-                self._cache.drop(self.settings.cluster, write.path, -1)
+                self.cache.drop(self.settings.cluster, write.path, -1)
 
     def vip_agreed(self, claim: VipClaim, revision: int) -> None:
         self._note_vips(self.vips.found(claim.name, claim.address, revision))
@@ -239,7 +235,7 @@ class Beliefs:
         record, aged = self.own.recall(path, found.raw)
         self.own.publication.found(path, record.value if record is not None else None, found.lease, found.revision)
         if record is not None:
-            self._cache.put(self.settings.cluster, path, found.raw)
+            self.cache.put(self.settings.cluster, path, found.raw)
         if aged is not None:
             self._local_changed(aged, now, urgent=True)
 
@@ -263,9 +259,9 @@ class Beliefs:
                     self.changes.peers.add(cluster)
                     self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
                 case Stored(path, raw):
-                    self._cache.put(cluster, path, raw)
+                    self.cache.put(cluster, path, raw)
                 case Dropped(path, sequence):
-                    self._cache.drop(cluster, path, sequence)
+                    self.cache.drop(cluster, path, sequence)
                 case Refused():
                     self.changes.refused.append((cluster, change))
                 case ListingWanted():
@@ -292,7 +288,7 @@ class Beliefs:
         for name in names:
             if name not in self.catalog.services:
                 self.vips.release(name)
-                self._cache.drop(self.settings.cluster, paths.vip(name), -1)
+                self.cache.drop(self.settings.cluster, paths.vip(name), -1)
             elif self.vips.need(name):
                 self._keep_vip(name)
 
@@ -302,7 +298,7 @@ class Beliefs:
             self._keep_vip(name)
 
     def _keep_vip(self, name: ServiceName) -> None:
-        self._cache.put(self.settings.cluster, paths.vip(name), self.vips.addresses[name].encode())
+        self.cache.put(self.settings.cluster, paths.vip(name), self.vips.addresses[name].encode())
 
     def _release_unneeded(self) -> None:
         if self._listed and self._locals_complete:

@@ -50,10 +50,6 @@ class CatalogCache:
         self._lines: dict[str, int] = {}
         self._pending: dict[str, dict[Path, _Line]] = {}
 
-    @property
-    def dirty(self) -> bool:
-        return bool(self._pending)
-
     def load(self) -> dict[str, CachedCluster]:
         """Reads everything, by cluster. Call it once, first. Never raises for what it finds."""
         try:

@@ -60,10 +60,10 @@ class Federation:
         listener: FederationListener,
         rng: random.Random,
     ) -> None:
-        self.cache = CatalogCache(settings.state_dir / "catalog")
-        self._cached = self.cache.load()
+        cache = CatalogCache(settings.state_dir / "catalog")
+        self._cached = cache.load()
         gateway_id = load_gateway_id(settings.state_dir, rng)
-        self._beliefs = Beliefs(settings, authority, gateway_id, self.cache, trio.current_time())
+        self._beliefs = Beliefs(settings, authority, gateway_id, cache, trio.current_time())
         self._authority = authority
         self._listener = listener
         self._rng = rng
@@ -160,7 +160,7 @@ class Federation:
                 nursery.start_soon(self._keep_cache)
                 task_status.started()
         finally:
-            self.cache.write(self.cache.take_pending())
+            beliefs.cache.write(beliefs.cache.take_pending())
 
     async def _watch_time(self) -> None:
         while True:
@@ -174,8 +174,8 @@ class Federation:
     async def _keep_cache(self) -> None:
         while True:
             await trio.sleep(_FLUSH_S)
-            if self.cache.dirty:
-                await trio.to_thread.run_sync(self.cache.write, self.cache.take_pending())
+            if pending := self._beliefs.cache.take_pending():
+                await trio.to_thread.run_sync(self._beliefs.cache.write, pending)
 
     def _tell(self) -> None:
         """Hands on what changed: to the listener, the log, the publisher and the clock."""

@@ -59,7 +59,7 @@ class OwnRecords:
 
     def _recall_export(self, name: ServiceName, record: Record) -> bool:
         try:
-            created = parse_export(record.value, record.issued_at).created
+            created = parse_export(record.value).created
         except RecordRefused:
             return False
         return self.exports.learn_created(name, created)

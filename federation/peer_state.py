@@ -159,7 +159,7 @@ class PeerState:
             case Kind.GATEWAY:
                 return self._take_gateway(path.names[0], parse_gateway(record.value, path.names[0]))
             case Kind.EXPORT:
-                value = parse_export(record.value, record.issued_at)
+                value = parse_export(record.value)
                 if self._exports.get(path.service) == value:
                     return []
                 self._exports[path.service] = value

@@ -33,7 +33,7 @@ def view_status(
         stray_keys=tuple(sorted(beliefs.stray_keys)),
         services=len(beliefs.catalog.services),
         vips_exhausted=tuple(str(name) for name in sorted(beliefs.vips.exhausted)),
-        cache_complaints=beliefs.cache_complaints,
+        cache_complaints=tuple(beliefs.cache.complaints),
         transitions=tuple(beliefs.transitions),
     )
 

@@ -80,13 +80,15 @@ class VipBook:
         if name in self._shared and revision <= self._shared[name].revision:
             return set()
         self._shared[name] = _Shared(address, revision)
-        self._unclaimed.pop(name, None)
         try:
             # Gateways that start alike choose alike, so this mostly agrees without building anything anew.
             agreed = self._pool.assign(name) == address
         except VipRangeExhausted:
             agreed = False
-        return set() if agreed else self._adopt()
+        changed = set() if agreed else self._adopt()
+        if self._pool.assigned.get(name) == address:
+            self._unclaimed.pop(name, None)
+        return changed
 
     def missing(self, name: ServiceName) -> None:
         """etcd holds none for `name`."""

@@ -1,0 +1,279 @@
+"""All beliefs together: several members on one make-believe etcd, in virtual time, without any I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path as FilePath
+
+import pytest
+
+from discovery.model import ServiceName
+from federation import paths
+from federation.beliefs import Beliefs, Found
+from federation.cache import CachedCluster, CatalogCache
+from federation.freshness import Freshness
+from federation.publication import PutRecord
+from federation.settings import FederationSettings, Peer
+from tests.federation_members import LAYOUT, as_peers, local_service, make_authority
+from trust.authority import Authority
+
+PAY = ServiceName("shop", "pay")
+WALL = 1_900_000_000.0
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Authority]:
+    directory = tmp_path_factory.mktemp("ca")
+    return {name: make_authority(directory, name) for name in ("east", "west", "eu")}
+
+
+class Etcd:
+    """Keys, revisions, and readers that see every change at once."""
+
+    def __init__(self) -> None:
+        self.kvs: dict[bytes, Found] = {}
+        self.revision = 1
+        self.readers: list[Beliefs] = []
+
+    def put(self, key: bytes, raw: bytes, lease: int = 0) -> None:
+        self.revision += 1
+        self.kvs[key] = Found(key, raw, lease, self.revision)
+        for reader in self.readers:
+            reader.found(self.kvs[key], 0.0, WALL)
+
+    def delete(self, key: bytes) -> None:
+        self.revision += 1
+        if self.kvs.pop(key, None) is not None:
+            for reader in self.readers:
+                reader.gone(key, self.revision, 0.0, WALL)
+
+    def list_for(self, reader: Beliefs) -> None:
+        reader.listing_began(WALL)
+        for key in sorted(self.kvs):
+            reader.found(self.kvs[key], 0.0, WALL)
+        reader.listing_ended(0.0, WALL)
+        reader.observe_etcd(True, 0.0, WALL)
+        if reader not in self.readers:
+            self.readers.append(reader)
+
+    def publish(self, writer: Beliefs) -> None:
+        """What the publisher would do, until all is written."""
+        publication = writer.own.publication
+        publication.hold(1)
+        while batch := publication.take_due(100.0, WALL):
+            for write in batch:
+                key = LAYOUT.key(writer.settings.cluster, write.path)
+                if isinstance(write, PutRecord):
+                    self.put(key, write.raw, write.lease)
+                else:
+                    self.delete(key)
+            publication.settle(batch, self.revision, 100.0)
+            writer.written(batch)
+        for claim in writer.vips.take_claims(100):
+            self.put(LAYOUT.key(writer.settings.cluster, paths.vip(claim.name)), claim.address.encode())
+
+
+def make(
+    authorities: dict[str, Authority], tmp_path: FilePath, cluster: str, authority: Authority | None = None
+) -> Beliefs:
+    cache = CatalogCache(tmp_path / cluster / "catalog")
+    cached = cache.load()
+    beliefs = Beliefs(
+        settings(authorities, tmp_path, cluster), authority or authorities[cluster], f"gw-{cluster}", cache, 0.0
+    )
+    beliefs.restore_own(cached.get(cluster, CachedCluster()))
+    return beliefs
+
+
+def flush(beliefs: Beliefs) -> None:
+    beliefs.cache.write(beliefs.cache.take_pending())
+
+
+def settings(authorities: dict[str, Authority], tmp_path: FilePath, cluster: str, **peers: Peer) -> FederationSettings:
+    known = peers or {name: peer for name, peer in as_peers(authorities).items() if name != cluster}
+    return FederationSettings(federation="acme", cluster=cluster, state_dir=tmp_path / cluster, peers=known)
+
+
+def join(etcd: Etcd, *members: Beliefs) -> None:
+    for member in members:
+        member.set_gateway([f"gw.{member.settings.cluster}:15443"], 0.0)
+        member.complete_locals()
+        etcd.list_for(member)
+    for member in members:
+        etcd.publish(member)
+    for member in members:
+        if member.take_changes().list_again:
+            etcd.list_for(member)
+        etcd.publish(member)
+
+
+def shares(beliefs: Beliefs) -> list[str]:
+    view = beliefs.catalog.services.get(PAY)
+    return [share.cluster for share in view.exports] if view is not None else []
+
+
+def test_members_agree_and_acknowledge(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """The oldest export first, for every member; each tells the others which bundle it accepted."""
+    etcd = Etcd()
+    members = [make(authorities, tmp_path, name) for name in ("east", "west", "eu")]
+    members[1].upsert_local(local_service("pay"), 0.0, WALL - 100)
+    members[2].upsert_local(local_service("pay"), 0.0, WALL - 200)
+    join(etcd, *members)
+    assert [shares(member) for member in members] == [["eu", "west"]] * 3
+    for member in members:
+        others = {"east", "west", "eu"} - {member.settings.cluster}
+        assert {peer: dict(member.members[peer].state.acks) for peer in others} == {
+            peer: dict.fromkeys({"east", "west", "eu"} - {peer}, 1) for peer in others
+        }
+        assert all(not member.members[peer].state.refusals.counts for peer in others)
+        assert set(member.vips.addresses) == {PAY}
+
+
+def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
+    authorities: dict[str, Authority], tmp_path: FilePath
+) -> None:
+    """Configuration is the truth: its services go, our acknowledgement to it goes, others stay."""
+    etcd = Etcd()
+    members = [make(authorities, tmp_path, name) for name in ("east", "west", "eu")]
+    for member in members[1:]:
+        member.upsert_local(local_service("pay"), 0.0, WALL)
+    join(etcd, *members)
+    east = members[0]
+    east.take_changes()
+    peers = as_peers(authorities)
+    assert not east.configure(settings(authorities, tmp_path, "east", eu=peers["eu"]), 0.0)
+    changes = east.take_changes()
+    assert changes.peers == {"west"}
+    assert changes.services == {PAY}
+    assert shares(east) == ["eu"]
+    assert "west" not in east.members
+    etcd.publish(east)
+    assert LAYOUT.key("east", paths.ack("west")) not in etcd.kvs
+    # What workers and etcd still say about it means nothing.
+    east.observe_link("west", True, 0.0, WALL)
+    etcd.delete(LAYOUT.key("west", paths.export(PAY)))
+
+    assert east.configure(settings(authorities, tmp_path, "east"), 0.0)
+    etcd.list_for(east)
+    assert "west" in east.members
+    # Another root under the same name is another peer: nothing of the old one is kept.
+    assert east.configure(settings(authorities, tmp_path, "east", eu=Peer("eu.acme.test", "sha256:0")), 0.0)
+    assert shares(east) == []
+
+
+def test_changed_imports_let_in_and_out(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    etcd = Etcd()
+    members = [make(authorities, tmp_path, name) for name in ("east", "west")]
+    members[1].upsert_local(local_service("pay"), 0.0, WALL)
+    join(etcd, *members)
+    east = members[0]
+    closed = dataclasses.replace(east.settings, imports={"west": ("web/*",)})
+    assert not east.configure(closed, 0.0)
+    assert shares(east) == []
+    assert PAY not in east.vips.addresses
+    east.configure(dataclasses.replace(closed, imports={"west": ("shop/p*",)}), 0.0)
+    assert shares(east) == ["west"]
+    assert PAY in east.vips.addresses
+
+
+def test_a_silent_peer_is_stale_then_withdrawn_and_each_step_is_told(
+    authorities: dict[str, Authority], tmp_path: FilePath
+) -> None:
+    """Suspect changes no service; stale and withdrawn do; a word brings everything back."""
+    etcd = Etcd()
+    east, west = (make(authorities, tmp_path, name) for name in ("east", "west"))
+    west.upsert_local(local_service("pay"), 0.0, WALL)
+    join(etcd, east, west)
+    east.observe_link("west", True, 0.0, WALL)
+    east.take_changes()
+    etcd.delete(LAYOUT.key("west", paths.gateway("gw-west")))
+    east.observe_link("west", False, 10.0, WALL)
+    changes = east.take_changes()
+    assert [step.after for step in changes.transitions] == ["suspect", "suspect"]
+    assert changes.services == set()
+    assert east.members.next_deadline() == 30.0  # eu was never heard
+    east.tick(40.0, WALL)
+    assert [(s.cluster, s.after, s.reason) for s in east.take_changes().transitions if s.cluster == "west"] == [
+        ("west", "stale", "stale-after")
+    ]
+    assert east.catalog.services[PAY].exports[0].freshness is Freshness.STALE
+    east.tick(86_410.0, WALL)
+    assert east.take_changes().services == {PAY}
+    assert shares(east) == []
+    east.observe_link("west", True, 86_500.0, WALL)
+    assert shares(east) == ["west"]
+    assert [step.after for step in east.transitions if step.cluster == "west"][-3:] == ["stale", "withdrawn", "suspect"]
+
+
+def test_a_restart_goes_on_where_it_was(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """From its own journal: virtual IPs, the age of exports, the bundle's sequence; and nothing is written again."""
+    etcd = Etcd()
+    west = make(authorities, tmp_path, "west")
+    west.upsert_local(local_service("pay"), 0.0, WALL)
+    join(etcd, west)
+    flush(west)
+    address = west.vips.addresses[PAY]
+
+    again = make(authorities, tmp_path, "west")
+    again.upsert_local(local_service("pay"), 0.0, WALL + 1_000)
+    assert again.vips.addresses[PAY] == address
+    assert again.catalog.services[PAY].exports[0].created == WALL
+    again.set_gateway(["gw.west:15443"], 0.0)
+    again.complete_locals()
+    etcd.list_for(again)
+    again.own.publication.hold(1)
+    assert again.own.publication.take_due(200.0, WALL + 1_000) == []
+    assert again.own.bundle_sequence == 1
+
+
+def test_a_bundle_with_other_keys_gets_the_next_sequence(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """SPIFFE: the sequence grows with every change, also when only etcd remembers the one before."""
+    etcd = Etcd()
+    west = make(authorities, tmp_path, "west")
+    join(etcd, west)
+    rotated = make_authority(tmp_path / "rotated", "west")
+    # The same record key, so that what etcd holds is still ours; another root.
+    rotated.record_key, rotated.record_chain = authorities["west"].record_key, authorities["west"].record_chain
+    again = make(authorities, tmp_path / "new", "west", rotated)
+    etcd.list_for(again)
+    assert again.own.bundle_sequence == 2
+    etcd.list_for(again)
+    assert again.own.bundle_sequence == 2
+
+
+def test_strangers_and_stray_keys_are_named_within_bounds(
+    authorities: dict[str, Authority], tmp_path: FilePath
+) -> None:
+    etcd = Etcd()
+    east = make(authorities, tmp_path, "east")
+    for number in range(100):
+        etcd.put(LAYOUT.clusters + f"stranger{number}/bundle".encode(), b"x")
+        etcd.put(LAYOUT.clusters + f"NOT-{number}".encode(), b"x")
+        etcd.put(LAYOUT.clusters + f"east/odd{number}".encode(), b"x")
+    etcd.put(LAYOUT.clusters + b"west/odd", b"x")
+    etcd.list_for(east)
+    assert len(east.strangers) == 64
+    assert len(east.stray_keys) == 64
+    (refusal,) = east.members["west"].state.refusals.current()
+    assert refusal.code == "misplaced-key"
+    etcd.delete(LAYOUT.clusters + b"west/odd")
+    assert east.members["west"].state.refusals.current() == ()
+
+
+def test_random_order_of_members_and_events_ends_alike(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """Three members publish, change and withdraw in shuffled turns; in the end all see the same shares."""
+    for seed in range(5):
+        rng = random.Random(seed)
+        etcd = Etcd()
+        members = [make(authorities, tmp_path / str(seed), name) for name in ("east", "west", "eu")]
+        join(etcd, *members)
+        for _ in range(12):
+            member = rng.choice(members)
+            if rng.random() < 0.6:
+                member.upsert_local(local_service("pay", port=rng.choice([80, 81])), 0.0, WALL + rng.randrange(3))
+            else:
+                member.remove_local(PAY, 0.0)
+            etcd.publish(member)
+        views = [member.catalog.services.get(PAY) for member in members]
+        assert views[0] == views[1] == views[2]

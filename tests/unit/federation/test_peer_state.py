@@ -1,0 +1,281 @@
+"""What a peer said, as far as we believe it: last good values, mark and sweep, peers that are away."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import pytest
+
+from discovery.model import Port, Protocol, ServiceName
+from federation import paths
+from federation.paths import BUNDLE, Path
+from federation.peer_events import (
+    BundleChanged,
+    Deleted,
+    Dropped,
+    ExportChanged,
+    GatewaysChanged,
+    ListingBegan,
+    ListingEnded,
+    ListingWanted,
+    PeerChange,
+    PeerEvent,
+    Put,
+    Refused,
+    Stored,
+)
+from federation.peer_keys import PeerKeys
+from federation.peer_state import PeerState
+from federation.values import AckValue, ExportValue, GatewayValue, encode
+from tests.federation_members import forge, make_authority
+from trust.authority import Authority
+from trust.bundle import encode_bundle
+
+PAY = ServiceName("shop", "pay")
+OLD = ServiceName("shop", "old")
+EXPORT = ExportValue((Port("http", 80, Protocol.HTTP),), ("*",), 1.0)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("ca"), "west")
+
+
+class West:
+    """The peer as etcd would show it: signs what it is told to, in ever growing sequences."""
+
+    def __init__(self, authority: Authority, now: float) -> None:
+        self.authority = authority
+        self.now = now
+        self._sequences: Iterator[int] = itertools.count(1)
+
+    def keys(self) -> PeerKeys:
+        return PeerKeys(self.authority.trust_domain, self.authority.fingerprint)
+
+    def state(self) -> PeerState:
+        return PeerState("west", "acme", self.keys())
+
+    def put(self, path: Path, value: bytes) -> Put:
+        raw = forge(
+            self.authority,
+            "west",
+            path,
+            value,
+            sequence=next(self._sequences),
+            issued_at=self.now,
+            with_chain=path == BUNDLE,
+        )
+        return Put(path, raw)
+
+    def bundle(self, sequence: int = 1) -> Put:
+        return self.put(BUNDLE, encode_bundle(self.authority.bundle(sequence)))
+
+    def export(self, name: ServiceName = PAY, value: ExportValue = EXPORT) -> Put:
+        return self.put(paths.export(name), encode(value))
+
+    def gateway(self, gateway_id: str = "g1") -> Put:
+        return self.put(paths.gateway(gateway_id), encode(GatewayValue(gateway_id, ("gw:15443",))))
+
+    def ack(self, sequence: int) -> Put:
+        return self.put(paths.ack("east"), encode(AckValue(sequence)))
+
+    def listed(self, state: PeerState, *puts: Put) -> list[PeerChange]:
+        """A whole listing that shows these."""
+        events: list[PeerEvent] = [ListingBegan(), *puts, ListingEnded()]
+        changes = [change for event in events for change in state.apply(event, self.now)]
+        return [change for change in changes if not isinstance(change, Stored)]
+
+
+@pytest.fixture
+def west(authority: Authority) -> West:
+    from time import time
+
+    return West(authority, time() + 1)
+
+
+def test_a_listing_brings_everything(west: West) -> None:
+    state = west.state()
+    changes = west.listed(state, west.bundle(), west.export(), west.gateway(), west.ack(3))
+    assert changes == [BundleChanged(1), ExportChanged(PAY, EXPORT), GatewaysChanged()]
+    assert state.has_lease
+    assert state.acks == {"east": 3}
+    assert state.keys.bundle is not None
+    assert state.keys.bundle.authorities == (west.authority.root_der,)
+
+
+def test_the_last_good_value_stays_when_a_bad_one_comes(west: West) -> None:
+    """And is named until the place is good again or empty."""
+    state = west.state()
+    good = west.export()
+    west.listed(state, west.bundle(), good)
+    (refused,) = state.apply(Put(paths.export(PAY), b"rubbish"), west.now)
+    assert isinstance(refused, Refused)
+    assert state.exports == {PAY: EXPORT}
+    assert [refusal.path for refusal in state.refusals.current()] == ["exports/shop/pay"]
+    # The good one put back as it was is believed still, though its sequence is not above itself.
+    assert state.apply(good, west.now) == []
+    assert state.refusals.current() == ()
+    assert state.apply(Put(paths.export(PAY), b"rubbish"), west.now) != []
+    assert ExportChanged(PAY, None) in state.apply(Deleted(paths.export(PAY)), west.now)
+    assert state.refusals.current() == ()
+
+
+def test_a_value_under_rubbish_survives_a_listing(west: West) -> None:
+    """The place is not empty, so the sweep must not take what was believed there."""
+    state = west.state()
+    bundle, export = west.bundle(), west.export()
+    west.listed(state, bundle, export)
+    changes = west.listed(state, bundle, Put(paths.export(PAY), b"rubbish"))
+    assert [type(change) for change in changes] == [Refused]
+    assert state.exports == {PAY: EXPORT}
+    assert west.listed(state, bundle, Put(paths.export(PAY), b"rubbish")) == []
+
+
+def test_a_withdrawn_record_does_not_come_back(west: West) -> None:
+    """Deleted by its owner, put again by somebody else: a rollback."""
+    state = west.state()
+    export = west.export()
+    west.listed(state, west.bundle(), export)
+    state.apply(Deleted(paths.export(PAY)), west.now)
+    (refused,) = state.apply(export, west.now)
+    assert isinstance(refused, Refused)
+    assert refused.code == "rolled-back"
+    assert not state.exports
+    assert ExportChanged(PAY, EXPORT) in state.apply(west.export(), west.now)
+
+
+def test_a_listing_sweeps_what_it_did_not_show(west: West) -> None:
+    """Mark and sweep: withdrawn while we were away from etcd."""
+    state = west.state()
+    bundle, pay, old = west.bundle(), west.export(), west.export(OLD)
+    west.listed(state, bundle, pay, old, west.ack(1))
+    changes = west.listed(state, bundle, pay)
+    assert ExportChanged(OLD, None) in changes
+    assert {change.path for change in changes if isinstance(change, Dropped)} == {paths.export(OLD), paths.ack("east")}
+    assert set(state.exports) == {PAY}
+    assert state.acks == {}
+
+
+def test_a_peer_that_is_away_is_not_empty(west: West) -> None:
+    """An etcd that lost its data says nothing about the peer; when it has said everything again, the rest is gone."""
+    state = west.state()
+    west.listed(state, west.bundle(), west.export(), west.export(OLD), west.gateway())
+    assert west.listed(state) == [GatewaysChanged()]
+    assert state.away
+    assert set(state.exports) == {PAY, OLD}
+    assert not state.has_lease
+    assert list(state.gateways) == ["g1"]
+    state.apply(west.export(), west.now)
+    assert set(state.exports) == {PAY, OLD}
+    changes = state.apply(west.bundle(), west.now)
+    assert ExportChanged(OLD, None) in changes
+    assert set(state.exports) == {PAY}
+    assert not state.away
+
+
+def test_a_deleted_bundle_takes_nothing_with_it(west: West) -> None:
+    state = west.state()
+    bundle = west.bundle()
+    west.listed(state, bundle, west.export())
+    assert state.apply(Deleted(BUNDLE), west.now) == []
+    assert set(state.exports) == {PAY}
+    state.apply(west.export(), west.now)
+    state.apply(bundle, west.now)
+    assert not state.away
+    assert state.exports
+
+
+def test_records_wait_for_the_bundle(west: West) -> None:
+    """Without keys nothing can be judged: it is neither believed nor refused, and listed again with the bundle."""
+    state = west.state()
+    export = west.export()
+    assert state.apply(export, west.now) == []
+    changes = state.apply(west.bundle(), west.now)
+    assert [type(change) for change in changes] == [BundleChanged, ListingWanted, Stored]
+    assert state.apply(export, west.now)[0] == ExportChanged(PAY, EXPORT)
+    assert not state.refusals.counts
+
+
+def test_a_bundle_goes_only_forward(west: West) -> None:
+    """The record's sequence grows, the bundle's inside it does not: a replay by a careless owner."""
+    state = west.state()
+    west.listed(state, west.bundle(sequence=5))
+    (refused,) = state.apply(west.bundle(sequence=4), west.now)
+    assert isinstance(refused, Refused)
+    assert refused.code == "rolled-back"
+    assert state.keys.sequence == 5
+    assert [type(change) for change in state.apply(west.bundle(sequence=6), west.now)] == [BundleChanged, Stored]
+
+
+def test_a_bundle_that_is_no_bundle_is_refused(west: West) -> None:
+    state = west.state()
+    (refused,) = state.apply(west.put(BUNDLE, b'{"keys":7}'), west.now)
+    assert isinstance(refused, Refused)
+    assert refused.code == "malformed-value"
+    assert state.keys.bundle is None
+
+
+def test_another_root_than_the_pinned_one_is_refused(west: West, tmp_path: FilePath) -> None:
+    """Also one that names the same trust domain; and a record without any chain."""
+    impostor = West(make_authority(tmp_path, "west"), west.now)
+    state = west.state()
+    (refused,) = state.apply(impostor.bundle(), west.now)
+    assert isinstance(refused, Refused)
+    assert refused.code == "bad-chain"
+    raw = forge(west.authority, "west", BUNDLE, b"{}", sequence=9, issued_at=west.now)
+    (bare,) = state.apply(Put(BUNDLE, raw), west.now)
+    assert isinstance(bare, Refused)
+    assert bare.code == "bad-chain"
+
+
+def test_the_accepted_bundle_vouches_for_the_next(west: West, tmp_path: FilePath) -> None:
+    """Rotation: a bundle whose signer is a record key of the one before needs no chain to the pin."""
+    state = west.state()
+    west.listed(state, west.bundle())
+    value = encode_bundle(west.authority.bundle(2))
+    raw = forge(west.authority, "west", BUNDLE, value, sequence=50, issued_at=west.now)
+    assert state.apply(Put(BUNDLE, raw), west.now)[0] == BundleChanged(2)
+
+
+def test_the_last_gateway_is_kept_without_its_lease(west: West) -> None:
+    """Our tunnels to it may stand; with another gateway in its place there is no reason to keep it."""
+    state = west.state()
+    west.listed(state, west.bundle(), west.gateway("g1"), west.gateway("g2"))
+    state.apply(Deleted(paths.gateway("g1")), west.now)
+    assert list(state.gateways) == ["g2"]
+    state.apply(Deleted(paths.gateway("g2")), west.now)
+    assert not state.has_lease
+    assert list(state.gateways) == ["g2"]
+    changes = state.apply(west.gateway("g3"), west.now)
+    assert list(state.gateways) == ["g3"]
+    assert any(isinstance(change, Dropped) and change.path == paths.gateway("g2") for change in changes)
+
+
+def test_what_the_disk_held_is_verified_again_and_listed_later(west: West, tmp_path: FilePath) -> None:
+    """Restored gateways have no lease until etcd shows it; the same bytes in a listing are no news; a forged line on
+    disk is refused as it would be in etcd."""
+    state = west.state()
+    bundle, pay, g1, g2 = west.bundle(), west.export(), west.gateway("g1"), west.gateway("g2")
+    records = {put.path: put.raw for put in (pay, g1, g2, bundle)} | {paths.export(OLD): b"forged"}
+    changes = state.restore(records, {paths.ack("east"): 10**6}, west.now)
+    assert ExportChanged(PAY, EXPORT) in changes
+    assert [type(change) for change in changes].count(Refused) == 1
+    assert state.away
+    assert [known.leased for known in state.gateways.values()] == [False, False]
+    assert not [change for change in west.listed(state, bundle, pay, g2) if isinstance(change, ExportChanged)]
+    assert list(state.gateways) == ["g2"]
+    assert state.has_lease
+    # The sequences of empty places came back as well.
+    (refused,) = state.apply(west.ack(1), west.now)
+    assert isinstance(refused, Refused)
+    assert refused.code == "rolled-back"
+
+
+def test_virtual_ips_of_a_peer_are_its_own_business(west: West) -> None:
+    """They are not signed: nothing of them is read, refused or kept."""
+    state = west.state()
+    west.listed(state, west.bundle())
+    assert state.apply(Put(paths.vip(PAY), b"10.0.0.1"), west.now) == []
+    assert state.apply(Deleted(paths.vip(PAY)), west.now) == []
