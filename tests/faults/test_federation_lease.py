@@ -23,7 +23,8 @@ async def test_a_gateway_that_is_killed_is_missed_when_its_lease_expires(
     url = etcd_server.endpoint
     async with run_member(tmp_path, "east", peers, url) as east:
         async with run_member(tmp_path, "west", peers, url, services=(local_service("pay"),)):
-            await until(lambda: east.sees("pay", "west"))
+            await until(lambda: east.sees("pay", "west") and east.federation.status().peers[0].lease is Lease.LIVE)
+        await until(lambda: east.federation.status().peers[0].lease is Lease.LOST)
         path = paths.gateway("gw-killed")
         value = encode(GatewayValue("gw-killed", ("gw.west.acme.test:15443",)))
         lease = await east.etcd.grant_lease(1)
