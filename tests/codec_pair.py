@@ -99,6 +99,11 @@ class Pair:
         return events
 
 
+def wants(codec: Codec, what: str) -> bool:
+    """`closing`, `half_closed` or `can_open` as it is now: a checker would believe that a property never changes."""
+    return bool(getattr(codec, what))
+
+
 def only(events: Sequence[Event], kind: type[E]) -> list[E]:
     return [event for event in events if isinstance(event, kind)]
 

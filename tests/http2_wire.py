@@ -35,6 +35,9 @@ class Wire:
         """A connection's first bytes."""
         return (PREFACE if client else b"") + SettingsFrame(0, settings=settings or {}).serialize()
 
+    def settings_ack(self) -> bytes:
+        return SettingsFrame(0, flags=["ACK"]).serialize()
+
     def headers(self, stream_id: int, fields: Sequence[Header], *, end_stream: bool = False, pieces: int = 1) -> bytes:
         """A header block in one HEADERS frame, or with `pieces - 1` CONTINUATION frames."""
         block = self._encoder.encode(fields)

@@ -51,6 +51,13 @@ EARLY_OUTPUT_BYTES = 16_384
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)
 # would close it under load. A rapid-reset attack (CVE-2023-44487) is far above this.
 RESETS = (2_000, 500)
+# libnghttp2 sends one stream's body after the other, unless a stream is "incremental" (RFC 9218 section 4.2). Bodies
+# with pieces of this size are made so, at the default urgency whatever the client asked for, so that no large body
+# delays another stream. Only a server can say it: a client's large bodies go one after the other, a window each.
+LARGE_BYTES = 8_192
+MAX_WINDOW_BYTES = 0x7FFFFFFF
+RETIRING_WINDOW_BYTES = 1 << 30
+_INCREMENTAL = ngh2.Priority(urgency=3, incremental=True)
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
 _REMOTE_ENDED = 1
@@ -58,6 +65,7 @@ _LOCAL_ENDED = 2
 _TUNNEL = 4
 # Answered by the codec itself: nobody was told of it.
 _REFUSED = 8
+_TAKES_TURNS = 16
 _ENDED = _REMOTE_ENDED | _LOCAL_ENDED
 
 
@@ -79,14 +87,15 @@ class Ngh2Codec:
         self._client = client
         self._limits = limits
         self._conn = ngh2.Connection(ngh2.Role.CLIENT if client else ngh2.Role.SERVER, _configuration(limits))
-        self._conn.initiate_connection(settings(limits, client=client))
+        # A server has RFC 9218's priorities (section 2.1): see LARGE_BYTES.
+        priorities = {} if client else {0x9: 1}
+        self._conn.initiate_connection(settings(limits, client=client) | priorities)
         self._window = limits.connection_window
         self._conn.set_local_window_size(self._window)
         self._peer_streams = ASSUMED_STREAMS
         self._peer_spoke = False
         self._open: dict[int, int] = {}
         self._held: dict[int, int] = {}
-        self._held_total = 0
         self._unfinished: dict[int, bool] = {}
         self._early_out = b""
         self._torn = False
@@ -142,7 +151,7 @@ class Ngh2Codec:
             self._fail_for(error, events)
             return events
         self._translate(events)
-        if self._held_total and not self._over:
+        if self._held and not self._over:
             self._widen()
         if not self._early_out and conn.want_write:
             self._early_out = self._pull(EARLY_OUTPUT_BYTES, events)
@@ -293,7 +302,6 @@ class Ngh2Codec:
                 return
         if data:
             self._held[stream_id] = self._held.get(stream_id, 0) + len(data)
-            self._held_total += len(data)
         events.append(Data(stream_id, data, event.end_stream))
 
     def _on_reset(self, event: ngh2.StreamReset, events: list[Event]) -> None:
@@ -355,7 +363,6 @@ class Ngh2Codec:
         self._open.clear()
         self._unfinished.clear()
         self._held.clear()
-        self._held_total = 0
 
     # Commands.
 
@@ -378,8 +385,12 @@ class Ngh2Codec:
             self._ended(stream_id, empty_end=False)
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        if not self._takes(stream_id):
+        flags = self._open.get(stream_id)
+        if flags is None or flags & _LOCAL_ENDED:
             return
+        if len(data) >= LARGE_BYTES and not self._client and not flags & _TAKES_TURNS:
+            self._open[stream_id] = flags | _TAKES_TURNS
+            self._conn.set_stream_priority(stream_id, _INCREMENTAL, ignore_client_signal=True)
         self._conn.send_data(stream_id, data, end_stream=end_stream)
         if end_stream:
             self._ended(stream_id, empty_end=not data)
@@ -423,20 +434,13 @@ class Ngh2Codec:
             del self._held[stream_id]
         else:
             self._held[stream_id] = held - size
-        self._give_back(stream_id, size)
+        self._acknowledge(stream_id, size)
 
     def _let_go(self, stream_id: int) -> None:
-        """The stream is gone: what is still held of it no longer counts."""
+        """The stream is gone: what is still held of it goes nowhere."""
         held = self._held.pop(stream_id, 0)
         if held:
-            self._give_back(stream_id, held)
-
-    def _give_back(self, stream_id: int, size: int) -> None:
-        self._held_total -= size
-        self._acknowledge(stream_id, size)
-        base = self._limits.connection_window
-        if self._window > base and self._held_total < base >> 2:
-            self._set_window(base)
+            self._acknowledge(stream_id, held)
 
     def _acknowledge(self, stream_id: int, size: int) -> None:
         try:
@@ -446,25 +450,27 @@ class Ngh2Codec:
             pass
 
     def _widen(self) -> None:
-        """Opens the connection's window to its full size again when less than a quarter of it is open.
+        """Makes the connection's window larger when less than a quarter of its first size is open.
 
-        libnghttp2 gives bytes back when half of the window has been acknowledged, so in health at least half of it
-        is open. Less than a quarter means that the rest is held by slow streams, or was lost to it: the part of a
-        DATA frame that came before its stream was reset is never given back. Neither may stop the other streams.
-        What streams hold is bounded by their own windows.
+        libnghttp2 gives bytes back when half of the window W has been acknowledged, so W/2 less what slow streams
+        hold is always open. Twice what is in use and the first size again keeps that above half of the first size.
+        What streams hold is bounded by their own windows, so W is too: about four times that. W is never made
+        smaller: libnghttp2 would keep what was acknowledged beyond the smaller window for ever, and end the session
+        when that sum reaches 2^31.
+
+        The first part of a DATA frame whose stream we reset before the rest came is lost to the window: ngh2 never
+        reports it, so nobody can acknowledge it. After some 500 MB of that the connection retires.
         """
         base = self._limits.connection_window
-        missing = base - self._conn.local_window_size
-        if missing > base - (base >> 2):
-            self._set_window(min(self._window + missing, 0x7FFFFFFF))
-
-    def _set_window(self, size: int) -> None:
-        self._window = size
-        try:
-            self._conn.set_local_window_size(size)
-        except ngh2.NGH2Error:
-            # The session is ending: nobody needs a window.
-            pass
+        remaining = self._conn.local_window_size
+        if remaining >= base >> 2:
+            return
+        wanted = 2 * (self._window - remaining) + base
+        if wanted > RETIRING_WINDOW_BYTES and not self._no_new:
+            wanted = MAX_WINDOW_BYTES
+            self.drained()
+        self._window = min(wanted, MAX_WINDOW_BYTES)
+        self._conn.set_local_window_size(self._window)
 
     # The connection.
 

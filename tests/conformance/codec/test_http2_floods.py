@@ -1,0 +1,79 @@
+"""Floods: cheap frames that would cost us much. Both engines must end the connection, and say ENHANCE_YOUR_CALM or
+another error; neither may grow with what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.codec.http2 import available_engines
+from gateway.codec.http2_floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
+from tests.codec_pair import make_server, response
+from tests.http2_wire import GET, POST, Wire
+
+
+def pings(wire: Wire) -> list[bytes]:
+    return [wire.ping() * (UNSENT_ACKS + 10)]
+
+
+def settings(wire: Wire) -> list[bytes]:
+    return [wire.settings({}) * (UNSENT_ACKS + 10)]
+
+
+def rapid_resets(wire: Wire) -> list[bytes]:
+    return [wire.headers(2 * i + 1, GET) + wire.rst(2 * i + 1, 8) for i in range(RESETS + 600)]
+
+
+def continuations(wire: Wire) -> list[bytes]:
+    return [wire.headers(1, [*GET, (b"x", b"y" * 1000)], pieces=40)]
+
+
+FLOODS: dict[str, Callable[[Wire], list[bytes]]] = {
+    "PING that nobody reads the answers of": pings,
+    "SETTINGS that nobody reads the answers of": settings,
+    "streams that are opened and reset (CVE-2023-44487)": rapid_resets,
+    "CONTINUATION without end (CVE-2024-27316)": continuations,
+}
+
+
+@pytest.mark.parametrize("kind", available_engines())
+@pytest.mark.parametrize("what", FLOODS)
+def test_a_flood_ends_the_connection(kind: str, what: str) -> None:
+    wire = Wire()
+    server = make_server(kind)
+    server.receive(wire.hello(client=True))
+    server.data_to_send()
+    for data in FLOODS[what](wire):
+        server.receive(data)
+    assert server.failure is not None
+    assert server.failure.code in ("flood", "protocol-error")
+    assert server.closing
+    assert server.open_streams == 0
+    assert wire.read(server.data_to_send())[-1].type == 0x7
+
+
+def test_empty_data_frames_end_the_connection_on_h2() -> None:
+    """CVE-2019-9518. libnghttp2 counts these as glitches, by time; the h2 codec counts them itself."""
+    wire = Wire()
+    server = make_server("h2")
+    server.receive(wire.hello(client=True) + wire.headers(1, POST))
+    server.receive(wire.data(1, b"") * (EMPTY_FRAMES + 1))
+    assert server.failure is not None
+    assert server.failure.code == "flood"
+
+
+@pytest.mark.parametrize("kind", available_engines())
+def test_busy_connections_are_no_flood(kind: str) -> None:
+    """Pings whose answers are read, and many cancelled streams among many good ones, are everyday traffic."""
+    wire = Wire()
+    server = make_server(kind)
+    server.receive(wire.hello(client=True))
+    for i in range(1_500):
+        stream_id = 4 * i + 1
+        server.receive(wire.headers(stream_id, GET, end_stream=True))
+        server.send_response(stream_id, response(204), True)
+        server.receive(wire.headers(stream_id + 2, POST) + wire.rst(stream_id + 2, 8) + wire.ping())
+        server.data_to_send()
+    assert server.failure is None
+    assert server.open_streams == 0
