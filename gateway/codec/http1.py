@@ -96,13 +96,15 @@ class HeadReader:
         return sort_fields(self._raw)
 
 
-def cut_head(data: bytes, limits: CodecLimits) -> int:
-    """The size of the head that `data` begins with, 0 while its end has not come. Raises `Fault`."""
-    end = data.find(HEAD_END)
+def cut_head(data: bytes, looked_at: int, limits: CodecLimits) -> int:
+    """The size of the head that `data` begins with, 0 while its end has not come. The first `looked_at` bytes were
+    seen by an earlier call: a head that comes byte by byte must not cost its square. Raises `Fault`."""
+    start = max(0, looked_at - len(HEAD_END))
+    end = data.find(HEAD_END, start)
     size = end + len(HEAD_END) if end >= 0 else len(data)
     if size > limits.header_bytes:
         raise Fault(431, "header-limit", f"the head is larger than {limits.header_bytes} bytes")
-    if odd := _ODD_LINES.search(data, 0, size):
+    if odd := _ODD_LINES.search(data, start, size):
         raise Fault(400, "malformed-head", f"a bare or folded line or a control character at byte {odd.start()}")
     return size if end >= 0 else 0
 

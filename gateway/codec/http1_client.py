@@ -58,6 +58,7 @@ class Http1ClientCodec:
         self._rng = rng
         self._reader = HeadReader(httptools.HttpResponseParser)
         self._input = b""
+        self._looked_at = 0
         self._output = Output()
         self._state = _In.NOTHING
         self._stream = 0
@@ -131,7 +132,8 @@ class Http1ClientCodec:
 
     def _read_head(self, events: list[Event]) -> bool:
         assert self._head is not None
-        size = cut_head(self._input, self._limits)
+        size = cut_head(self._input, self._looked_at, self._limits)
+        self._looked_at = 0 if size else len(self._input)
         if not size:
             return False
         data, self._input = self._input[:size], self._input[size:]

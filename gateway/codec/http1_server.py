@@ -57,6 +57,7 @@ class Http1ServerCodec:
         self._limits = limits
         self._requests = RequestReader(scheme, limits)
         self._input = b""
+        self._looked_at = 0
         self._state = _In.HEAD
         self._output = Output()
         self._stream = 0
@@ -127,12 +128,18 @@ class Http1ServerCodec:
 
     def _read_head(self, events: list[Event]) -> bool:
         # An empty line before a request is a mistake of old clients (RFC 9112 section 2.2).
-        data = self._input.removeprefix(CRLF)
-        size = cut_head(data, self._limits)
+        data = self._input
+        if data.startswith(CRLF):
+            data = data[len(CRLF) :]
+            self._looked_at = 0
+        size = cut_head(data, self._looked_at, self._limits)
         if not size:
+            self._input = data
+            self._looked_at = len(data)
             return False
         message = self._requests.read(data[:size])
         self._input = data[size:]
+        self._looked_at = 0
         self._stream += 1
         self._begin_stream(message)
         if message.is_tunnel:
