@@ -30,8 +30,9 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         etcd = await stack.enter_async_context(open_etcd(etcd_config))
         async with trio.open_nursery() as nursery:
             controller = Controller(config, config_path)
-            await controller.start(nursery, etcd)
+            # Before the workers: what keeps this socket from opening shall leave no processes behind.
             status_address = await nursery.start(serve_status, controller)
+            await controller.start(nursery, etcd)
             write_addresses(config.state_dir, controller, status_address)
             log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -36,8 +36,14 @@ def describe_peer(
 
 
 def linked_clusters(reports: Iterable[Report]) -> frozenset[str]:
-    """The peers that some worker has a ready tunnel to."""
-    return frozenset(tunnel.cluster for report in reports for tunnel in report.tunnels if tunnel.ready)
+    """The peers that some worker has a tunnel to that answers."""
+    return frozenset(tunnel.cluster for report in reports for tunnel in report.tunnels if _answers(tunnel))
+
+
+def _answers(tunnel: Tunnel) -> bool:
+    """With TLS 1.3 our handshake ends before the peer has judged our certificate: only a probe's answer shows that the
+    peer took us in."""
+    return tunnel.ready > 0 and tunnel.rtt_ms > 0
 
 
 def known_sequence(sequence: int) -> int | None:
@@ -85,7 +91,7 @@ def _describe_data(cluster: str, reports: Sequence[Report]) -> DataDocument:
     rtts = [tunnel.rtt_ms for tunnel in described if tunnel.rtt_ms is not None]
     ready = [tunnel for tunnels in gateways.values() for tunnel in tunnels if tunnel.ready]
     return DataDocument(
-        ok=bool(ready),
+        ok=any(_answers(tunnel) for tunnel in ready),
         tunnels_ready=sum(tunnel.ready for tunnel in described),
         tunnels_wanted=sum(tunnel.wanted for tunnel in described),
         rtt_ms=min(rtts, default=None),
@@ -97,7 +103,7 @@ def _describe_data(cluster: str, reports: Sequence[Report]) -> DataDocument:
 
 def _describe_tunnels(gateway: str, tunnels: Sequence[Tunnel]) -> TunnelDocument:
     """All workers' tunnels to one gateway. An error that was overcome is none."""
-    rtts = [tunnel.rtt_ms for tunnel in tunnels if tunnel.ready and tunnel.rtt_ms > 0]
+    rtts = [tunnel.rtt_ms for tunnel in tunnels if _answers(tunnel)]
     errors = [tunnel.error for tunnel in tunnels if tunnel.ready < tunnel.wanted and tunnel.error]
     return TunnelDocument(
         gateway=gateway,
@@ -118,4 +124,5 @@ def _data_problems(peer: PeerStatus, data: DataDocument, reports: Sequence[Repor
     elif not reports:
         yield "data: no worker has reported yet"
     else:
-        yield "data: no tunnel is ready" + (f": {'; '.join(errors)}" if errors else "")
+        state = "has answered a probe yet" if data.tunnels_ready else "is ready"
+        yield f"data: no tunnel {state}" + (f": {'; '.join(errors)}" if errors else "")

@@ -92,7 +92,7 @@ class ControlDocument(msgspec.Struct, frozen=True):
 
 
 class DataDocument(msgspec.Struct, frozen=True):
-    """What our tunnels to a peer say. `ok`: at least one is ready, and answers its probes."""
+    """What our tunnels to a peer say. `ok`: at least one is ready, and has answered a probe."""
 
     ok: bool
     tunnels_ready: int

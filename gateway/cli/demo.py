@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gateway.demo import main
+from gateway.demo.command import main
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from federation.etcd.errors import EtcdError
-from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
+from gateway.cli.exit_codes import INTERRUPTED, NEGATIVE, OK, USAGE, Failure
 from gateway.config import validate_config
 from gateway.listeners import ListenError
 from gateway.private_etcd import PrivateEtcdError
@@ -32,16 +32,26 @@ def execute(arguments: argparse.Namespace) -> int:
     _log_to_stderr(arguments.log_level)
     try:
         trio.run(run_gateway, validation.config, path)
-    except* _FORESEEN as group:
-        raise Failure(NEGATIVE, "\n".join(str(error) for error in _leaves(group))) from None
+    except (*_FORESEEN, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return _end(error)
     return OK
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+def _end(error: BaseException) -> int:
+    """What a gateway's early end means for the command. Raises Failure, or what was not foreseen."""
+    leaves = _leaves(error)
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return INTERRUPTED
+    if not all(isinstance(leaf, _FORESEEN) for leaf in leaves):
+        raise error
+    raise Failure(NEGATIVE, "\n".join(str(leaf) for leaf in leaves))
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The exceptions themselves: nurseries put them into groups."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for member in error.exceptions for leaf in _leaves(member)]
 
 
 def _count(number: int, what: str) -> str:
