@@ -119,6 +119,7 @@ class Federation:
         """Takes changed peers, imports and limits; names, state directory, prefix and range stay what they were."""
         if self._beliefs.configure(settings, trio.current_time()) and self._subscriber is not None:
             self._subscriber.list_again()
+        self._tick_wanted.set()
         self._tell()
 
     # What is believed.

@@ -88,20 +88,15 @@ class Listener:
 class FederationMember:
     """One cluster's `Federation`, its own etcd client, and what its listener heard."""
 
-    def __init__(self, federation: Federation, etcd: EtcdClient, listener: Listener, nursery: trio.Nursery) -> None:
+    def __init__(self, federation: Federation, etcd: EtcdClient, listener: Listener) -> None:
         self.federation = federation
         self.etcd = etcd
         self.listener = listener
-        self._nursery = nursery
 
     def sees(self, name: str, *clusters: str) -> bool:
         """Whether exactly these clusters share `shop/<name>` in its catalog."""
         view = self.federation.services().get(ServiceName("shop", name))
         return {export.cluster for export in view.exports} == set(clusters) if view is not None else not clusters
-
-    def kill(self) -> None:
-        """Stops it at once. Its lease is revoked on the way if etcd answers: a clean end."""
-        self._nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -112,25 +107,29 @@ async def run_member(
     endpoint: str,
     *,
     services: tuple[LocalService, ...] = (),
-    imports: Mapping[str, tuple[str, ...]] | None = None,
+    gateway: str = "",
+    stale_after_s: float = 30.0,
 ) -> AsyncIterator[FederationMember]:
-    """Runs a member until the block ends. It is there at once; etcd need not be."""
+    """Runs a member until the block ends. It is there at once; etcd need not be. `gateway` names a second one of the
+    same cluster: with the cluster's CA, and a state directory of its own."""
     settings = FederationSettings(
         federation=FEDERATION,
         cluster=cluster,
-        state_dir=directory / cluster,
+        state_dir=directory / f"{cluster}{gateway}",
         locality=Locality(f"region-{cluster}", "a"),
         peers={name: peer for name, peer in peers.items() if name != cluster},
-        imports=imports,
+        stale_after_s=stale_after_s,
     )
     listener = Listener()
     authority = make_authority(directory, cluster)
     async with open_etcd(EtcdConfig(endpoints=(endpoint,), call_timeout_s=2.0)) as etcd, trio.open_nursery() as nursery:
-        federation = Federation(settings=settings, authority=authority, listener=listener, rng=random.Random(cluster))
-        federation.set_gateway([f"gw.{cluster}.acme.test:15443"])
+        federation = Federation(
+            settings=settings, authority=authority, listener=listener, rng=random.Random(cluster + gateway)
+        )
+        federation.set_gateway([f"gw{gateway}.{cluster}.acme.test:15443"])
         federation.set_local_services(services)
         await nursery.start(federation.run, etcd)
-        yield FederationMember(federation, etcd, listener, nursery)
+        yield FederationMember(federation, etcd, listener)
         nursery.cancel_scope.cancel()
 
 

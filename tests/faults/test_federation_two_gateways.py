@@ -1,0 +1,69 @@
+"""Two gateways of one cluster: they say the same, agree on virtual IPs, and either may die."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+
+import trio
+
+from discovery.model import ServiceName
+from tests.etcd_server import EtcdServer
+from tests.federation_members import FederationMember, as_peers, local_service, make_authority, run_member, until
+
+
+async def test_two_gateways_agree_and_one_is_enough(tmp_path: FilePath, etcd_server: EtcdServer) -> None:
+    """Both write the same keys without a fight; peers see both addresses, and lose nothing with one of them."""
+    peers = as_peers({name: make_authority(tmp_path, name) for name in ("east", "west")})
+    url = etcd_server.endpoint
+    services = tuple(local_service(f"s{number}") for number in range(20))
+    names = [service.name for service in services]
+
+    def ages(member: FederationMember) -> list[float]:
+        return [member.federation.services()[name].exports[0].created for name in names]
+
+    def writes(member: FederationMember) -> int:
+        return member.federation.status().etcd.writes
+
+    async with (
+        run_member(tmp_path, "east", peers, url) as east,
+        run_member(tmp_path, "west", peers, url, services=services) as first,
+    ):
+        async with run_member(tmp_path, "west", peers, url, services=services, gateway="-b") as second:
+            await until(lambda: len(east.federation.peers()["west"].gateways) == 2)
+            await until(lambda: all(east.sees(name.name, "west") for name in names))
+            await until(
+                lambda: (
+                    [first.federation.vip(name) for name in names] == [second.federation.vip(name) for name in names]
+                )
+            )
+            await until(lambda: ages(first) == ages(second))
+            await trio.sleep(0.5)
+            written = writes(first) + writes(second)
+            await trio.sleep(0.5)
+            assert writes(first) + writes(second) == written
+        await until(lambda: len(east.federation.peers()["west"].gateways) == 1)
+        assert east.federation.peers()["west"].gateways[0].addresses == ("gw.west.acme.test:15443",)
+        assert all(east.sees(name.name, "west") for name in names)
+
+
+async def test_gateways_that_chose_apart_agree_when_etcd_is_back(tmp_path: FilePath, etcd_server: EtcdServer) -> None:
+    """While etcd is away each assigns by itself, and order may decide; the first writer wins when it is back."""
+    peers = as_peers({"west": make_authority(tmp_path, "west")})
+    url = etcd_server.endpoint
+    names = [ServiceName("shop", f"s{number}") for number in range(200)]
+    await trio.to_thread.run_sync(etcd_server.kill)
+    async with (
+        run_member(tmp_path, "west", peers, url) as first,
+        run_member(tmp_path, "west", peers, url, gateway="-b") as second,
+    ):
+        # 200 names in 65,000 addresses may or may not collide; the reversed order makes those that do differ.
+        for member, order in ((first, names), (second, names[::-1])):
+            for name in order:
+                member.federation.upsert_local(local_service(name.name))
+        assert all(first.federation.vip(name) for name in names)
+        await trio.to_thread.run_sync(etcd_server.start)
+        await until(lambda: first.federation.status().etcd.synced and second.federation.status().etcd.synced)
+        await until(
+            lambda: [first.federation.vip(name) for name in names] == [second.federation.vip(name) for name in names]
+        )
+        assert len({first.federation.vip(name) for name in names}) == len(names)
