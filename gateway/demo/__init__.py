@@ -1,0 +1,1 @@
+"""The demo: three clusters on this machine, and a story that checks itself."""
