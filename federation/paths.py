@@ -115,13 +115,19 @@ class Layout:
 
     def parse_key(self, key: bytes) -> Key | StrayKey:
         """Takes a key apart. Nothing that a stranger wrote into etcd raises here."""
-        text = key[:MAX_KEY_BYTES].decode("utf-8", "backslashreplace")
+        text = _show(key)
         if not key.startswith(self.clusters):
             return StrayKey("", text, f"does not begin with {self.clusters.decode()}")
-        cluster, _, rest = text[len(self.clusters.decode()) :].partition("/")
+        cluster, _, rest = text[len(self.clusters) :].partition("/")
         if not is_dns_label(cluster):
             return StrayKey("", text, "the cluster's name is not a DNS label")
         path = parse_path(rest) if len(key) <= MAX_KEY_BYTES else None
         if path is None:
             return StrayKey(cluster, text, "no record of a known kind lies here")
         return Key(cluster, path)
+
+
+def _show(key: bytes) -> str:
+    """A key as text that does no harm in a log or terminal, whoever wrote it."""
+    text = key[:MAX_KEY_BYTES].decode("ascii", "backslashreplace")
+    return text if text.isprintable() else ascii(text)[1:-1]

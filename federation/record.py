@@ -12,7 +12,7 @@ import base64
 import binascii
 import enum
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 from joserfc import jws
@@ -90,11 +90,14 @@ class RecordHeader(msgspec.Struct, frozen=True):
             raise RecordRefused(RefusalCode.BAD_CHAIN, "x5c is not base64") from None
 
 
+MAX_SEQUENCE = 2**63 - 1
+
+
 class _Claims(msgspec.Struct, frozen=True):
     federation: str
     cluster: str
     path: str
-    sequence: int
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)]
     iat: float
     value: msgspec.Raw
 
@@ -191,7 +194,8 @@ def _encode_segment(data: bytes) -> bytes:
 
 def _decode_segment(segment: bytes) -> bytes:
     """Base64url without padding, in its one canonical spelling (RFC 4648 section 3.5): a signature that can be
-    respelled would let a stranger change a record's bytes without breaking it."""
+    respelled would let a stranger change a record's bytes without breaking it, and a payload that can be would not even
+    be ASCII."""
     decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
     if _encode_segment(decoded) != segment:
         raise ValueError("not canonical base64url")
@@ -200,7 +204,8 @@ def _decode_segment(segment: bytes) -> bytes:
 
 def _verified_claims(raw: bytes, key: ECKey) -> _Claims:
     try:
-        _decode_segment(raw.rpartition(b".")[2])
+        for segment in raw.split(b".")[1:]:
+            _decode_segment(segment)
         payload = jws.deserialize_compact(raw, key, registry=_ES256).payload
     except (JoseError, *_UNREADABLE):
         raise RecordRefused(RefusalCode.BAD_SIGNATURE, "its signature does not fit") from None

@@ -65,6 +65,7 @@ def parse_gateway(value: bytes, gateway_id: str) -> GatewayValue:
         raise _malformed(f"id {parsed.id!r} lies under {gateway_id!r}")
     for address in parsed.addresses:
         _validate_address(address)
+    _validate_printable(parsed.region, parsed.zone, parsed.version)
     return parsed
 
 
@@ -80,6 +81,7 @@ def parse_export(value: bytes) -> ExportValue:
     for zone in parsed.zones:
         if not 0 <= zone.healthy <= zone.total <= MAX_ENDPOINTS or len(zone.zone) > 253:
             raise _malformed(f"zone {zone.zone[:64]!r} with {zone.healthy} healthy of {zone.total}")
+    _validate_printable(*parsed.to, *(zone.zone for zone in parsed.zones))
     if parsed.created < 0:
         raise _malformed("created before 1970")
     return parsed
@@ -105,6 +107,13 @@ def _validate_address(address: str) -> None:
     split = split_address(address)
     if split is None or not split[0] or any(char in split[0] for char in "/@?#% \t\r\n\0"):
         raise _malformed(f"address {address[:64]!r} is not host:port")
+
+
+def _validate_printable(*texts: str) -> None:
+    """They end in logs and terminals, where control characters act."""
+    for text in texts:
+        if not text.isprintable():
+            raise _malformed(f"{ascii(text)[:64]} has characters that can't be printed")
 
 
 def _parse(read: msgspec.json.Decoder[_V], value: bytes) -> _V:

@@ -59,3 +59,11 @@ def test_a_key_of_no_form_is_named(rest: bytes, cluster: str) -> None:
 
 def test_another_federation_is_not_ours() -> None:
     assert isinstance(LAYOUT.parse_key(b"/isthmus/v1/other/clusters/west/bundle"), StrayKey)
+
+
+def test_what_a_stranger_wrote_is_shown_harmlessly() -> None:
+    """Keys end in logs and terminals, where control characters act."""
+    stray = LAYOUT.parse_key(LAYOUT.clusters + b"west/\x1b[2J\xff\n")
+    assert isinstance(stray, StrayKey)
+    assert stray.text.isprintable()
+    assert "\\x1b[2J" in stray.text

@@ -141,6 +141,8 @@ def test_headers_that_mean_something_else_are_refused(header: object, code: str)
     [
         {**CLAIMS, "sequence": "1"},
         {**CLAIMS, "sequence": 1.5},
+        {**CLAIMS, "sequence": -1},
+        {**CLAIMS, "sequence": 2**63},
         {**CLAIMS, "iat": None},
         {key: value for key, value in CLAIMS.items() if key != "value"},
         [],
@@ -150,6 +152,13 @@ def test_headers_that_mean_something_else_are_refused(header: object, code: str)
 def test_claims_of_another_shape_are_refused(claims: object) -> None:
     """A good signature makes nothing well-formed."""
     assert refusal(signed(HEADER, claims)) == "malformed-value"
+
+
+def test_a_payload_has_one_spelling() -> None:
+    """Base64 decoders pass over what is not in their alphabet; a peer that signs such a payload with its own good key
+    would have us keep and show bytes that are no ASCII."""
+    text = encode(HEADER) + b"." + encode(CLAIMS)[:8] + b"\xff\n" + encode(CLAIMS)[8:]
+    assert refusal(text + b"." + base64.urlsafe_b64encode(KEY.sign(text)).rstrip(b"=")) == "bad-signature"
 
 
 def test_unknown_claims_are_passed_over() -> None:

@@ -59,6 +59,8 @@ def test_consumers_are_named_or_all() -> None:
         {"to": "east"},
         {"to": ["x" * 300]},
         {"to": ["x"] * 1_025},
+        {"to": ["\x1b[2J"]},
+        {"zones": [{"zone": "a\nb", "healthy": 1, "total": 1}]},
         {"created": -1.0},
         {"created": None},
         {"zones": [{"zone": "a", "healthy": 3, "total": 2}]},
@@ -91,6 +93,7 @@ def test_a_wrong_export_is_refused(change: dict[str, object]) -> None:
         {"addresses": ["host/path:443"]},
         {"addresses": ["h st:443"]},
         {"region": 5},
+        {"version": "1.0\x1b[31m"},
     ],
     ids=str,
 )
