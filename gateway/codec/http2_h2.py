@@ -63,6 +63,7 @@ from gateway.codec.http2_message import (
     MalformedMessage,
     TooLarge,
     check_size,
+    content_length,
     parse_request,
     parse_response,
     request_block,
@@ -82,8 +83,11 @@ GOAWAY_BYTES = 17
 class _Stream:
     """One open stream."""
 
-    def __init__(self, *, tunnel: bool) -> None:
-        self.tunnel = tunnel
+    def __init__(self, method: bytes) -> None:
+        self.method = method
+        self.tunnel = method == b"CONNECT"
+        self.missing: int | None = None
+        """What is still to come of the `content-length` that the peer announced."""
         self.remote_ended = False
         self.local_ended = False
         self.end_sent = False
@@ -223,7 +227,12 @@ class H2Codec:
         except TooLarge:
             self._answer_too_large(stream_id, len(headers), ended, events)
             return
-        stream = self._open[stream_id] = _Stream(tunnel=head.method == b"CONNECT")
+        missing = content_length(headers)
+        if ended and missing:
+            self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
+            return
+        stream = self._open[stream_id] = _Stream(head.method)
+        stream.missing = missing
         stream.remote_ended = ended
         events.append(Request(stream_id, head, ended))
 
@@ -231,17 +240,26 @@ class H2Codec:
         if count > self._limits.header_count * HARD_LIMIT_FACTOR:
             self._fail("flood", "a header list has too many fields", ErrorCode.ENHANCE_YOUR_CALM, events)
             return
-        stream = self._open[stream_id] = _Stream(tunnel=False)
+        stream = self._open[stream_id] = _Stream(b"")
         stream.remote_ended = ended
         stream.refused = True
         self.send_response(stream_id, ResponseHead(431, []), end_stream=True)
 
     def _on_response(self, event: h2.events.ResponseReceived, events: list[Event]) -> None:
-        if self._accept_block(event.stream_id, event.headers, Block.RESPONSE, events):
-            ended = event.stream_ended is not None
-            events.append(Response(event.stream_id, parse_response(event.headers), ended))
-            if ended:
-                self._remote_ended(event.stream_id)
+        stream_id = event.stream_id
+        if not self._accept_block(stream_id, event.headers, Block.RESPONSE, events):
+            return
+        ended = event.stream_ended is not None
+        stream = self._open[stream_id]
+        head = parse_response(event.headers)
+        if stream.method not in (b"HEAD", b"CONNECT") and head.status not in (204, 304):
+            stream.missing = content_length(event.headers)
+        if ended and stream.missing:
+            self._give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
+            return
+        events.append(Response(stream_id, head, ended))
+        if ended:
+            self._remote_ended(stream_id)
 
     def _on_informational(self, event: h2.events.InformationalResponseReceived, events: list[Event]) -> None:
         if self._accept_block(event.stream_id, event.headers, Block.RESPONSE, events):
@@ -249,6 +267,9 @@ class H2Codec:
 
     def _on_trailers(self, event: h2.events.TrailersReceived, events: list[Event]) -> None:
         if self._accept_block(event.stream_id, event.headers, Block.TRAILERS, events):
+            if self._open[event.stream_id].missing:
+                self._give_up(event.stream_id, ErrorCode.PROTOCOL_ERROR, events)
+                return
             if not self._open[event.stream_id].unwanted:
                 events.append(Trailers(event.stream_id, list(event.headers)))
             self._remote_ended(event.stream_id)
@@ -276,6 +297,9 @@ class H2Codec:
         if stream is None:
             return
         ended = event.stream_ended is not None
+        if stream.missing is not None:
+            # h2 itself ends the connection for a body that is longer, or ends too early with DATA.
+            stream.missing -= size
         if not stream.unwanted:
             stream.held += size
             self._credit_stream(stream_id, stream, event.flow_controlled_length - size)
@@ -403,7 +427,7 @@ class H2Codec:
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
         stream_id = self._conn.get_next_available_stream_id()
         self._conn.send_headers(stream_id, request_block(head), end_stream=end_stream)
-        stream = self._open[stream_id] = _Stream(tunnel=head.method == b"CONNECT")
+        stream = self._open[stream_id] = _Stream(head.method)
         stream.local_ended = stream.end_sent = end_stream
         return stream_id
 

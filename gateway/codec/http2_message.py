@@ -182,6 +182,14 @@ def validate_block(headers: Iterable[Header], block: Block) -> None:
         raise MalformedMessage(":status is missing")
 
 
+def content_length(headers: Iterable[Header]) -> int | None:
+    """What a validated block says about its body's size."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return None
+
+
 def _validate_field(name: bytes, value: bytes) -> None:
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise MalformedMessage("a field has forbidden characters")
