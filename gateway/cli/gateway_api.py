@@ -14,7 +14,7 @@ import msgspec
 from federation.status.values import ErrorDocument
 from gateway.cli.exit_codes import UNREACHABLE, USAGE, Failure
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
 _ANSWER_LIMIT_BYTES = 1 << 28
 
 _T = TypeVar("_T")

@@ -67,8 +67,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def whole_name(text: str) -> str:
-    """The DNS name that a person means: `shop/payments` and `payments.shop` are short for a service's. Raises
-    Failure."""
+    """The DNS name that a person means: `shop/payments` and `payments.shop` are short for a service's; a dot at
+    the end makes any name whole. Raises Failure."""
     namespace, slash, service = text.partition("/")
     if slash:
         if not is_dns_label(namespace) or not is_dns_label(service):
@@ -79,7 +79,8 @@ def whole_name(text: str) -> str:
         dns.name.from_text(name)
     except (dns.exception.DNSException, UnicodeError) as error:
         raise Failure(USAGE, f"{text} is not a DNS name: {error}") from None
-    return name if name.count(".") != 1 else name + _SUFFIX
+    is_short = name.count(".") == 1 and not text.endswith(".")
+    return name + _SUFFIX if is_short else name
 
 
 def service_of(name: str) -> ServiceName | None:

@@ -1,0 +1,97 @@
+"""The status API on a real socket, asked by another HTTP implementation."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from discovery.address import HostPort
+from federation.status.values import StatusDocument
+from gateway.listeners import ListenError
+from gateway.status_server import serve_source
+from tests.status_documents import FakeSource
+from tests.status_gateway import status_gateway
+
+
+def ask(
+    address: str, method: str, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_document_arrives_whole() -> None:
+    """What the source says is what a client on the network reads."""
+    source = FakeSource()
+    with status_gateway(source) as address:
+        status, headers, body = ask(address, "GET", "/v1/status")
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert "server" not in headers
+    assert msgspec.json.decode(body, type=StatusDocument) == source.status()
+
+
+def test_requests_follow_each_other_on_one_connection() -> None:
+    """Scrapers keep connections; HEAD has no body, and a refusal doesn't end a connection."""
+    with status_gateway(FakeSource()) as address:
+        connection = http.client.HTTPConnection(address, timeout=5)
+        seen = []
+        for method, path in (("GET", "/livez"), ("HEAD", "/v1/status"), ("POST", "/v1/status"), ("GET", "/metrics")):
+            connection.request(method, path)
+            response = connection.getresponse()
+            seen.append((response.status, len(response.read()) > 0))
+        connection.close()
+    assert seen == [(200, True), (200, False), (405, True), (200, True)]
+
+
+def test_a_rebound_name_is_refused() -> None:
+    """The check of the Host header is in place where it matters: behind the real server."""
+    with status_gateway(FakeSource()) as address:
+        assert ask(address, "GET", "/v1/status", {"Host": "evil.example"})[0] == 421
+
+
+def test_a_fault_costs_one_answer_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The controller lives on: the next request is answered."""
+
+    class Broken(FakeSource):
+        def trust(self) -> Any:
+            raise RuntimeError("broken on purpose")
+
+    with caplog.at_level(logging.ERROR), status_gateway(Broken()) as address:
+        assert ask(address, "GET", "/v1/trust")[0] == 500
+        assert ask(address, "GET", "/livez")[0] == 200
+    assert "broken on purpose" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\x00garbage\r\n\r\n", b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+)
+def test_garbage_costs_one_connection(sent: bytes) -> None:
+    """TLS to a plain port, or a request with two hosts: refused, and nothing else is disturbed."""
+    with status_gateway(FakeSource()) as address:
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=5) as client:
+            client.sendall(sent)
+            assert b" 400 " in client.recv(100)
+        assert ask(address, "GET", "/livez")[0] == 200
+
+
+def test_it_speaks_plainly_when_its_address_is_taken() -> None:
+    """Two gateways with one status address: the second must say so and not start."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        listen = HostPort("127.0.0.1", holder.getsockname()[1])
+        with pytest.raises(ListenError, match=r"status cannot listen on 127\.0\.0\.1:\d+: the address is in use"):
+            trio.run(serve_source, FakeSource(), listen, lambda address: None)

@@ -1,0 +1,85 @@
+"""What the commands print for people, character by character.
+
+Each text is a file in `tests/golden/cli`. After a change of wording,
+`python -m tests.unit.gateway.cli.test_output` writes them anew: read the difference before keeping it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from federation.status.values import EtcdDocument, EtcdEndpointDocument, ListenerDocument, ServicesDocument
+from gateway.cli.resolve import Answer, Resolution, format_resolution
+from gateway.cli.services import format_services
+from gateway.cli.status import format_status
+from tests.status_documents import CART, PAYMENTS, FakeSource
+
+_GOLDEN = Path(__file__).parents[3] / "golden" / "cli"
+
+_WITHOUT_ETCD = EtcdDocument(
+    False, "connection refused", False, "", True, (EtcdEndpointDocument("http://127.0.0.1:20000", "refused"),)
+)
+_MANY_LISTENERS = (
+    ListenerDocument("mesh", "mesh", "0.0.0.0:15443"),
+    ListenerDocument("dns-udp", "dns-udp", "127.0.0.1:15053"),
+    ListenerDocument("dns-tcp", "dns-tcp", "127.0.0.1:15053"),
+    ListenerDocument("vip/shop/payments/http", "vip", "127.80.0.9:80"),
+)
+_FOUND = Resolution(
+    name="payments.shop.svc.clusterset.local",
+    server="127.0.0.1:15053",
+    transport="udp",
+    found=True,
+    answers=(
+        Answer("payments.shop.svc.clusterset.local", "A", "NOERROR", 5, ("127.80.0.9",)),
+        Answer("payments.shop.svc.clusterset.local", "AAAA", "NOERROR", None, ()),
+        Answer(
+            "_http._tcp.payments.shop.svc.clusterset.local",
+            "SRV",
+            "NOERROR",
+            5,
+            ("0 1 80 payments.shop.svc.clusterset.local.",),
+        ),
+    ),
+    service=PAYMENTS,
+)
+_MISSING = Resolution(
+    name="nope.shop.svc.clusterset.local",
+    server="127.0.0.1:15053",
+    transport="tcp",
+    found=False,
+    answers=(Answer("nope.shop.svc.clusterset.local", "A", "NXDOMAIN", None, ()),),
+    service=None,
+)
+
+TEXTS = {
+    "status": format_status(FakeSource().status()),
+    "status-alone-without-etcd": format_status(
+        msgspec.structs.replace(
+            FakeSource(ready=False, peers=()).status(),
+            etcd=_WITHOUT_ETCD,
+            listeners=_MANY_LISTENERS,
+            region="",
+            zone="",
+            workers=(),
+        )
+    ),
+    "services": format_services(ServicesDocument("east", (CART, PAYMENTS))),
+    "services-none": format_services(ServicesDocument("east", ())),
+    "resolve": format_resolution(_FOUND),
+    "resolve-nothing": format_resolution(_MISSING),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_text_is_the_expected_one(name: str) -> None:
+    """What a person reads is part of the interface."""
+    assert TEXTS[name] == (_GOLDEN / f"{name}.txt").read_text()
+
+
+if __name__ == "__main__":
+    for name, text in TEXTS.items():
+        (_GOLDEN / f"{name}.txt").write_text(text)
