@@ -13,6 +13,7 @@ import msgspec
 
 from federation.status.values import ErrorDocument
 from gateway.cli.exit_codes import UNREACHABLE, USAGE, Failure
+from gateway.cli.table import printable
 
 _TIMEOUT_S = 5.0
 _ANSWER_LIMIT_BYTES = 1 << 28
@@ -63,7 +64,7 @@ class GatewayApi:
             response = connection.getresponse()
             return response.status, response.read(_ANSWER_LIMIT_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = printable(getattr(error, "strerror", None) or str(error)[:200]) or type(error).__name__
             raise Failure(UNREACHABLE, f"no status from {self}: {reason}; {self._advice}") from None
         finally:
             connection.close()
@@ -130,4 +131,4 @@ def _error_in(body: bytes) -> str:
     try:
         return msgspec.json.decode(body, type=ErrorDocument).error
     except msgspec.DecodeError:
-        return body[:200].decode(errors="replace").strip() or "nothing more"
+        return printable(body[:200].decode(errors="replace")) or "nothing more"

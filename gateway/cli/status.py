@@ -11,7 +11,7 @@ import msgspec
 from federation.status.values import ClusterDocument, ListenerDocument, ProblemDocument, StatusDocument
 from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import find_gateway
-from gateway.cli.table import format_duration, format_table
+from gateway.cli.table import format_duration, format_table, printable
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -69,7 +69,7 @@ def _format_etcd(status: StatusDocument) -> str:
     where = ", ".join(endpoint.url for endpoint in etcd.endpoints)
     kind = " (private)" if etcd.private else ""
     if not etcd.connected:
-        return f"not connected: {where}{kind}: {etcd.error}"
+        return f"not connected: {where}{kind}: {printable(etcd.error)}"
     return f"connected: {where}{kind}" + ("" if etcd.registered else ", this gateway is not registered yet")
 
 
@@ -99,5 +99,5 @@ def _format_problems(problems: Sequence[ProblemDocument]) -> str:
     """Below each other, because a message is a sentence."""
     if not problems:
         return ""
-    lines = (f"  {problem.kind} {problem.subject}: {problem.message}\n" for problem in problems)
-    return "to look at:\n" + "".join(lines)
+    lines = (printable(f"{problem.kind} {problem.subject}: {problem.message}") for problem in problems)
+    return "to look at:\n" + "".join(f"  {line}\n" for line in lines)

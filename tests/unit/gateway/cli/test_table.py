@@ -16,6 +16,11 @@ def test_columns_are_aligned_and_countable() -> None:
     )
 
 
+def test_others_do_not_command_the_terminal() -> None:
+    """A peer chooses its version's text; escape sequences and line ends in it are shown as spaces."""
+    assert format_table(("A",), [("x\x1b[2J\ny",)]) == "A\nx [2J y\n"
+
+
 def test_a_table_without_rows_is_its_head() -> None:
     """Nothing to measure is no error."""
     assert format_table(("A", "B"), []) == "A  B\n"
