@@ -56,6 +56,11 @@ def strangers_svid(directory: Path) -> X509Svid:
     return gateway_svid(Authority.load_or_create(directory, "stranger.test", _now()))
 
 
+def forgers_svid(directory: Path, trust_domain: str) -> X509Svid:
+    """A gateway's certificate in another one's name, from a CA that nobody here has pinned."""
+    return gateway_svid(Authority.load_or_create(directory, trust_domain, _now()))
+
+
 def save_svid(svid: X509Svid, path: Path) -> None:
     """Chain and key in one PEM file of mode 0600, as openssl and curl take it."""
     path.touch(mode=0o600)
@@ -63,18 +68,21 @@ def save_svid(svid: X509Svid, path: Path) -> None:
     path.write_bytes(chain.encode() + svid.key.expose_private_pem())
 
 
-def anonymous_context() -> ssl.SSLContext:
-    """A client without a certificate, that believes anybody: refusing is the gateway's part."""
+def svid_context(svid: X509Svid | None, peer_root: bytes) -> ssl.SSLContext:
+    """A client with a certificate, or with none. It believes the gateway that it calls."""
+    if svid is not None:
+        return client_context(svid, [peer_root])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context.load_verify_locations(cadata=peer_root)
     context.set_alpn_protocols([ALPN])
     return context
 
 
-def svid_context(svid: X509Svid, peer_root: bytes) -> ssl.SSLContext:
-    """A client with a certificate, that believes the gateway it calls."""
-    return client_context(svid, [peer_root])
+def openssl_line(address: str, pem: Path | None) -> str:
+    """The openssl command that tries the same. Let in, it waits; refused, it shows the alert and ends."""
+    certificate = f" -cert {pem} -key {pem}" if pem is not None else ""
+    return f"openssl s_client -connect {address} -alpn {ALPN}{certificate} -ign_eof </dev/null"
 
 
 def try_mesh(address: str, context: ssl.SSLContext) -> MeshAnswer:

@@ -10,8 +10,10 @@ from gateway.demo.dns_client import DnsQuestion
 from gateway.demo.http_client import HttpRequest
 from gateway.demo.lab import Lab
 from gateway.demo.members import NAMESPACE, name_of
+from gateway.demo.survival_steps import lose_a_cluster, lose_etcd
 from gateway.demo.tcp_client import echo
 from gateway.demo.teller import Teller
+from gateway.demo.trust_steps import keep_private, prove_identity
 from gateway.demo.waiting import wait_until
 
 ECHO_BYTES = 50_000_000
@@ -117,4 +119,4 @@ def _ledger_connections(lab: Lab) -> float:
     return wait_until(lambda: count() if count() >= 2 else 0, "west has counted the connections", timeout_s=5)
 
 
-STEPS = (join, resolve, cross, carry_tcp)
+STEPS = (join, resolve, cross, carry_tcp, prove_identity, keep_private, lose_a_cluster, lose_etcd)
