@@ -123,6 +123,7 @@ class H2Codec:
         self._drained_at: int | None = None
         self._no_new = False
         self._peer_left = False
+        self._peer_last_stream = 0x7FFFFFFF
 
     # What the driver asks.
 
@@ -334,6 +335,13 @@ class H2Codec:
 
     def _on_goaway(self, frame: bytes, events: list[Event]) -> None:
         last_stream_id = int.from_bytes(frame[9:13], "big") & 0x7FFFFFFF
+        ours = last_stream_id % 2 == int(self._client)
+        if (last_stream_id and not ours) or last_stream_id > self._peer_last_stream:
+            self._fail(
+                "protocol-error", "a GOAWAY's last stream is no stream of ours", ErrorCode.PROTOCOL_ERROR, events
+            )
+            return
+        self._peer_last_stream = last_stream_id
         self._peer_left = True
         events.append(GoAway(last_stream_id, int.from_bytes(frame[13:17], "big")))
         if self._client:
