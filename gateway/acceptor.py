@@ -1,8 +1,8 @@
-"""Accepting connections from many listening sockets with one task.
+"""Accepting connections from the listening sockets that all workers share.
 
-A gateway listens on one virtual IP for each service, so there may be thousands of listening sockets. They wait in one
-epoll of their own, and the event loop waits for that epoll, instead of a task for each socket. All workers share the
-sockets: whoever comes first accepts, and one that dies takes nothing with it that was not accepted yet.
+A gateway listens on one virtual IP for each service, so there may be thousands of listening sockets: they cost a
+registration each, and no task. Whichever worker comes first accepts, and one that dies takes nothing with it that was
+not accepted yet.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import select
 import socket
 from collections.abc import Callable
 
-import trio
-
 from discovery.address import HostPort
+from gateway.reactor import Reactor
 
 log = logging.getLogger("isthmus.acceptor")
 
@@ -24,35 +23,38 @@ ACCEPTS_PER_TURN = 16
 # After running out of descriptors: others may end meanwhile.
 EXHAUSTED_PAUSE_S = 0.05
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# One worker is woken for a connection, not all of them.
+_INTEREST = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 
 class Acceptor:
     """Calls `accepted(sock, peer)` for each connection of the sockets that were added."""
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._listeners: dict[int, tuple[socket.socket, Callable[[socket.socket, str], None]]] = {}
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._listeners: dict[int, socket.socket] = {}
 
     def add(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
         listener.setblocking(False)
-        self._listeners[listener.fileno()] = (listener, accepted)
-        self._epoll.register(listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        descriptor = listener.fileno()
+        self._listeners[descriptor] = listener
+
+        def ready(flags: int) -> None:
+            if not self._accept(listener, accepted):
+                self._reactor.unregister(descriptor)
+                self._reactor.call_at(self._reactor.now + EXHAUSTED_PAUSE_S, lambda: resume())
+
+        def resume() -> None:
+            if self._listeners.get(descriptor) is listener:
+                self._reactor.register(descriptor, _INTEREST, ready)
+
+        resume()
 
     def remove(self, listener: socket.socket) -> None:
         """Stops accepting and closes this process's copy of the socket."""
         if self._listeners.pop(listener.fileno(), None) is not None:
-            self._epoll.unregister(listener.fileno())
+            self._reactor.unregister(listener.fileno())
             listener.close()
-
-    async def run(self) -> None:
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, _ in self._epoll.poll(0, 64):
-                    if (entry := self._listeners.get(descriptor)) and not self._accept(*entry):
-                        await trio.sleep(EXHAUSTED_PAUSE_S)
-        finally:
-            self._epoll.close()
 
     def _accept(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> bool:
         """False when the process has no descriptor left."""

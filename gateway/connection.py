@@ -1,8 +1,8 @@
 """The driver of one connection: a non-blocking socket on one side, a codec on the other.
 
-One trio task reads a connection. What it read becomes events, events become commands on this or another connection's
-codec, and when the chunk is done every connection that has something to say is flushed once (`Flusher`). There is no
-task, lock or channel for a request. A second task exists only while a socket is full.
+The reactor says when the socket can be read; what was read becomes events, events become commands on this or another
+connection's codec, and at the end of the turn every connection that has something to say is flushed once. There is no
+task, lock or channel for a connection or a request.
 
 Backpressure: a `Relay` counts what one stream's body gave to another connection. The source's window is given back
 only when the sink's codec has handed those bytes to its socket, so a slow reader stops the far sender and at most
@@ -11,13 +11,11 @@ one window of each stream is held here.
 
 from __future__ import annotations
 
-import logging
+import select
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Protocol
-
-import trio
 
 from gateway.codec.events import (
     Data,
@@ -36,11 +34,10 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.interface import Codec
-
-log = logging.getLogger("isthmus.connection")
+from gateway.reactor import READ, WRITE, Reactor
 
 READ_BYTES = 65_536
-# After so many chunks in a row a connection lets the others have a turn.
+# Chunks read from one connection before the others have their turn.
 CHUNKS_PER_TURN = 16
 # A stream whose sink holds more than this unsent is not given more window yet.
 LOW_WATER_BYTES = 32_768
@@ -49,20 +46,7 @@ LOW_WATER_BYTES = 32_768
 LINGER_S = 1.0
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class Flusher:
-    """The connections that have something to send, each flushed once when the present chunk has been handled."""
-
-    def __init__(self) -> None:
-        self.dirty: list[Connection] = []
-
-    def flush(self) -> None:
-        # Flushing one connection may give another one's window back, which makes that one dirty again.
-        while self.dirty:
-            dirty, self.dirty = self.dirty, []
-            for connection in dirty:
-                connection.flush()
+_GONE = select.EPOLLERR | select.EPOLLHUP
 
 
 class Relay:
@@ -88,21 +72,30 @@ class Relay:
 class Connection:
     """What client and server connections have in common: reading, flushing, settling, closing."""
 
-    def __init__(self, flusher: Flusher, nursery: trio.Nursery, sock: socket.socket, codec: Codec) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, codec: Codec) -> None:
         self.codec = codec
         self.sock = sock
         self.closed = False
         self.received_eof = False
-        self.last_active = 0.0
-        self._flusher = flusher
-        self._nursery = nursery
+        self.last_active = reactor.now
+        self.on_end: Callable[[], None] | None = None
+        """Called once, when the connection is gone and its streams have been told."""
+        self._reactor = reactor
+        self._descriptor = sock.fileno()
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._interest = 0
         self._out = b""
         self._dirty = False
-        self._writing = False
+        self._paused = False
         self._half_closed = False
-        self._parked: trio.lowlevel.Task | None = None
+        self._lingering = False
+        self._ended = False
         self._unsettled: list[tuple[int, Relay]] = []
         self._blocked: dict[int, Relay] = {}
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "paused" if self._paused else "open"
+        return f"<{type(self).__name__} {state}, {self.codec.open_streams} streams, {len(self._out)} bytes unsent>"
 
     # What a kind of connection adds.
 
@@ -113,13 +106,55 @@ class Connection:
         """The connection is gone: whatever it still carried is told."""
         raise NotImplementedError
 
+    # Reading.
+
+    def start(self) -> None:
+        """Begins to read. The caller flushes the reactor, unless the reactor called it."""
+        self._handle(self.codec.resume())
+        self._follow_interest()
+
+    def _ready(self, flags: int) -> None:
+        if flags & READ or (flags & _GONE and self._interest & READ):
+            self._read()
+        if flags & (WRITE | _GONE):
+            self.touch()
+
+    def _read(self) -> None:
+        codec, recv = self.codec, self.sock.recv
+        self.last_active = self._reactor.now
+        for _ in range(CHUNKS_PER_TURN):
+            try:
+                data = recv(READ_BYTES)
+            except WOULD_BLOCK:
+                return
+            except OSError:
+                self.abort()
+                return
+            if self._lingering:
+                if not data:
+                    self.abort()
+                continue
+            if not data:
+                self.received_eof = True
+                self._handle(codec.receive_eof())
+                return
+            self._handle(codec.receive(data))
+            # A short read from plain TCP has emptied the socket; TLS gives one record at a time.
+            if self.closed or codec.paused or (len(data) < READ_BYTES and not self._tls):
+                return
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            self._dispatch(event)
+        self.touch()
+
     # Sending.
 
     def touch(self) -> None:
-        """Something was given to the codec: flush when the present chunk has been handled."""
-        if not self._dirty and not self.closed:
+        """Something was given to the codec: flush at the end of the turn."""
+        if not self._dirty:
             self._dirty = True
-            self._flusher.dirty.append(self)
+            self._reactor.touch(self)
 
     def relay(self, stream_id: int, data: bytes, end_stream: bool, relay: Relay) -> None:
         """Sends body bytes that came from `relay`'s source."""
@@ -131,20 +166,20 @@ class Connection:
         self.touch()
 
     def flush(self) -> None:
+        """Sends, settles, closes: what a turn has left to do on this connection."""
         self._dirty = False
-        if self.closed or self._writing:
+        if not self.closed and self._send():
+            if self._unsettled and not self._out:
+                self._settle()
+            if not self._out:
+                self._end_if_done()
+        if self.closed:
+            self._end()
             return
-        if not self._send():
-            return
-        if self._unsettled:
-            self._settle()
-        if not self._out:
-            if self.codec.closing:
-                self._close_politely()
-            elif self.codec.half_closed and not self._half_closed:
-                self._half_closed = True
-                self._shutdown_sending()
-        self._unpark()
+        codec = self.codec
+        if self._paused and not codec.paused:
+            self._handle(codec.resume())
+        self._follow_interest()
 
     def _send(self) -> bool:
         """Gives the socket what it takes. False if the connection is lost."""
@@ -164,27 +199,26 @@ class Connection:
                 continue
             # After SSLWantWrite the very same bytes must be offered again, so they stay in `_out`.
             self._out = out[sent:]
-            if not self._writing:
-                self._writing = True
-                self._nursery.start_soon(self._write_when_possible)
             return True
 
-    async def _write_when_possible(self) -> None:
-        try:
-            while self._out and not self.closed:
-                await trio.lowlevel.wait_writable(self.sock)
-                if not self._send():
-                    return
-        except (trio.ClosedResourceError, OSError):
+    def _follow_interest(self) -> None:
+        """Tells the reactor what is waited for now."""
+        self._paused = self.codec.paused
+        interest = WRITE if self._out else 0
+        if not self._paused and (not self.received_eof or self._lingering):
+            interest |= READ
+        if interest == self._interest:
             return
-        finally:
-            self._writing = False
-        self.flush()
-        self._flusher.flush()
+        if not interest:
+            # Not registered with nothing to wait for: a hang-up would be reported without end.
+            self._reactor.unregister(self._descriptor)
+        elif not self._interest:
+            self._reactor.register(self._descriptor, interest, self._ready)
+        else:
+            self._reactor.modify(self._descriptor, interest)
+        self._interest = interest
 
     def _settle(self) -> None:
-        if self._out:
-            return
         unsettled, self._unsettled = self._unsettled, []
         for stream_id, relay in unsettled:
             if self.codec.queued(stream_id) > LOW_WATER_BYTES:
@@ -202,96 +236,27 @@ class Connection:
         if stream_id:
             if relay := self._blocked.pop(stream_id, None):
                 self._unsettled.append((stream_id, relay))
-                self.touch()
         elif self._blocked:
             self._unsettled.extend(self._blocked.items())
             self._blocked.clear()
-            self.touch()
-
-    # Reading.
-
-    async def run(self) -> None:
-        """Reads until the connection ends. Never raises for anything that the peer did."""
-        try:
-            await self._read()
-        except (trio.ClosedResourceError, OSError):
-            pass
-        except Exception:
-            log.exception("a connection failed in a way that nobody foresaw; it is closed")
-        finally:
-            self.abort()
-            self._end_streams()
-            self._flusher.flush()
-
-    async def _read(self) -> None:
-        self._handle(self.codec.resume())
-        chunks = 0
-        while not self.closed:
-            if self.codec.paused:
-                await self._park()
-                self._handle(self.codec.resume())
-                continue
-            try:
-                data = self.sock.recv(READ_BYTES)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self.sock)
-                continue
-            except WOULD_BLOCK:
-                await trio.lowlevel.wait_readable(self.sock)
-                continue
-            if not data:
-                self.received_eof = True
-                self._handle(self.codec.receive_eof())
-                break
-            self._handle(self.codec.receive(data))
-            if self.codec.failure is not None:
-                await self._linger()
-                return
-            chunks += 1
-            if chunks % CHUNKS_PER_TURN == 0:
-                await trio.lowlevel.checkpoint()
-        # The peer said all that it will say; what we still have for it goes out.
-        while not self.closed:
-            await self._park()
-
-    def _handle(self, events: list[Event]) -> None:
-        self.last_active = trio.current_time()
-        for event in events:
-            self._dispatch(event)
-        self.touch()
-        self._flusher.flush()
-
-    async def _park(self) -> None:
-        """Sleeps until the codec takes bytes again, or the connection ends."""
-        self._parked = trio.lowlevel.current_task()
-
-        def abort(_: Callable[[], None]) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def _unpark(self) -> None:
-        if self._parked is not None and (self.closed or not self.codec.paused):
-            parked, self._parked = self._parked, None
-            trio.lowlevel.reschedule(parked)
 
     # Ending.
 
-    async def _linger(self) -> None:
-        with trio.move_on_after(LINGER_S):
-            while not self.closed:
-                try:
-                    if not self.sock.recv(READ_BYTES):
-                        return
-                except WOULD_BLOCK:
-                    await trio.lowlevel.wait_readable(self.sock)
-
-    def _close_politely(self) -> None:
-        if self.codec.failure is not None:
+    def _end_if_done(self) -> None:
+        if self.codec.closing:
+            if self.codec.failure is not None and not self.received_eof:
+                self._linger()
+            else:
+                self.abort()
+        elif self.codec.half_closed and not self._half_closed:
+            self._half_closed = True
             self._shutdown_sending()
-        else:
-            self.abort()
+
+    def _linger(self) -> None:
+        if not self._lingering:
+            self._lingering = True
+            self._shutdown_sending()
+            self._reactor.call_at(self._reactor.now + LINGER_S, self.abort)
 
     def _shutdown_sending(self) -> None:
         try:
@@ -300,17 +265,26 @@ class Connection:
             self.abort()
 
     def abort(self) -> None:
-        """Closes the socket at once. The reading task tells the streams."""
+        """Closes the socket at once. The streams are told at the end of the turn."""
         if self.closed:
             return
         self.closed = True
-        trio.lowlevel.notify_closing(self.sock)
+        if self._interest:
+            self._reactor.unregister(self._descriptor)
         self.sock.close()
-        self._unpark()
+        self.touch()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._end_streams()
         for relay in [relay for _, relay in self._unsettled] + [*self._blocked.values()]:
             relay.settle()
         self._unsettled.clear()
         self._blocked.clear()
+        if self.on_end is not None:
+            self.on_end()
 
 
 class RequestHandler(Protocol):
@@ -326,13 +300,12 @@ class ServerConnection(Connection):
 
     def __init__(
         self,
-        flusher: Flusher,
-        nursery: trio.Nursery,
+        reactor: Reactor,
         sock: socket.socket,
         codec: Codec,
         begin: Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None],
     ) -> None:
-        super().__init__(flusher, nursery, sock, codec)
+        super().__init__(reactor, sock, codec)
         self.handlers: dict[int, RequestHandler] = {}
         self._begin = begin
 
@@ -374,20 +347,17 @@ class ClientConnection(Connection):
 
     def __init__(
         self,
-        flusher: Flusher,
-        nursery: trio.Nursery,
+        reactor: Reactor,
         sock: socket.socket,
         codec: Codec,
         *,
         released: Callable[[ClientConnection], None] = lambda connection: None,
-        ended: Callable[[ClientConnection], None] = lambda connection: None,
         ping_ack: Callable[[bytes], None] = lambda payload: None,
     ) -> None:
-        """`released`: a stream has ended, the connection may be used again. `ended`: it is gone."""
-        super().__init__(flusher, nursery, sock, codec)
+        """`released`: a stream has ended, the connection may be used again."""
+        super().__init__(reactor, sock, codec)
         self.handlers: dict[int, ResponseHandler] = {}
         self._released = released
-        self._ended = ended
         self._ping_ack = ping_ack
 
     @property
@@ -446,4 +416,3 @@ class ClientConnection(Connection):
     def _end_streams(self) -> None:
         for stream_id in [*self.handlers]:
             self._dispatch_to_stream(Reset(stream_id, ErrorCode.CANCEL))
-        self._ended(self)

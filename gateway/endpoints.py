@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 
@@ -10,9 +11,10 @@ import trio
 from discovery.model import Protocol
 from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
-from gateway.connection import ClientConnection, Flusher
+from gateway.connection import ClientConnection
 from gateway.dial import dial
 from gateway.exchange import Attempt
+from gateway.reactor import Reactor
 from gateway.retry import Failure
 
 CONNECT_TIMEOUT_S = 2.0
@@ -31,18 +33,18 @@ class EndpointPool:
         address: str,
         protocol: Protocol,
         *,
-        flusher: Flusher,
+        reactor: Reactor,
         nursery: trio.Nursery,
         make_codec: Callable[[Protocol], Codec],
     ) -> None:
         self.address = address
         self.protocol = protocol
         self.connections: list[ClientConnection] = []
-        self.last_used = trio.current_time()
+        self.last_used = reactor.now
         self._idle: list[ClientConnection] = []
         self._waiting: deque[Attempt] = deque()
         self._connecting = 0
-        self._flusher = flusher
+        self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
 
@@ -58,7 +60,7 @@ class EndpointPool:
 
     def submit(self, attempt: Attempt) -> None:
         """Attaches the attempt to a connection, at once where one is free."""
-        self.last_used = trio.current_time()
+        self.last_used = self._reactor.now
         conn = self._free()
         if conn is not None:
             attempt.attached(conn)
@@ -91,18 +93,15 @@ class EndpointPool:
             return
         finally:
             self._connecting -= 1
-        conn = ClientConnection(
-            self._flusher,
-            self._nursery,
-            sock,
-            self._make_codec(self.protocol),
-            released=self._released,
-            ended=self._ended,
-        )
+        self._take(sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
+        conn.on_end = lambda: self._ended(conn)
         self.connections.append(conn)
         self._released(conn)
-        self._flusher.flush()
-        await conn.run()
+        conn.start()
+        self._reactor.flush()
 
     def _connect_failed(self, detail: str) -> None:
         while self._waiting:
@@ -110,7 +109,7 @@ class EndpointPool:
             if not attempt.ended:
                 attempt.failed(Failure.CONNECT, detail)
                 break
-        self._flusher.flush()
+        self._reactor.flush()
 
     def _released(self, conn: ClientConnection) -> None:
         """A connection is free: whoever waits gets it."""
@@ -136,9 +135,9 @@ class EndpointPool:
 class EndpointPools:
     """The pools of a worker, made when first needed and forgotten when long unused."""
 
-    def __init__(self, flusher: Flusher, nursery: trio.Nursery, make_codec: Callable[[Protocol], Codec]) -> None:
+    def __init__(self, reactor: Reactor, nursery: trio.Nursery, make_codec: Callable[[Protocol], Codec]) -> None:
         self._pools: dict[tuple[str, Protocol], EndpointPool] = {}
-        self._flusher = flusher
+        self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
 
@@ -146,7 +145,7 @@ class EndpointPools:
         pool = self._pools.get((address, protocol))
         if pool is None:
             pool = self._pools[address, protocol] = EndpointPool(
-                address, protocol, flusher=self._flusher, nursery=self._nursery, make_codec=self._make_codec
+                address, protocol, reactor=self._reactor, nursery=self._nursery, make_codec=self._make_codec
             )
         return pool
 

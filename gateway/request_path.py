@@ -10,16 +10,15 @@ import random
 import socket
 from collections.abc import Iterable
 
-import trio
-
 from discovery.model import Protocol
 from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
-from gateway.connection import Flusher, ServerConnection
+from gateway.connection import ServerConnection
 from gateway.endpoints import EndpointPools, endpoint_protocol
 from gateway.exchange import Attempt, Exchange
 from gateway.headers import ATTEMPT, REASON, SOURCE, find, forwarded_element, request_headers, source_value
+from gateway.reactor import Reactor
 from gateway.retry import Failure, RetryBudget
 from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
@@ -38,16 +37,14 @@ class WorkerRequestPath:
         routes: RouteTable,
         pools: EndpointPools,
         tunnels: Tunnels,
-        flusher: Flusher,
-        nursery: trio.Nursery,
+        reactor: Reactor,
         counters: WorkerCounters,
         rng: random.Random,
     ) -> None:
         self._routes = routes
         self._pools = pools
         self._tunnels = tunnels
-        self._flusher = flusher
-        self._nursery = nursery
+        self._reactor = reactor
         self._counters = counters
         self._rng = rng
         self._budget = RetryBudget()
@@ -82,13 +79,13 @@ class WorkerRequestPath:
                 stream_id,
                 head,
                 end_stream=end_stream,
-                now=trio.current_time(),
+                now=self._reactor.now,
                 client=client,
                 origin=origin,
             )
             exchange.begin()
 
-        return ServerConnection(self._flusher, self._nursery, sock, codec, begin)
+        return ServerConnection(self._reactor, sock, codec, begin)
 
     # What an exchange asks for.
 
@@ -139,7 +136,7 @@ class WorkerRequestPath:
             attempt.attached(conn)
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
-        return not failure.costs_budget or self._budget.take(trio.current_time())
+        return not failure.costs_budget or self._budget.take(self._reactor.now)
 
     def retried(self, exchange: Exchange, failure: Failure) -> None:
         if len(exchange.tried) == 1:
@@ -155,7 +152,7 @@ class WorkerRequestPath:
             exchange.origin.peer or "local", service, self._destination(exchange), str(exchange.status), exchange.reason
         ] += 1
         if service:
-            self._counters.observe(service, trio.current_time() - exchange.started)
+            self._counters.observe(service, self._reactor.now - exchange.started)
 
     def _destination(self, exchange: Exchange) -> str:
         if not exchange.tried:

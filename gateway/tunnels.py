@@ -16,10 +16,11 @@ from datetime import datetime
 import trio
 
 from gateway.codec.interface import Codec
-from gateway.connection import ClientConnection, Flusher
+from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
 from gateway.dial import dial, handshake
 from gateway.identity import Identity, NotReady, Proof
+from gateway.reactor import Reactor
 from gateway.snapshot import GatewayAddress, PeerResource
 from trust.errors import TrustError
 
@@ -68,7 +69,7 @@ class Tunnels:
     def __init__(
         self,
         identity: Identity,
-        flusher: Flusher,
+        reactor: Reactor,
         nursery: trio.Nursery,
         *,
         make_codec: Callable[[], Codec],
@@ -77,7 +78,7 @@ class Tunnels:
         rng: random.Random,
     ) -> None:
         self._identity = identity
-        self._flusher = flusher
+        self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
         self._wall_clock = wall_clock
@@ -193,8 +194,8 @@ class Tunnels:
         return proof
 
     def _connection(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> ClientConnection:
-        prober = _Prober(tunnels)
-        conn = ClientConnection(self._flusher, self._nursery, tls, self._make_codec(), ping_ack=prober.acknowledged)
+        prober = _Prober(tunnels, self._reactor)
+        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=prober.acknowledged)
         prober.conn = conn
         self._nursery.start_soon(prober.run)
         return conn
@@ -206,10 +207,15 @@ class Tunnels:
         self._proofs[conn] = proof
         tunnels.error = ""
         self._changed()
+        ended = trio.Event()
+        conn.on_end = ended.set
+        conn.start()
+        self._reactor.flush()
         try:
-            await conn.run()
+            await ended.wait()
         finally:
             conn.abort()
+            self._reactor.flush()
             ready.remove(conn)
             tunnels.ready.remove(conn)
             del self._proofs[conn]
@@ -221,8 +227,9 @@ class Tunnels:
 class _Prober:
     """PINGs one tunnel while it lives, and ends it when the other side has become silent."""
 
-    def __init__(self, tunnels: GatewayTunnels) -> None:
+    def __init__(self, tunnels: GatewayTunnels, reactor: Reactor) -> None:
         self._tunnels = tunnels
+        self._reactor = reactor
         self._sent = 0
         self._acknowledged = 0
         self._sent_at = 0.0
@@ -240,13 +247,14 @@ class _Prober:
             self._sent_at = trio.current_time()
             conn.codec.ping(self._sent.to_bytes(8, "big"))
             conn.touch()
-            conn.flush()
+            self._reactor.flush()
             await trio.sleep(PING_TIMEOUT_S)
             if self._silent():
                 await trio.sleep(PING_GRACE_S)
             if self._silent() and not conn.closed:
                 self._tunnels.error = f"no answer to a PING within {PING_TIMEOUT_S:g} s"
                 conn.abort()
+                self._reactor.flush()
                 return
             await trio.sleep(PING_INTERVAL_S - PING_TIMEOUT_S)
 

@@ -25,7 +25,7 @@ from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Protocol
 from gateway.acceptor import Acceptor
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
-from gateway.connection import Connection, Flusher
+from gateway.connection import Connection, ServerConnection
 from gateway.control import (
     Certificate,
     ChannelClosed,
@@ -37,11 +37,13 @@ from gateway.control import (
     Report,
     SigningRequest,
     Unlisten,
+    listen_messages,
 )
 from gateway.dial import handshake
 from gateway.endpoints import EndpointPools
 from gateway.identity import Identity, NotReady, Proof
 from gateway.names import NameService
+from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
@@ -76,8 +78,8 @@ class Worker:
         self._identity = Identity()
         self._routes = RouteTable()
         self._counters = WorkerCounters()
-        self._flusher = Flusher()
-        self._acceptor = Acceptor()
+        self._reactor = Reactor()
+        self._acceptor = Acceptor(self._reactor)
         self._names = NameService()
         self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self._dns_scopes: dict[str, trio.CancelScope] = {}
@@ -90,7 +92,7 @@ class Worker:
         self._codec_kind = "auto"
         self._tunnels = Tunnels(
             self._identity,
-            self._flusher,
+            self._reactor,
             nursery,
             make_codec=lambda: mesh_codec(self._codec_kind, client=True),
             wall_clock=wall_clock,
@@ -98,21 +100,21 @@ class Worker:
             rng=self._rng,
         )
         pools = EndpointPools(
-            self._flusher, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng)
+            self._reactor, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng)
         )
         self._pools = pools
         self._path = WorkerRequestPath(
             routes=self._routes,
             pools=pools,
             tunnels=self._tunnels,
-            flusher=self._flusher,
-            nursery=nursery,
+            reactor=self._reactor,
             counters=self._counters,
             rng=self._rng,
         )
 
     async def run(self) -> None:
-        self._nursery.start_soon(self._acceptor.run)
+        self._nursery.start_soon(self._reactor.run)
+        self._nursery.start_soon(self._reactor.keep_time)
         self._nursery.start_soon(self._drain_on_sigterm)
         self._nursery.start_soon(self._sweep)
         while True:
@@ -127,16 +129,16 @@ class Worker:
 
     async def _follow(self, channel: ControlChannel) -> None:
         """Obeys one controller until it is gone."""
-        specs = [spec for spec, _ in self._listeners.values()]
-        descriptors = [sock.fileno() for _, sock in self._listeners.values()]
         try:
-            await channel.send(Hello(self._id, os.getpid(), VERSION, specs), descriptors)
+            for message, sockets in listen_messages([*self._listeners.values()]):
+                await channel.send(message, [sock.fileno() for sock in sockets])
+            await channel.send(Hello(self._id, os.getpid(), VERSION))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report, channel)
                 nursery.start_soon(self._renew, channel)
                 while True:
-                    message, received = await channel.receive()
-                    self._obey(message, received)
+                    order, received = await channel.receive()
+                    self._obey(order, received)
         except* ChannelClosed:
             log.info("worker %s: the controller is gone; serving on", self._id)
         finally:
@@ -219,6 +221,7 @@ class Worker:
         for conn, proof in [*self._inbound.items()]:
             if not self._identity.still_believed(proof):
                 conn.abort()
+        self._reactor.flush()
 
     # Listeners.
 
@@ -260,11 +263,11 @@ class Worker:
 
         def plain(sock: socket.socket, client: str) -> None:
             self._counters.add(CONNECTIONS, spec.kind)
-            self._nursery.start_soon(self._serve_local, spec, sock, client)
+            self._serve_local(spec, sock, client)
 
         return mesh if spec.kind == "mesh" else plain
 
-    async def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
+    def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
         origin, authority = LOCAL_ORIGIN, b""
         if spec.kind == "vip":
             origin = Origin(fixed=(spec.service, spec.port))
@@ -275,7 +278,7 @@ class Worker:
             if route.port.protocol is Protocol.TCP:
                 authority = route.authority
         conn = self._path.serve(sock, listener_codec(self._codec_kind, tcp_authority=authority), origin, client)
-        await self._serve(conn)
+        self._serve(conn)
 
     async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
         self._handshaking += 1
@@ -301,18 +304,19 @@ class Worker:
         origin = Origin(peer=proof.cluster)
         conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), origin, client)
         self._inbound[conn] = proof
-        try:
-            await self._serve(conn)
-        finally:
-            del self._inbound[conn]
+        self._serve(conn)
+        self._reactor.flush()
         return None
 
-    async def _serve(self, conn: Connection) -> None:
+    def _serve(self, conn: ServerConnection) -> None:
         self._serving.add(conn)
-        try:
-            await conn.run()
-        finally:
+
+        def ended() -> None:
             self._serving.discard(conn)
+            self._inbound.pop(conn, None)
+
+        conn.on_end = ended
+        conn.start()
 
     def _refuse(self, spec: ListenerSpec, reason: str, detail: str, client: str) -> None:
         self._counters.add(REFUSED, spec.kind, reason)
@@ -337,13 +341,13 @@ class Worker:
         for conn in self._serving:
             conn.codec.drain()
             conn.touch()
-        self._flusher.flush()
+        self._reactor.flush()
         # One round trip later, what was on its way when the first GOAWAY went out has arrived (RFC 9113 section 6.8).
         await trio.sleep(min(0.5, timeout_s / 2))
         for conn in self._serving:
             conn.codec.drained()
             conn.touch()
-        self._flusher.flush()
+        self._reactor.flush()
         with trio.move_on_after(timeout_s):
             while any(conn.codec.open_streams for conn in self._serving):
                 await trio.sleep(DRAIN_CHECK_S)

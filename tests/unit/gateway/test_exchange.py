@@ -6,6 +6,7 @@ what is asserted. `Play` is the worker around it, with targets that a test names
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,8 +14,9 @@ from discovery.model import Port, Protocol, ServiceName
 from gateway.balance import LocalTarget, RemoteTarget, Target
 from gateway.codec.events import Data, ErrorCode, Event, Header, RequestHead, Reset, Response, ResponseHead, Trailers
 from gateway.codec.interface import CodecFailure
-from gateway.connection import ClientConnection, Flusher, ServerConnection
+from gateway.connection import ClientConnection, ServerConnection
 from gateway.exchange import HELD_RESPONSE_BYTES, Attempt, Exchange
+from gateway.reactor import Reactor
 from gateway.retry import REPLAY_BYTES, Failure
 from gateway.routing import LOCAL_ORIGIN, Route
 from gateway.snapshot import ServiceResource
@@ -87,13 +89,24 @@ class Recorder:
     def drained(self) -> None: ...
 
 
+class Unread:
+    """A socket that is never read nor written."""
+
+    def fileno(self) -> int:
+        return -1
+
+
+def nowhere() -> socket.socket:
+    return cast(socket.socket, Unread())
+
+
 class Play:
     """The worker around one exchange. Implements `RequestPath`."""
 
     def __init__(self, *targets: Target, method: bytes = b"GET", ended: bool = True, routed: bool = True) -> None:
-        nowhere = cast(Any, None)
+        self.reactor = Reactor()
         self.client = Recorder()
-        self.down = ServerConnection(Flusher(), nowhere, nowhere, self.client, lambda *_: None)
+        self.down = ServerConnection(self.reactor, nowhere(), self.client, lambda *_: None)
         self.targets = [*targets]
         self.upstreams: list[tuple[Target, Recorder, ClientConnection]] = []
         self.pending: list[Attempt] = []
@@ -130,9 +143,8 @@ class Play:
         return self
 
     def connect(self, attempt: Attempt) -> None:
-        nowhere = cast(Any, None)
         recorder = Recorder()
-        conn = ClientConnection(Flusher(), nowhere, nowhere, recorder)
+        conn = ClientConnection(self.reactor, nowhere(), recorder)
         self.upstreams.append((attempt.target, recorder, conn))
         attempt.attached(conn)
 
