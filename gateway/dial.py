@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from contextlib import suppress
 
 import trio
 
 from discovery.address import parse_host_port
+
+# A client that is refused gets so long to hear why.
+FAREWELL_S = 0.5
+_READ_BYTES = 65_536
 
 
 async def resolve(address: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
@@ -64,6 +69,22 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
                 await trio.lowlevel.wait_readable(tls)
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(tls)
+    except ssl.SSLError:
+        await _see_off(tls)
+        tls.close()
+        raise
     except BaseException:
         tls.close()
         raise
+
+
+async def _see_off(tls: ssl.SSLSocket) -> None:
+    """Lets the alert arrive that says why a handshake failed: closing a socket that holds unread bytes resets the
+    connection, and a reset overtakes what was sent before it."""
+    with trio.move_on_after(FAREWELL_S), suppress(OSError):
+        # Ends TLS on this socket: from here on it is read as it is, and what comes is thrown away.
+        tls.shutdown(socket.SHUT_WR)
+        while True:
+            await trio.lowlevel.wait_readable(tls)
+            if not tls.recv(_READ_BYTES):
+                return
