@@ -1,0 +1,129 @@
+"""What a person should look at: each kind of trouble is named, and nothing is when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from discovery.model import ServiceName
+from federation.catalog import Conflict, ConflictReason, ServiceView
+from federation.record import RefusalCode
+from federation.refusals import Refusal
+from federation.report import EtcdStatus, FederationStatus
+from federation.status.values import ProblemDocument
+from gateway.control import Report
+from gateway.status_problems import (
+    configuration_problems,
+    conflict_problems,
+    connection_problems,
+    federation_problems,
+    listener_problems,
+    peer_problems,
+    worker_problems,
+)
+from tests.status_documents import EU, WEST
+from tests.unit.gateway.test_status_peers import WEST as WEST_STATUS
+
+FINE = FederationStatus(
+    federation="acme",
+    cluster="east",
+    trust_domain="east.acme.test",
+    root="sha256:" + "00" * 32,
+    gateway_id="east-1",
+    bundle_sequence=1,
+    etcd=EtcdStatus(True, "", {}, "", True, 3),
+    peers=(WEST_STATUS,),
+    strangers=("mars",),
+    stray_keys=(),
+    services=0,
+    vips_exhausted=(),
+    cache_complaints=(),
+    transitions=(),
+)
+
+
+def shown(problems: Iterable[ProblemDocument]) -> list[tuple[str, str]]:
+    return [(problem.kind, problem.subject) for problem in problems]
+
+
+def test_nothing_is_wrong() -> None:
+    """A list that is never empty is not read; a stranger in the federation is nobody's mistake."""
+    assert [*federation_problems(FINE)] == []
+    assert [*peer_problems([WEST])] == []
+    assert [*worker_problems(2, 2)] == []
+    assert [*configuration_problems("")] == []
+    assert [*connection_problems([Report([], {})], {})] == []
+
+
+def test_refused_records_are_named_with_their_reason() -> None:
+    """By whose they are and where they lie, so that they can be found in etcd."""
+    refusal = Refusal("exports/shop/x", RefusalCode.BAD_SIGNATURE, "the signature is not the key's", 1.0)
+    status = msgspec.structs.replace(FINE, peers=(msgspec.structs.replace(WEST_STATUS, refusals=(refusal,)),))
+    (problem,) = federation_problems(status)
+    assert problem == ProblemDocument("record", "west/exports/shop/x", "bad-signature: the signature is not the key's")
+
+
+def test_the_federations_troubles_are_of_their_kinds() -> None:
+    """etcd both ways, strange keys, a used-up range, a damaged cache."""
+    status = msgspec.structs.replace(
+        FINE,
+        etcd=EtcdStatus(False, "no answer", {}, "no leader", False, 0),
+        stray_keys=("/isthmus/v1/acme/odd",),
+        vips_exhausted=("shop/x",),
+        cache_complaints=("west.json is damaged",),
+    )
+    assert shown(federation_problems(status)) == [
+        ("etcd", "read"),
+        ("etcd", "write"),
+        ("record", "/isthmus/v1/acme/odd"),
+        ("service", "shop/x"),
+        ("state", "catalog"),
+    ]
+
+
+def test_peers_that_are_not_ready_are_problems() -> None:
+    """With the same sentence as in their own status."""
+    assert [*peer_problems([EU, WEST])] == [ProblemDocument("peer", "eu", EU.problem)]
+
+
+def test_each_line_of_a_refused_configuration_is_one() -> None:
+    """A person corrects them one by one."""
+    lines = "cluster.yaml:3: a: unknown key\ncluster.yaml:4: b: unknown key"
+    assert [problem.message for problem in configuration_problems(lines)] == lines.splitlines()
+
+
+def test_listeners_that_could_not_be_opened() -> None:
+    """By the service and port that they are for."""
+    problems = listener_problems({"vip/shop/x/http": "cannot listen on 127.80.0.1:80: the address is in use"})
+    assert shown(problems) == [("listener", "vip/shop/x/http")]
+
+
+def test_missing_workers() -> None:
+    """How many of how many."""
+    (problem,) = worker_problems(1, 2)
+    assert problem.message.startswith("1 of 2 serve")
+
+
+def test_refused_connections_are_counted_with_the_last_one_of_all_workers() -> None:
+    """Of two workers' last refusals the later one counts, and a count without detail is still shown."""
+    reports = [
+        Report([], {}, refusals={"mesh: no-certificate": "2026-01-01T00:00:02Z 10.0.0.2:1: late"}),
+        Report([], {}, refusals={"mesh: no-certificate": "2026-01-01T00:00:01Z 10.0.0.1:1: early"}),
+    ]
+    counts: dict[tuple[str, ...], float] = {("mesh", "no-certificate"): 3.0, ("http", "overload"): 1.0}
+    assert [*connection_problems(reports, counts)] == [
+        ProblemDocument("connection", "http: overload", "1 refused"),
+        ProblemDocument(
+            "connection", "mesh: no-certificate", "3 refused; the last: 2026-01-01T00:00:02Z 10.0.0.2:1: late"
+        ),
+    ]
+
+
+def test_conflicts_are_shown_with_the_loser() -> None:
+    """Whoever exported later has to change something."""
+    conflict = Conflict("eu", ConflictReason.PORT_CONFLICT, "port 80/tcp (http) conflicts")
+    view = ServiceView(ServiceName("shop", "x"), (), (), (conflict,))
+    (problem,) = conflict_problems([view])
+    assert problem.subject == "shop/x"
+    assert problem.message == "PortConflict of eu: port 80/tcp (http) conflicts"
