@@ -1,4 +1,29 @@
-"""Which engine speaks HTTP/2: ngh2 (libnghttp2) where it has a wheel, h2 everywhere else."""
+"""Which engine speaks HTTP/2: ngh2 (libnghttp2) where it has a wheel, h2 everywhere else.
+
+Both give the same events for the same traffic (tests/conformance/codec, tests/property/test_codec_engines.py), except
+that
+
+what the peer does                        | ngh2                     | h2
+----------------------------------------- | ------------------------ | -----------------------------------------
+a content-length that is repeated, no     | resets the stream        | ends the connection: h2 counts by itself,
+number, or not kept by DATA               |                          | and RFC 9113 section 5.4.2 lets it
+trailers without END_STREAM, or a second  | resets the stream        | ends the connection
+final response                            |                          |
+more DATA than a stream's window          | resets the stream        | ends the connection
+more streams than we take, before it has  | REFUSED_STREAM           | ends the connection: h2 holds it to
+acknowledged our SETTINGS                 |                          | settings that it may not have seen
+a header block in pieces, wrong from the  | resets at the first      | resets at the last piece
+start                                     | piece                    |
+a field with forbidden characters         | resets, INTERNAL_ERROR   | resets, PROTOCOL_ERROR
+a new stream after our last GOAWAY        | ignores it               | REFUSED_STREAM
+floods of resets, of empty DATA           | counted by time, with    | counted against useful work, since codecs
+                                          | libnghttp2's own clock   | have no clock
+takes several large bodies at once        | they take turns if we    | they take turns
+                                          | are the server, else one |
+                                          | window each              |
+half a DATA frame, then we reset          | lost to the connection's | given back
+                                          | window: see `_widen`     |
+"""
 
 from __future__ import annotations
 

@@ -79,8 +79,9 @@ class Codec(Protocol):
         ...
 
     def resume(self) -> list[Event]:
-        """Events that became possible since the last call without new bytes (a pipelined request whose turn has
-        come). The driver calls it after it flushed, when `paused` was set and is no longer."""
+        """Events that became possible since the last call without new bytes: a pipelined request whose turn has come,
+        perhaps inside the very `receive` that brought it, when its predecessor was answered at once. The driver calls
+        it after every flush until it gives nothing; for nothing it costs next to nothing."""
         ...
 
     def data_to_send(self) -> bytes:
