@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
+from hypercorn.config import Config as ServerConfig
 
 from discovery.address import HostPort
 from federation.status.values import StatusDocument
+from gateway import status_server
 from gateway.listeners import ListenError
 from gateway.status_server import serve_source
 from tests.status_documents import FakeSource
@@ -95,3 +98,25 @@ def test_it_speaks_plainly_when_its_address_is_taken() -> None:
         listen = HostPort("127.0.0.1", holder.getsockname()[1])
         with pytest.raises(ListenError, match=r"status cannot listen on 127\.0\.0\.1:\d+: the address is in use"):
             trio.run(serve_source, FakeSource(), listen, lambda address: None)
+
+
+async def test_a_server_that_fails_starts_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its death is not the controller's: it is logged, and the same socket is served again."""
+    descriptors: list[int] = []
+
+    async def serve(app: object, config: ServerConfig, **options: object) -> None:
+        descriptor = int(config.bind[0].removeprefix("fd://"))
+        with socket.socket(fileno=descriptor) as given:
+            descriptors.append(given.getsockname()[1])
+        if len(descriptors) < 3:
+            raise ExceptionGroup("server", [RuntimeError(f"death {len(descriptors)}")])
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(status_server, "serve", serve)
+    bound: list[str] = []
+    with trio.move_on_after(60):
+        await serve_source(FakeSource(), HostPort("127.0.0.1", 0), bound.append)
+    assert descriptors == [int(bound[0].split(":")[1])] * 3
+    assert caplog.text.count("the status API's server failed") == 2
