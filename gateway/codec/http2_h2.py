@@ -12,7 +12,6 @@ How h2 is used:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +56,7 @@ from gateway.codec.http2_frames import (
     goaway_frame,
     settings,
 )
+from gateway.codec.http2_h2_stream import H2Stream
 from gateway.codec.http2_message import (
     HARD_LIMIT_FACTOR,
     Block,
@@ -80,28 +80,6 @@ FRAME_SIZE_ERROR = 0x6
 GOAWAY_BYTES = 17
 
 
-class _Stream:
-    """One open stream."""
-
-    def __init__(self, method: bytes) -> None:
-        self.method = method
-        self.tunnel = method == b"CONNECT"
-        self.missing: int | None = None
-        """What is still to come of the `content-length` that the peer announced."""
-        self.remote_ended = False
-        self.local_ended = False
-        self.end_sent = False
-        self.refused = False
-        """Answered by the codec itself: nobody was told of it."""
-        self.unwanted = False
-        """Our response is whole: what is still to come of the request goes nowhere."""
-        self.chunks: deque[bytes] = deque()
-        self.queued = 0
-        self.trailers: list[Header] | None = None
-        self.held = 0
-        self.credit = 0
-
-
 class H2Codec:
     """One HTTP/2 connection on h2. See `gateway.codec.interface.Codec`."""
 
@@ -114,7 +92,7 @@ class H2Codec:
         self._floods = FloodGuard()
         self._in_block = False
         self._settled = False
-        self._open: dict[int, _Stream] = {}
+        self._open: dict[int, H2Stream] = {}
         self._out = bytearray()
         self._connection_credit = 0
         self._peer_streams = ASSUMED_STREAMS
@@ -232,7 +210,7 @@ class H2Codec:
         if ended and missing:
             self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        stream = self._open[stream_id] = _Stream(head.method)
+        stream = self._open[stream_id] = H2Stream(head.method)
         stream.missing = missing
         stream.remote_ended = ended
         events.append(Request(stream_id, head, ended))
@@ -241,7 +219,7 @@ class H2Codec:
         if count > self._limits.header_count * HARD_LIMIT_FACTOR:
             self._fail("flood", "a header list has too many fields", ErrorCode.ENHANCE_YOUR_CALM, events)
             return
-        stream = self._open[stream_id] = _Stream(b"")
+        stream = self._open[stream_id] = H2Stream(b"")
         stream.remote_ended = ended
         stream.refused = True
         self.send_response(stream_id, ResponseHead(431, []), end_stream=True)
@@ -398,22 +376,18 @@ class H2Codec:
     def _send_bodies(self) -> None:
         """Streams take turns, a frame each, until the windows are shut or there is enough for one call."""
         room = OUTPUT_BYTES - len(self._out)
-        ready = [stream_id for stream_id, stream in self._open.items() if self._has_output(stream)]
+        ready = [stream_id for stream_id, stream in self._open.items() if stream.has_output]
         while ready and room > 0:
             still: list[int] = []
             for stream_id in ready:
                 stream = self._open[stream_id]
                 sent = self._send_frame(stream_id, stream)
                 room -= sent
-                if sent and self._has_output(stream):
+                if sent and stream.has_output:
                     still.append(stream_id)
             ready = still
 
-    @staticmethod
-    def _has_output(stream: _Stream) -> bool:
-        return bool(stream.queued) or (stream.local_ended and not stream.end_sent)
-
-    def _send_frame(self, stream_id: int, stream: _Stream) -> int:
+    def _send_frame(self, stream_id: int, stream: H2Stream) -> int:
         """The next DATA or trailers of a stream. Returns what it took, 0 when its window is shut."""
         size = min(stream.queued, DATA_FRAME_BYTES, self._conn.max_outbound_frame_size)
         size = min(size, max(0, self._conn.local_flow_control_window(stream_id)))
@@ -421,7 +395,7 @@ class H2Codec:
         if not size and not last:
             return 0
         if size or stream.trailers is None:
-            data = _take(stream, size)
+            data = stream.take(size)
             self._conn.send_data(stream_id, data, end_stream=last and stream.trailers is None)
         if last:
             if stream.trailers is not None:
@@ -435,7 +409,7 @@ class H2Codec:
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
         stream_id = self._conn.get_next_available_stream_id()
         self._conn.send_headers(stream_id, request_block(head), end_stream=end_stream)
-        stream = self._open[stream_id] = _Stream(head.method)
+        stream = self._open[stream_id] = H2Stream(head.method)
         stream.local_ended = stream.end_sent = end_stream
         return stream_id
 
@@ -454,7 +428,7 @@ class H2Codec:
             stream.end_sent = True
             self._forget_if_ended(stream_id)
 
-    def _end(self, stream: _Stream) -> None:
+    def _end(self, stream: H2Stream) -> None:
         stream.local_ended = True
         stream.unwanted = not self._client and not stream.tunnel and not stream.remote_ended
 
@@ -463,8 +437,7 @@ class H2Codec:
         if stream is None:
             return
         if data:
-            stream.chunks.append(data)
-            stream.queued += len(data)
+            stream.put(data)
         if end_stream:
             self._end(stream)
 
@@ -474,7 +447,7 @@ class H2Codec:
             stream.trailers = list(headers)
             self._end(stream)
 
-    def _writable(self, stream_id: int) -> _Stream | None:
+    def _writable(self, stream_id: int) -> H2Stream | None:
         stream = self._open.get(stream_id)
         return None if stream is None or stream.local_ended else stream
 
@@ -499,7 +472,7 @@ class H2Codec:
             stream.held -= size
             self._credit_stream(stream_id, stream, size)
 
-    def _credit_stream(self, stream_id: int, stream: _Stream, size: int) -> None:
+    def _credit_stream(self, stream_id: int, stream: H2Stream, size: int) -> None:
         stream.credit += size
         if stream.credit * 2 >= self._limits.stream_window and not stream.remote_ended:
             self._conn.increment_flow_control_window(stream.credit, stream_id)
@@ -552,20 +525,6 @@ def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection
     conn.initiate_connection()
     conn.increment_flow_control_window(limits.connection_window - conn.inbound_flow_control_window)
     return conn
-
-
-def _take(stream: _Stream, size: int) -> bytes:
-    """The first `size` bytes of a stream's queue."""
-    parts: list[bytes] = []
-    stream.queued -= size
-    while size:
-        chunk = stream.chunks.popleft()
-        if len(chunk) > size:
-            stream.chunks.appendleft(chunk[size:])
-            chunk = chunk[:size]
-        parts.append(chunk)
-        size -= len(chunk)
-    return b"".join(parts)
 
 
 _HANDLERS: dict[type[h2.events.Event], Callable[[H2Codec, Any, list[Event]], None]] = {

@@ -175,6 +175,9 @@ class Ngh2Codec:
             self._early_out = b""
             return out
         early = self._early_out
+        # Every flush ends with a call that finds nothing: that one must be cheap.
+        if not early and not self._unfinished and not self._conn.want_write:
+            return b""
         out = self._pull(OUTPUT_BYTES, self._late)
         if self._unfinished and len(out) < OUTPUT_BYTES and self._finish_early():
             out += self._pull(OUTPUT_BYTES, self._late)
@@ -343,8 +346,10 @@ class Ngh2Codec:
 
     def _refuse(self, stream_id: int, events: list[Event]) -> None:
         """Resets a stream for fields above our limits, and tells."""
+        refused = self._open[stream_id] & _REFUSED
         self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
-        events.append(Reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM))
+        if not refused:
+            events.append(Reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM))
 
     def _fail_for(self, error: ngh2.NGH2Error, events: list[Event]) -> None:
         """ngh2 has dropped its session: the final GOAWAY is ours to write."""
