@@ -32,7 +32,7 @@ from gateway.demo.members import (
     name_of,
 )
 from gateway.demo.numbers import free_client_port, free_vip_ranges
-from gateway.demo.waiting import wait_until
+from gateway.demo.waiting import NotInTime, wait_until
 from gateway.loopback_ports import LOOPBACK, free_ports_for
 from gateway.private_etcd import find_etcd
 from gateway.state_dir import LISTENERS_FILE, prepare
@@ -156,13 +156,17 @@ class Cluster:
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> StatusDocument:
         """Until it serves and sees every peer ready. Raises NotInTime with what is missing."""
 
+        missing: list[str] = []
+
         def ready() -> StatusDocument | None:
             status = self.status()
-            seen[:] = [peer.problem for peer in status.peers if not peer.ready] + [*status.not_ready_because]
-            return None if seen else status
+            missing[:] = [peer.problem for peer in status.peers if not peer.ready] + [*status.not_ready_because]
+            return None if missing else status
 
-        seen: list[str] = []
-        return wait_until(ready, f"{self.name} and its peers are ready", timeout_s=timeout_s)
+        try:
+            return wait_until(ready, f"{self.name} and its peers are ready", timeout_s=timeout_s)
+        except NotInTime as error:
+            raise NotInTime(f"{error}; missing: {'; '.join(missing)}") from None
 
     def vip(self, service: str) -> str:
         """The virtual IP that a service of the demo has here; empty if it has none."""

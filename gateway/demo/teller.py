@@ -16,6 +16,7 @@ class Teller:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out if out is not None else sys.stdout
         self.checks = 0
+        self.finished = False
         self._steps = 0
         self._tick = "✓" if _can_print(self._out, "✓") else "ok:"
         self._cross = "✗" if _can_print(self._out, "✗") else "FAILED:"
@@ -38,6 +39,10 @@ class Teller:
     def saw(self, text: str) -> None:
         for line in text.rstrip().splitlines():
             self.say(f"     {line}")
+
+    def finish(self) -> None:
+        self.finished = True
+        self.say(f"\ndemo passed: {self.checks} checks")
 
     def check(self, what: str, held: object, seen: object = "") -> None:
         """Raises CheckFailed unless `held`. `seen` is shown either way."""
