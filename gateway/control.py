@@ -2,7 +2,7 @@
 
 A message is a 4-byte length, a 1-byte count of file descriptors, and msgpack. Descriptors (listening sockets) travel
 as SCM_RIGHTS with the message's first bytes. Both ends belong to one user and live in a 0700 directory; still, a
-malformed message ends the connection and nothing else.
+malformed message ends the connection and nothing else, and leaves no descriptor behind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -21,9 +21,11 @@ import trio
 from gateway.snapshot import Update
 
 _HEADER = struct.Struct("!IB")
-_MESSAGE_LIMIT = 1 << 30
+# A whole snapshot is one message; ten thousand services are a few megabytes.
+MESSAGE_LIMIT_BYTES = 1 << 28
 # The kernel passes at most 253 descriptors with one call (SCM_MAX_FD).
 DESCRIPTORS_PER_MESSAGE = 200
+_KERNEL_DESCRIPTORS = 253
 
 
 class ListenerSpec(msgspec.Struct, frozen=True):
@@ -40,7 +42,10 @@ class ListenerSpec(msgspec.Struct, frozen=True):
 
 
 class Listen(msgspec.Struct, tag="listen"):
-    """Controller to worker: serve these sockets; as many descriptors come along, in the same order."""
+    """Serve these sockets; as many descriptors come along, in the same order.
+
+    Also worker to controller, before its `Hello`: the sockets that it serves since before this controller began.
+    """
 
     listeners: list[ListenerSpec]
 
@@ -62,12 +67,11 @@ class Drain(msgspec.Struct, tag="drain"):
 
 
 class Hello(msgspec.Struct, tag="hello"):
-    """Worker to controller, first. A worker that outlived its controller brings the sockets that it serves."""
+    """Worker to controller, when it has shown the sockets that it serves already."""
 
     worker_id: str
     pid: int
     version: str
-    listeners: list[ListenerSpec]
 
 
 class SigningRequest(msgspec.Struct, tag="signing-request"):
@@ -104,7 +108,7 @@ class Report(msgspec.Struct, tag="report"):
 
 
 ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Drain
-ToController: TypeAlias = Hello | SigningRequest | Report
+ToController: TypeAlias = Listen | Hello | SigningRequest | Report
 Message: TypeAlias = ToWorker | ToController
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -113,6 +117,15 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 
 class ChannelClosed(Exception):
     """The other side is gone, or said something that is not a message."""
+
+
+def listen_messages(
+    entries: Sequence[tuple[ListenerSpec, socket.socket]],
+) -> Iterator[tuple[Listen, list[socket.socket]]]:
+    """Any number of sockets, as messages with no more of them than the kernel passes at once."""
+    for start in range(0, len(entries), DESCRIPTORS_PER_MESSAGE):
+        chunk = entries[start : start + DESCRIPTORS_PER_MESSAGE]
+        yield Listen([spec for spec, _ in chunk]), [sock for _, sock in chunk]
 
 
 class ControlChannel:
@@ -124,8 +137,17 @@ class ControlChannel:
         self._descriptors: deque[int] = deque()
         self._send_lock = trio.Lock()
 
+    @property
+    def peer_pid(self) -> int:
+        """The process at the other end, as the kernel knows it (unix(7), SO_PEERCRED)."""
+        size = struct.calcsize("3i")
+        return int(struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
+
     async def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Raises ChannelClosed."""
+        """Sends a message with at most `DESCRIPTORS_PER_MESSAGE` descriptors, which stay the caller's and must stay
+        open meanwhile. Raises ChannelClosed."""
+        if len(descriptors) > DESCRIPTORS_PER_MESSAGE:
+            raise ValueError(f"{len(descriptors)} descriptors in one message; see listen_messages")
         body = _encode(message)
         rest = memoryview(_HEADER.pack(len(body), len(descriptors)) + body)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
@@ -138,39 +160,52 @@ class ControlChannel:
                 raise ChannelClosed(str(error)) from error
 
     async def receive(self) -> tuple[Message, list[int]]:
-        """The next message and its descriptors, which the caller owns from then on. Raises ChannelClosed."""
+        """The next message and its descriptors, which the caller owns from then on: as many as a `Listen` names, and
+        none with any other message. Raises ChannelClosed."""
         while True:
             message = self._next()
             if message is not None:
                 return message
-            try:
-                data, ancillary, _, _ = await self._socket.recvmsg(1 << 18, socket.CMSG_SPACE(253 * 4))
-            except (OSError, trio.ClosedResourceError) as error:
-                raise ChannelClosed(str(error)) from error
-            for level, kind, payload in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    received = array.array("i")
-                    received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
-                    self._descriptors.extend(received)
-            if not data:
-                raise ChannelClosed("the other side closed the connection")
-            self._buffer += data
+            if self._descriptors and not self._buffer:
+                raise ChannelClosed("descriptors came that no message announced")
+            await self._read()
+
+    async def _read(self) -> None:
+        room = socket.CMSG_SPACE(_KERNEL_DESCRIPTORS * 4)
+        try:
+            data, ancillary, flags, _ = await self._socket.recvmsg(1 << 18, room, socket.MSG_CMSG_CLOEXEC)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise ChannelClosed(str(error)) from error
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received = array.array("i")
+                received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                self._descriptors.extend(received)
+        if flags & socket.MSG_CTRUNC:
+            raise ChannelClosed("descriptors were lost on the way: raise the limit of open files")
+        if not data:
+            raise ChannelClosed("the other side closed the connection")
+        self._buffer += data
 
     def _next(self) -> tuple[Message, list[int]] | None:
         if len(self._buffer) < _HEADER.size:
             return None
         length, descriptor_count = _HEADER.unpack_from(self._buffer)
-        if length > _MESSAGE_LIMIT:
+        if length > MESSAGE_LIMIT_BYTES:
             raise ChannelClosed(f"a message of {length} bytes was announced")
         end = _HEADER.size + length
-        if len(self._buffer) < end or len(self._descriptors) < descriptor_count:
+        if len(self._buffer) < end:
             return None
         try:
             message: Message = _decode(memoryview(self._buffer)[_HEADER.size : end])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ChannelClosed(f"not a message: {error}") from error
+        expected = len(message.listeners) if isinstance(message, Listen) else 0
+        # They come with the first bytes of their message, so all are here by now.
+        if descriptor_count != expected or len(self._descriptors) < expected:
+            raise ChannelClosed(f"{descriptor_count} descriptors with a message that has {expected}")
         del self._buffer[:end]
-        return message, [self._descriptors.popleft() for _ in range(descriptor_count)]
+        return message, [self._descriptors.popleft() for _ in range(expected)]
 
     def close(self) -> None:
         for descriptor in self._descriptors:

@@ -24,11 +24,12 @@ from federation.federation import Federation, FederationSettings, Peer
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
-from gateway.fleet import Fleet, WorkerLink
+from gateway.fleet import Fleet
 from gateway.listeners import Listeners
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
 from gateway.telemetry import Totals
 from gateway.version import VERSION
+from gateway.worker_link import WorkerLink
 from trust.authority import Authority
 
 log = logging.getLogger("isthmus.controller")
@@ -53,7 +54,12 @@ class Controller:
         )
         self.health = HealthMonitor(self._endpoint_changed, self._rng)
         self.fleet = Fleet(
-            config.state_dir, workers_wanted(config), self.listeners, sign=self._sign, reported=self._worker_reported
+            config.state_dir,
+            workers_wanted(config),
+            self.listeners,
+            sign=self._sign,
+            reported=self._worker_reported,
+            ended=self.totals.retire,
         )
         self._services: dict[ServiceName, LocalService] = {}
         self._vip_specs: dict[ServiceName, dict[str, ListenerSpec]] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import msgspec
 import trio
 
 from gateway.control import (
-    DESCRIPTORS_PER_MESSAGE,
     Certificate,
     ChannelClosed,
     ControlChannel,
@@ -25,13 +24,14 @@ from gateway.control import (
     ListenerSpec,
     Report,
     SigningRequest,
-    ToWorker,
     Unlisten,
 )
 from gateway.listeners import Listeners
-from gateway.snapshot import Resource, Update
+from gateway.snapshot import Resource
 from gateway.state_dir import WORKERS_FILE, listen_control
 from gateway.version import VERSION
+from gateway.worker_link import WorkerLink
+from trust.errors import TrustError
 
 log = logging.getLogger("isthmus.fleet")
 
@@ -41,73 +41,20 @@ RESPAWN_FIRST_S = 0.1
 RESPAWN_LIMIT_S = 5.0
 # A worker that lived this long did not die of its start.
 STABLE_S = 5.0
-UPSERTS_PER_UPDATE = 2_000
-# A worker of an older version may finish its requests for so long.
+# A worker that is not wanted any more may finish its requests for so long.
 REPLACED_DRAIN_S = 30.0
-
-
-class WorkerLink:
-    """The controller's connection to one worker, and what is still to be told it.
-
-    Resources wait in a dictionary, so a worker that is slow to read gets the last state of each and nothing piles up.
-    """
-
-    def __init__(self, channel: ControlChannel, hello: Hello) -> None:
-        self.id = hello.worker_id
-        self.pid = hello.pid
-        self.version = hello.version
-        self.report: Report | None = None
-        self._channel = channel
-        self._resources: dict[str, Resource | None] = {}
-        self._reset = False
-        self._messages: deque[tuple[ToWorker, list[socket.socket]]] = deque()
-        self._wake = trio.Event()
-
-    def tell_all(self, resources: Mapping[str, Resource]) -> None:
-        self._reset = True
-        self._resources = dict(resources)
-        self._wake.set()
-
-    def tell_changes(self, changes: Mapping[str, Resource | None]) -> None:
-        self._resources.update(changes)
-        self._wake.set()
-
-    def tell(self, message: ToWorker, sockets: Iterable[socket.socket] = ()) -> None:
-        self._messages.append((message, [*sockets]))
-        self._wake.set()
-
-    async def send_forever(self) -> None:
-        """Raises ChannelClosed when the worker is gone."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            await self._send_resources()
-            while self._messages:
-                message, sockets = self._messages.popleft()
-                if all(sock.fileno() >= 0 for sock in sockets):
-                    await self._channel.send(message, [sock.fileno() for sock in sockets])
-
-    async def _send_resources(self) -> None:
-        resources, self._resources = self._resources, {}
-        reset, self._reset = self._reset, False
-        if reset:
-            # One message, because whatever a resetting update does not name is gone.
-            await self._channel.send(Update([r for r in resources.values() if r is not None], reset=True))
-            return
-        upserts = [resource for resource in resources.values() if resource is not None]
-        removals = [key for key, resource in resources.items() if resource is None]
-        for i in range(0, len(upserts), UPSERTS_PER_UPDATE):
-            await self._channel.send(Update(upserts[i : i + UPSERTS_PER_UPDATE]))
-        if removals:
-            await self._channel.send(Update(removals=removals))
+# How long a killed process may take to be gone, and how long to wait after running out of descriptors.
+KILLED_S = 1.0
+EXHAUSTED_PAUSE_S = 0.1
 
 
 class Fleet:
     """All workers of this gateway.
 
     Args:
-        sign: makes a certificate chain (DER, leaf first) for a signing request (DER).
+        sign: makes a certificate chain (DER, leaf first) for a signing request (DER); raises TrustError.
         reported: called after each report of a worker.
+        ended: called with the id of a worker that is gone and will not report again.
     """
 
     def __init__(
@@ -118,6 +65,7 @@ class Fleet:
         *,
         sign: Callable[[bytes], list[bytes]],
         reported: Callable[[WorkerLink, Report], None],
+        ended: Callable[[str], None],
     ) -> None:
         self.links: dict[str, WorkerLink] = {}
         self._state_dir = state_dir
@@ -125,9 +73,12 @@ class Fleet:
         self._listeners = listeners
         self._sign = sign
         self._reported = reported
+        self._ended = ended
         self._resources: dict[str, Resource] = {}
         self._pids: dict[str, int] = {}
+        self._leaving: set[str] = set()
         self._next = 0
+        self._started = False
         self._draining = False
         self._nursery: trio.Nursery
         self._changed = trio.Event()
@@ -148,7 +99,7 @@ class Fleet:
         """Gives open sockets to all workers."""
         entries = [self._listeners.sockets[name] for name in names]
         for link in self.links.values():
-            _give(link, entries)
+            link.give(entries)
 
     def unlisten(self, names: list[str]) -> None:
         for link in self.links.values():
@@ -158,7 +109,8 @@ class Fleet:
 
     async def adopt(self, nursery: trio.Nursery) -> None:
         """Opens the control socket and waits for workers that an earlier controller left; their sockets are in
-        `listeners` then. Comes before any socket is opened, since theirs may hold the same addresses."""
+        `listeners` then. Comes before any socket is opened, since theirs may hold the same addresses: a worker that
+        does not come forward is killed for that reason."""
         self._nursery = nursery
         nursery.start_soon(self._accept, listen_control(self._state_dir))
         orphans = _living(self._state_dir / WORKERS_FILE)
@@ -167,34 +119,59 @@ class Fleet:
         with trio.move_on_after(ADOPTION_TIMEOUT_S):
             while not orphans.keys() <= self.links.keys():
                 await self._changed.wait()
-        log.info("adopted %d of %d workers that an earlier controller left", len(self.links), len(orphans))
+        adopted = orphans.keys() & self.links.keys()
+        for worker_id in orphans.keys() - adopted:
+            log.error("worker %s (pid %d) does not answer; it is killed", worker_id, orphans[worker_id])
+            await _kill(orphans[worker_id])
+        log.info("adopted %d of %d workers that an earlier controller left", len(adopted), len(orphans))
 
     def start(self) -> None:
-        """Starts as many workers as are missing, and replaces those of another version."""
-        for link in [*self.links.values()]:
-            if link.version != VERSION:
-                link.tell(Drain(REPLACED_DRAIN_S))
-                self._pids.pop(link.id, None)
-        for _ in range(self._count - len(self._pids)):
+        """Starts as many workers as are missing, and replaces those of another version or above their number."""
+        self._started = True
+        kept = [link for link in self.links.values() if link.version == VERSION][: self._count]
+        for link in self.links.values():
+            if link not in kept:
+                self._dismiss(link)
+        for _ in range(self._count - len(kept)):
             self._nursery.start_soon(self._keep_one)
+
+    def _dismiss(self, link: WorkerLink) -> None:
+        self._leaving.add(link.id)
+        link.tell(Drain(REPLACED_DRAIN_S))
 
     async def _keep_one(self) -> None:
         """One worker after another, as they die."""
         delay_s = RESPAWN_FIRST_S
         while True:
             began = trio.current_time()
-            worker_id = f"w{os.getpid()}-{self._next}"
-            self._next += 1
-            process = await self._spawn(worker_id)
-            self._remember(worker_id, process.pid)
-            status = await process.wait()
-            self._forget(worker_id)
+            why = await self._run_one()
+            if not self._draining:
+                lived_s = trio.current_time() - began
+                delay_s = RESPAWN_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RESPAWN_LIMIT_S)
+                log.error("%s; starting another in %.1f s", why, delay_s)
+                await trio.sleep(delay_s)
             if self._draining:
                 return
-            log.error("worker %s (pid %d) ended with status %d; starting another", worker_id, process.pid, status)
-            delay_s = RESPAWN_FIRST_S if trio.current_time() - began > STABLE_S else min(delay_s * 2, RESPAWN_LIMIT_S)
-            if trio.current_time() - began < STABLE_S:
-                await trio.sleep(delay_s)
+
+    async def _run_one(self) -> str:
+        """A worker's whole life. Returns how it ended."""
+        worker_id = self._new_id()
+        try:
+            process = await self._spawn(worker_id)
+        except OSError as error:
+            return f"a worker could not be started: {error}"
+        self._remember(worker_id, process.pid)
+        status = await process.wait()
+        self._forget(worker_id)
+        return f"worker {worker_id} (pid {process.pid}) ended with status {status}"
+
+    def _new_id(self) -> str:
+        while True:
+            worker_id = f"w{os.getpid()}-{self._next}"
+            self._next += 1
+            # An adopted worker's controller may have had our process id.
+            if worker_id not in self._pids and worker_id not in self.links:
+                return worker_id
 
     async def _spawn(self, worker_id: str) -> trio.Process:
         command = [sys.executable, "-m", "gateway.worker", str(self._state_dir), worker_id]
@@ -203,17 +180,11 @@ class Fleet:
 
     async def _watch_adopted(self, worker_id: str, pid: int) -> None:
         """An adopted worker is no child of ours, so its end is seen through a pidfd."""
-        try:
-            descriptor = os.pidfd_open(pid)
-        except OSError:
-            pass
-        else:
-            try:
-                await trio.lowlevel.wait_readable(descriptor)
-            finally:
-                os.close(descriptor)
+        await _wait_for_end(pid)
         self._forget(worker_id)
-        if not self._draining and len(self._pids) < self._count:
+        if worker_id in self._leaving:
+            self._leaving.discard(worker_id)
+        elif not self._draining:
             log.error("worker %s (pid %d), adopted, ended; starting another", worker_id, pid)
             await self._keep_one()
 
@@ -224,62 +195,112 @@ class Fleet:
     def _forget(self, worker_id: str) -> None:
         self._pids.pop(worker_id, None)
         self._save()
+        self._signal_end(worker_id)
+
+    def _signal_end(self, worker_id: str) -> None:
+        """A worker has ended when neither its process nor its link is there: what it said last is read by then."""
+        if worker_id not in self._pids and worker_id not in self.links:
+            self._ended(worker_id)
 
     def _save(self) -> None:
         path = self._state_dir / WORKERS_FILE
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(self._pids))
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(msgspec.json.encode(self._pids))
+            temporary.replace(path)
+        except OSError as error:
+            # Serving goes on with a full disk; only a controller that starts now would not know its workers.
+            log.error("cannot note the workers in %s: %s", path, error)
 
     # Links.
 
     async def _accept(self, server: trio.socket.SocketType) -> None:
         with server:
             while True:
-                sock, _ = await server.accept()
-                self._nursery.start_soon(self._serve, ControlChannel(sock))
+                try:
+                    sock, _ = await server.accept()
+                except OSError as error:
+                    log.error("cannot accept a worker's connection: %s", error)
+                    await trio.sleep(EXHAUSTED_PAUSE_S)
+                else:
+                    self._nursery.start_soon(self._serve, ControlChannel(sock))
 
     async def _serve(self, channel: ControlChannel) -> None:
+        """One worker's connection. Whatever comes over it ends at most this connection."""
         link: WorkerLink | None = None
         try:
-            hello, descriptors = await channel.receive()
-            if not isinstance(hello, Hello):
+            link = await self._welcome(channel)
+            if link is None:
                 return
-            link = self._welcome(channel, hello, [socket.socket(fileno=descriptor) for descriptor in descriptors])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.send_forever)
                 while True:
-                    message, _ = await channel.receive()
-                    self._hear(link, message)
+                    message, descriptors = await channel.receive()
+                    self._hear(link, message, descriptors)
         except* ChannelClosed:
             pass
+        except* Exception:
+            log.exception("a worker's connection failed in a way that nobody foresaw; it is closed")
         finally:
+            channel.close()
             if link is not None and self.links.get(link.id) is link:
                 del self.links[link.id]
                 self._signal()
-            channel.close()
+                self._signal_end(link.id)
 
-    def _welcome(self, channel: ControlChannel, hello: Hello, sockets: list[socket.socket]) -> WorkerLink:
-        link = WorkerLink(channel, hello)
-        for spec, sock in zip(hello.listeners, sockets, strict=True):
-            self._listeners.adopt(spec, sock)
-        self.links[hello.worker_id] = link
-        if hello.worker_id not in self._pids:
-            self._remember(hello.worker_id, hello.pid)
-            self._nursery.start_soon(self._watch_adopted, hello.worker_id, hello.pid)
-        if self._resources:
-            link.tell_all(self._resources)
-        held = {spec.name for spec in hello.listeners}
-        _give(link, [entry for name, entry in self._listeners.sockets.items() if name not in held])
+    async def _welcome(self, channel: ControlChannel) -> WorkerLink | None:
+        """Takes in what a worker brings, and gives it what it needs. None for somebody who is no worker."""
+        brought: dict[str, ListenerSpec] = {}
+        message, descriptors = await channel.receive()
+        while isinstance(message, Listen):
+            sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            for spec, sock in zip(message.listeners, sockets, strict=True):
+                brought[spec.name] = spec
+                self._take_back(spec, sock)
+            message, descriptors = await channel.receive()
+        if not isinstance(message, Hello):
+            return None
+        link = self.links[message.worker_id] = WorkerLink(channel, message)
+        if link.id not in self._pids:
+            self._remember(link.id, link.pid)
+            self._nursery.start_soon(self._watch_adopted, link.id, link.pid)
+            if self._started:
+                # It stayed away when the others were adopted, and has been replaced.
+                self._dismiss(link)
+        self._bring_up_to_date(link, brought)
         self._signal()
         return link
 
-    def _hear(self, link: WorkerLink, message: object) -> None:
+    def _take_back(self, spec: ListenerSpec, sock: socket.socket) -> None:
+        if self._started:
+            # What is wanted is open already.
+            sock.close()
+        else:
+            self._listeners.adopt(spec, sock)
+
+    def _bring_up_to_date(self, link: WorkerLink, brought: Mapping[str, ListenerSpec]) -> None:
+        if self._resources:
+            link.tell_all(self._resources)
+        sockets = self._listeners.sockets
+        outdated = [name for name, spec in brought.items() if name not in sockets or sockets[name][0] != spec]
+        if outdated:
+            link.tell(Unlisten(outdated))
+        link.give(entry for name, entry in sockets.items() if name in outdated or name not in brought)
+
+    def _hear(self, link: WorkerLink, message: object, descriptors: list[int]) -> None:
         if isinstance(message, Report):
             link.report = message
             self._reported(link, message)
         elif isinstance(message, SigningRequest):
-            link.tell(Certificate(self._sign(message.csr)))
+            self._certify(link, message.csr)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _certify(self, link: WorkerLink, csr: bytes) -> None:
+        try:
+            link.tell(Certificate(self._sign(csr)))
+        except TrustError as error:
+            log.error("worker %s gets no certificate: %s", link.id, error)
 
     def _signal(self) -> None:
         changed, self._changed = self._changed, trio.Event()
@@ -297,16 +318,30 @@ class Fleet:
                 await self._changed.wait()
         for pid in self._pids.values():
             try:
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         (self._state_dir / WORKERS_FILE).unlink(missing_ok=True)
 
 
-def _give(link: WorkerLink, entries: list[tuple[ListenerSpec, socket.socket]]) -> None:
-    for i in range(0, len(entries), DESCRIPTORS_PER_MESSAGE):
-        chunk = entries[i : i + DESCRIPTORS_PER_MESSAGE]
-        link.tell(Listen([spec for spec, _ in chunk]), [sock for _, sock in chunk])
+async def _wait_for_end(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    with trio.move_on_after(KILLED_S):
+        await _wait_for_end(pid)
 
 
 def _living(path: Path) -> dict[str, int]:
