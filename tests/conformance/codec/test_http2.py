@@ -508,3 +508,48 @@ def test_a_broken_connection_ends_with_goaway(server: Peer, what: str) -> None:
     assert server.tell(server.wire.ping()) == []
     assert server.codec.receive_eof() == []
     assert server.codec.open_streams == 0
+
+
+def test_trailers_above_the_limit_reset_the_stream(server: Peer, client: Peer) -> None:
+    """On both sides; a request that the codec has answered itself is nobody's to be told of."""
+    large = [(b"x", b"y" * LIMITS.header_bytes)]
+    server.tell(server.wire.headers(1, POST))
+    events = server.tell(server.wire.headers(1, large, end_stream=True, pieces=5))
+    assert events == [Reset(1, ErrorCode.ENHANCE_YOUR_CALM)]
+    stream_id = client.codec.send_request(request(), True)
+    client.said()
+    events = client.tell(
+        client.wire.headers(stream_id, [(b":status", b"200")]),
+        client.wire.headers(stream_id, large, end_stream=True, pieces=5),
+    )
+    assert events[-1] == Reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
+    server.tell(server.wire.headers(3, [*POST, *large], pieces=5))
+    assert server.tell(server.wire.headers(3, large, end_stream=True, pieces=5)) == []
+    assert server.codec.failure is None
+
+
+def test_commands_after_the_end_do_nothing(server: Peer, client: Peer) -> None:
+    """The connection has failed; whoever still holds a stream of it must not be hurt."""
+    server.tell(server.wire.headers(1, POST), server.wire.data(1, b"x"))
+    client.codec.send_request(request(b"POST"), False)
+    client.said()
+    for peer in (server, client):
+        peer.tell(b"\0\0\x07\x06\0\0\0\0\0" + bytes(7))
+        assert peer.codec.failure is not None
+        peer.codec.send_response(1, response(), False)
+        peer.codec.send_data(1, b"x", True)
+        peer.codec.reset(1, ErrorCode.CANCEL)
+        peer.codec.consumed(1, 1)
+        assert peer.codec.ping(b"12345678")
+        peer.codec.drain()
+        peer.codec.drained()
+        frames = peer.said()
+        assert [type(frame) for frame in frames] == [GoAwayFrame]
+        assert peer.said() == []
+
+
+def test_a_failed_connection_is_not_failed_twice(server: Peer) -> None:
+    server.tell(b"\0\0\x07\x06\0\0\0\0\0" + bytes(7))
+    first = server.codec.failure
+    server.tell(b"\0\0\x05\x04\0\0\0\0\0" + bytes(5))
+    assert server.codec.failure is first
