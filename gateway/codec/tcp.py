@@ -141,8 +141,8 @@ class TcpClientCodec(_TcpCodec):
 
     @property
     def paused(self) -> bool:
-        # Nothing is read before somebody listens, and the first `resume` after that tells of the connection.
-        return not self._answered or super().paused
+        # Nothing is read before somebody listens; that ends the pause, and `resume` tells of the connection.
+        return not self._begun or super().paused
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
         self._begun = True

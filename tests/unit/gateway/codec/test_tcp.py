@@ -32,8 +32,9 @@ def test_nothing_is_read_before_somebody_listens() -> None:
     assert wants(client, "can_open")
     client.send_request(connect(), False)
     assert not wants(client, "can_open")
-    assert client.resume() == [Response(1, response(), False)]
     assert not wants(client, "paused")
+    assert client.resume() == [Response(1, response(), False)]
+    assert client.resume() == []
 
 
 def test_bytes_that_are_not_consumed_pause_the_reading() -> None:
