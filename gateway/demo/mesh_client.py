@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
 import socket
 import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +27,8 @@ from trust.svid import X509Svid, make_signing_request, svid_from
 
 _LIFETIME_S = 600.0
 _TIMEOUT_S = 10.0
+_LET_IN_AFTER_S = 3.0
+"""A refusal takes milliseconds: a client that is still connected then was let in."""
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
@@ -81,8 +87,29 @@ def svid_context(svid: X509Svid | None, peer_root: bytes) -> ssl.SSLContext:
 
 def openssl_line(address: str, pem: Path | None) -> str:
     """The openssl command that tries the same. Let in, it waits; refused, it shows the alert and ends."""
-    certificate = f" -cert {pem} -key {pem}" if pem is not None else ""
-    return f"openssl s_client -connect {address} -alpn {ALPN}{certificate} -ign_eof </dev/null"
+    return f"{shlex.join(_openssl(address, pem))} </dev/null"
+
+
+def _openssl(address: str, pem: Path | None) -> list[str]:
+    certificate = ["-cert", str(pem), "-key", str(pem)] if pem is not None else []
+    return ["openssl", "s_client", "-connect", address, "-alpn", ALPN, *certificate, "-ign_eof"]
+
+
+def why_refused(address: str, svid: X509Svid | None, pem: Path | None, peer_root: bytes) -> str:
+    """Why a client with that certificate (the same in `pem`) is refused, empty if it is let in. Asks openssl where it
+    is installed, else Python's ssl."""
+    if shutil.which("openssl") is None:
+        return try_mesh(address, svid_context(svid, peer_root)).refused
+    try:
+        done = subprocess.run(
+            _openssl(address, pem), stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_LET_IN_AFTER_S
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    if b"CONNECTED" not in done.stdout:
+        raise OSError(f"openssl could not connect to {address}: {done.stderr.decode(errors='replace').strip()}")
+    alert = re.search(rb"alert [a-z ]+", done.stderr)
+    return alert.group().decode() if alert is not None else "the connection was closed without a word"
 
 
 def try_mesh(address: str, context: ssl.SSLContext) -> MeshAnswer:
