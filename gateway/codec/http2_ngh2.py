@@ -460,8 +460,8 @@ class Ngh2Codec:
         libnghttp2 gives bytes back when half of the window W has been acknowledged, so W/2 less what slow streams
         hold is always open. Twice what is in use and the first size again keeps that above half of the first size.
         What streams hold is bounded by their own windows, so W is too: about four times that. W is never made
-        smaller: libnghttp2 would keep what was acknowledged beyond the smaller window for ever, and end the session
-        when that sum reaches 2^31.
+        smaller: libnghttp2 takes a reduction from the increases that come later (seen: a window that had been widened,
+        lowered and widened again stayed shut).
 
         The first part of a DATA frame whose stream we reset before the rest came is lost to the window: ngh2 never
         reports it, so nobody can acknowledge it. After some 500 MB of that the connection retires.
