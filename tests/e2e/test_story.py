@@ -1,0 +1,32 @@
+"""The demo's story, each step a test of its own: what `make demo` shows is what the suite holds."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from gateway.demo.lab import Lab
+from gateway.demo.story import STEPS
+from gateway.demo.teller import CheckFailed, Teller
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_step(step: object, lab: Lab) -> None:
+    """Every check of the step holds; a teller raises at the first that does not."""
+    out = io.StringIO()
+    teller = Teller(out)
+    assert callable(step)
+    try:
+        step(lab, teller)
+    except CheckFailed:
+        pytest.fail(out.getvalue())
+    assert teller.checks >= 3
+
+
+def test_a_check_that_does_not_hold_fails_the_story() -> None:
+    """The story can fail: a teller that let it pass would make every check worthless."""
+    with pytest.raises(CheckFailed, match="west answers: nobody did"):
+        Teller(io.StringIO()).check("west answers", False, "nobody did")
