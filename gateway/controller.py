@@ -183,7 +183,13 @@ class Controller:
         self.federation.complete_local_services()
 
     def _endpoint_changed(self, change: EndpointHealthChanged) -> None:
-        log.info("%s", change)
+        log.info(
+            "endpoint %s of %s is %s: %s",
+            change.endpoint.address,
+            change.service,
+            "healthy" if change.healthy else "unhealthy",
+            change.reason,
+        )
         self._publish_health(change.service)
         self.services_changed({change.service})
 

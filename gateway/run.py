@@ -28,6 +28,8 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         stack.enter_context(locked(config.state_dir))
         etcd_config = await _etcd(config, stack)
         etcd = await stack.enter_async_context(open_etcd(etcd_config))
+        # Before anything starts, so that a Ctrl-C at any moment leaves nothing behind.
+        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
         async with trio.open_nursery() as nursery:
             controller = Controller(config, config_path)
             # Before the workers: what keeps this socket from opening shall leave no processes behind.
@@ -35,10 +37,9 @@ async def run_gateway(config: Config, config_path: Path) -> None:
             await controller.start(nursery, etcd)
             write_addresses(config.state_dir, controller, status_address)
             log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for number in signals:
-                    log.info("%s: draining the workers", signal.Signals(number).name)
-                    break
+            async for number in signals:
+                log.info("%s: draining the workers", signal.Signals(number).name)
+                break
             await controller.stop()
             nursery.cancel_scope.cancel()
 

@@ -27,10 +27,9 @@ from trust.errors import TrustError
 TUNNELS_PER_GATEWAY = 2
 CONNECT_TIMEOUT_S = 2.0
 HANDSHAKE_TIMEOUT_S = 5.0
-# A silent peer is probed this often and given up when the answer takes this long: a frozen gateway is noticed within
-# about a second, which is what users of other meshes wait minutes for.
+# A peer is probed this often, and given up when it stays silent for so long after a probe: a frozen gateway is noticed
+# within a second, for which users of other meshes wait minutes.
 PING_INTERVAL_S = 0.5
-PING_TIMEOUT_S = 0.5
 # Our own event loop may have been the one that was late: what has arrived meanwhile is read before a verdict.
 PING_GRACE_S = 0.05
 RECONNECT_FIRST_S = 0.05
@@ -141,20 +140,18 @@ class Tunnels:
             while True:
                 carried = False
                 try:
-                    conn, proof = await self._open(tunnels)
+                    tls, proof = await self._open(tunnels)
                 except NotReady as reason:
                     tunnels.error = str(reason)
                 except (OSError, TrustError) as error:
                     tunnels.error = f"{error}"
                     self._changed()
                 else:
-                    delay_s, carried = RECONNECT_FIRST_S, True
-                    await self._carry(tunnels, conn, proof)
-                if not carried:
-                    delay_s = min(delay_s * 2, RECONNECT_LIMIT_S)
+                    carried = await self._carry(tunnels, tls, proof)
+                delay_s = RECONNECT_FIRST_S if carried else min(delay_s * 2, RECONNECT_LIMIT_S)
                 await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
 
-    async def _open(self, tunnels: GatewayTunnels) -> tuple[ClientConnection, Proof]:
+    async def _open(self, tunnels: GatewayTunnels) -> tuple[ssl.SSLSocket, Proof]:
         context = self._identity.client_context(tunnels.cluster)
         sock = await self._dial(tunnels)
         try:
@@ -169,7 +166,7 @@ class Tunnels:
         except BaseException:
             tls.close()
             raise
-        return self._connection(tunnels, tls), proof
+        return tls, proof
 
     async def _dial(self, tunnels: GatewayTunnels) -> socket.socket:
         """Tries a gateway's addresses in turn, resolving names anew each time."""
@@ -179,7 +176,7 @@ class Tunnels:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
                     sock = await dial(address)
             except (OSError, trio.TooSlowError) as error:
-                errors.append(f"{address}: {str(error) or 'no answer'}")
+                errors.append(str(error) or f"{address}: no answer within {CONNECT_TIMEOUT_S:g} s")
             else:
                 tunnels.address = address
                 return sock
@@ -193,71 +190,81 @@ class Tunnels:
         tunnels.peer_id = str(proof.spiffe_id)
         return proof
 
-    def _connection(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> ClientConnection:
-        prober = _Prober(tunnels, self._reactor)
-        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=prober.acknowledged)
-        prober.conn = conn
-        self._nursery.start_soon(prober.run)
-        return conn
+    async def _carry(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof) -> bool:
+        """Serves one connection until it ends, probing it. Returns whether it was ever good for requests.
 
-    async def _carry(self, tunnels: GatewayTunnels, conn: ClientConnection, proof: Proof) -> None:
-        ready = self._ready.setdefault(tunnels.cluster, [])
-        ready.append(conn)
+        It is from the first answer to a PING on: in TLS 1.3 our side of the handshake ends before the peer has judged
+        our certificate, so a finished handshake says nothing about being let in.
+        """
+        probe = _Probe()
+        ended = trio.Event()
+        conn: ClientConnection
+
+        def answered(payload: bytes) -> None:
+            tunnels.rtt_s = probe.answered(payload, trio.current_time())
+            if conn not in tunnels.ready:
+                self._take_into_service(tunnels, conn, proof)
+
+        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=answered)
+        conn.on_end = ended.set
+        conn.start()
+        try:
+            while not conn.closed:
+                conn.codec.ping(probe.next(trio.current_time()))
+                conn.touch()
+                self._reactor.flush()
+                with trio.move_on_after(PING_INTERVAL_S):
+                    await ended.wait()
+                if probe.unanswered_since(conn.last_active):
+                    await trio.sleep(PING_GRACE_S)
+                if probe.unanswered_since(conn.last_active) and not conn.closed:
+                    tunnels.error = f"no answer to a PING within {PING_INTERVAL_S:g} s"
+                    break
+        finally:
+            conn.abort()
+            self._reactor.flush()
+            was_good = self._take_out_of_service(tunnels, conn)
+        return was_good
+
+    def _take_into_service(self, tunnels: GatewayTunnels, conn: ClientConnection, proof: Proof) -> None:
+        self._ready.setdefault(tunnels.cluster, []).append(conn)
         tunnels.ready.append(conn)
         self._proofs[conn] = proof
         tunnels.error = ""
         self._changed()
-        ended = trio.Event()
-        conn.on_end = ended.set
-        conn.start()
-        self._reactor.flush()
-        try:
-            await ended.wait()
-        finally:
-            conn.abort()
-            self._reactor.flush()
-            ready.remove(conn)
-            tunnels.ready.remove(conn)
-            del self._proofs[conn]
-            if not tunnels.error:
-                tunnels.error = "the connection ended"
-            self._changed()
+
+    def _take_out_of_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> bool:
+        """False if it never was in service."""
+        if not tunnels.error:
+            tunnels.error = "the connection ended" if conn in tunnels.ready else "the peer closed it: are we its peer?"
+        self._changed()
+        if conn not in tunnels.ready:
+            return False
+        self._ready[tunnels.cluster].remove(conn)
+        tunnels.ready.remove(conn)
+        del self._proofs[conn]
+        return True
 
 
-class _Prober:
-    """PINGs one tunnel while it lives, and ends it when the other side has become silent."""
+class _Probe:
+    """The PINGs of one tunnel, numbered. Times are seconds of the event loop's clock."""
 
-    def __init__(self, tunnels: GatewayTunnels, reactor: Reactor) -> None:
-        self._tunnels = tunnels
-        self._reactor = reactor
+    def __init__(self) -> None:
         self._sent = 0
-        self._acknowledged = 0
+        self._answered = 0
         self._sent_at = 0.0
-        self.conn: ClientConnection
 
-    def acknowledged(self, payload: bytes) -> None:
-        self._acknowledged = int.from_bytes(payload, "big")
-        if self._acknowledged == self._sent:
-            self._tunnels.rtt_s = trio.current_time() - self._sent_at
+    def next(self, now: float) -> bytes:
+        """The payload of another PING."""
+        self._sent += 1
+        self._sent_at = now
+        return self._sent.to_bytes(8, "big")
 
-    async def run(self) -> None:
-        conn = self.conn
-        while not conn.closed:
-            self._sent += 1
-            self._sent_at = trio.current_time()
-            conn.codec.ping(self._sent.to_bytes(8, "big"))
-            conn.touch()
-            self._reactor.flush()
-            await trio.sleep(PING_TIMEOUT_S)
-            if self._silent():
-                await trio.sleep(PING_GRACE_S)
-            if self._silent() and not conn.closed:
-                self._tunnels.error = f"no answer to a PING within {PING_TIMEOUT_S:g} s"
-                conn.abort()
-                self._reactor.flush()
-                return
-            await trio.sleep(PING_INTERVAL_S - PING_TIMEOUT_S)
+    def answered(self, payload: bytes, now: float) -> float:
+        """Takes an answer; returns how long it took."""
+        self._answered = int.from_bytes(payload, "big")
+        return now - self._sent_at
 
-    def _silent(self) -> bool:
-        """Neither the answer nor anything else has come since the probe."""
-        return self._acknowledged < self._sent and self.conn.last_active < self._sent_at
+    def unanswered_since(self, last_active: float) -> bool:
+        """Whether neither the answer nor anything else has come since the last PING."""
+        return self._answered < self._sent and last_active < self._sent_at
