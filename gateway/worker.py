@@ -159,11 +159,16 @@ class Worker:
             self._nursery.start_soon(self._drain, message.timeout_s)
 
     def _take_certificate(self, message: Certificate) -> None:
+        first = self._identity.svid is None
         try:
             self._identity.take_certificate(message.chain)
         except TrustError as error:
             log.error("worker %s: the controller's certificate is of no use: %s", self._id, error)
             return
+        if first:
+            for spec, sock in self._listeners.values():
+                if spec.kind == "mesh":
+                    self._acceptor.add(sock, self._accepted(spec))
         certified, self._certified = self._certified, trio.Event()
         certified.set()
         self._report_soon()
@@ -232,7 +237,8 @@ class Worker:
         self._listeners[spec.name] = (spec, sock)
         if spec.kind in ("dns-udp", "dns-tcp"):
             self._nursery.start_soon(self._serve_dns, spec, sock)
-        else:
+        elif spec.kind != "mesh" or self._identity.svid is not None:
+            # Without an SVID peers wait in the socket's queue, rather than be turned away.
             self._acceptor.add(sock, self._accepted(spec))
 
     def _unlisten(self, name: str) -> None:
