@@ -33,6 +33,9 @@ class Listeners:
         if spec.name in self.sockets:
             sock.close()
             return False
+        # A socket made of a descriptor believes itself blocking, and `dup` would make all blocking that share it:
+        # a worker would then wait in accept for ever.
+        sock.setblocking(False)
         self.sockets[spec.name] = (spec, sock)
         return True
 
