@@ -22,12 +22,18 @@ class LocalTarget(msgspec.Struct, frozen=True):
 
     address: str
     """host:port"""
+    place: str = "local"
+    """What metrics call it."""
 
 
 class RemoteTarget(msgspec.Struct, frozen=True):
     """Any gateway of another cluster."""
 
     cluster: str
+
+    @property
+    def place(self) -> str:
+        return self.cluster
 
 
 Target = LocalTarget | RemoteTarget

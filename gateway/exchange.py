@@ -83,7 +83,7 @@ class Exchange:
         *,
         end_stream: bool,
         now: float,
-        client: str,
+        client: bytes,
         origin: Origin,
     ) -> None:
         self.path = path

@@ -24,10 +24,11 @@ def source_value(cluster: str, locality: Locality, identity: str) -> bytes:
     return (f'cluster="{cluster}", region="{locality.region}", zone="{locality.zone}", identity="{identity}"').encode()
 
 
-def forwarded_element(client: str, authority: bytes, scheme: bytes) -> bytes:
-    """One hop of `forwarded` (RFC 7239 section 4). `client` is "ip:port" or empty; IPv6 must be quoted."""
-    escaped = authority.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    return b'for="%b";host="%b";proto=%b' % (client.encode() or b"unknown", escaped, scheme or b"tcp")
+def forwarded_element(client: bytes, authority: bytes, scheme: bytes) -> bytes:
+    """One hop of `forwarded` (RFC 7239 section 4). `client` is its `for` pair."""
+    if b'"' in authority or b"\\" in authority:
+        authority = authority.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'%b;host="%b";proto=%b' % (client, authority, scheme or b"tcp")
 
 
 def request_headers(
@@ -51,8 +52,9 @@ def request_headers(
 
 def without_ours(head: ResponseHead) -> ResponseHead:
     """A response as an endpoint sent it, without fields that only a gateway may set."""
-    if any(name.startswith(OURS) for name, _ in head.headers):
-        return ResponseHead(head.status, [header for header in head.headers if not header[0].startswith(OURS)])
+    for header in head.headers:
+        if header[0].startswith(OURS):
+            return ResponseHead(head.status, [header for header in head.headers if not header[0].startswith(OURS)])
     return head
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterable
+from functools import partial
 
 from discovery.model import Protocol
 from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
@@ -26,6 +27,7 @@ from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
 
 _GRPC_UNAVAILABLE = b"14"
+_STATUS = [str(status) for status in range(1000)]
 
 
 class WorkerRequestPath:
@@ -49,6 +51,9 @@ class WorkerRequestPath:
         self._rng = rng
         self._budget = RetryBudget()
         self._candidates: dict[tuple[str, str], Candidates] = {}
+        # Made once: they are used for every request.
+        self._loads = {protocol: partial(self._load, protocol) for protocol in Protocol}
+        self._requests = counters.counts[REQUESTS.name]
         self._source: bytes = b""
         self._via: bytes = b""
 
@@ -58,7 +63,7 @@ class WorkerRequestPath:
         """A resource is new or gone: what was computed from it is forgotten."""
         if isinstance(resource, ServiceResource):
             for port in resource.ports:
-                self._candidates.pop((resource.key, port.name), None)
+                self._candidates.pop((str(resource.name), port.name), None)
         else:
             self._candidates.clear()
         if isinstance(resource, LocalResource):
@@ -69,7 +74,8 @@ class WorkerRequestPath:
     # Connections that ask.
 
     def serve(self, sock: socket.socket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
-        """A server's connection whose requests begin exchanges here."""
+        """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
+        forwarded_for = b'for="%b"' % client.encode()
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
             self._budget.active += 1
@@ -80,7 +86,7 @@ class WorkerRequestPath:
                 head,
                 end_stream=end_stream,
                 now=self._reactor.now,
-                client=client,
+                client=forwarded_for,
                 origin=origin,
             )
             exchange.begin()
@@ -93,20 +99,25 @@ class WorkerRequestPath:
         return self._routes.find(exchange.head.authority, exchange.origin)
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
-        key = (route.service.key, route.port.name)
+        key = (route.label, route.port.name)
         candidates = self._candidates.get(key)
         if candidates is None:
             local = self._routes.local
             assert local is not None, "there is no route before the first snapshot"
             candidates = self._candidates[key] = Candidates(route.service, route.port.name, local, self._routes.peers)
-        protocol = endpoint_protocol(route.port.protocol, exchange.head)
         return candidates.choose(
             exchange.tried,
             from_peer=bool(exchange.origin.peer),
-            load=lambda target: self._pools.load(target.address, protocol),
-            reachable=lambda target: self._tunnels.pick(target.cluster) is not None,
+            load=self._loads[endpoint_protocol(route.port.protocol, exchange.head)],
+            reachable=self._reachable,
             rng=self._rng,
         )
+
+    def _load(self, protocol: Protocol, target: LocalTarget) -> int:
+        return self._pools.load(target.address, protocol)
+
+    def _reachable(self, target: RemoteTarget) -> bool:
+        return self._tunnels.is_ready(target.cluster)
 
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
         head = exchange.head
@@ -147,18 +158,12 @@ class WorkerRequestPath:
         self._budget.active -= 1
         if len(exchange.tried) > 1:
             self._budget.retrying -= 1
-        service = str(exchange.route.service.name) if exchange.route is not None else ""
-        self._counters.counts[REQUESTS.name][
-            exchange.origin.peer or "local", service, self._destination(exchange), str(exchange.status), exchange.reason
-        ] += 1
+        service = exchange.route.label if exchange.route is not None else ""
+        destination = exchange.tried[-1].place if exchange.tried else ""
+        source = exchange.origin.peer or "local"
+        self._requests[source, service, destination, _STATUS[exchange.status], exchange.reason] += 1
         if service:
             self._counters.observe(service, self._reactor.now - exchange.started)
-
-    def _destination(self, exchange: Exchange) -> str:
-        if not exchange.tried:
-            return ""
-        target = exchange.tried[-1]
-        return target.cluster if isinstance(target, RemoteTarget) else "local"
 
     def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]:
         """An answer of our own. A gRPC client of ours gets a gRPC status, which is all that it looks at."""

@@ -33,6 +33,8 @@ class Route(msgspec.Struct, frozen=True):
     port: Port
     authority: bytes
     """The canonical `<fqdn>:<port>`, which crosses to a peer."""
+    label: str
+    """`<namespace>/<name>`, for metrics."""
 
 
 class RouteTable:
@@ -88,7 +90,7 @@ class RouteTable:
     def _index(self, service: ServiceResource) -> None:
         for authority, port in _authorities(service):
             canonical = f"{service.name.fqdn}:{port.port}".encode()
-            self._by_authority[authority] = Route(service, port, canonical)
+            self._by_authority[authority] = Route(service, port, canonical, str(service.name))
 
     def _unindex(self, service: ServiceResource) -> None:
         for authority, _ in _authorities(service):

@@ -89,15 +89,19 @@ class Tunnels:
 
     # For the request path.
 
+    def is_ready(self, cluster: str) -> bool:
+        """Whether there is a tunnel to a cluster. It may be full: `pick` knows."""
+        return bool(self._ready.get(cluster))
+
     def pick(self, cluster: str) -> ClientConnection | None:
         """The least loaded tunnel to a cluster that can take a request, or None."""
-        best, best_load = None, 0
-        for conn in self._ready.get(cluster, ()):
-            if conn.usable:
-                load = len(conn.handlers)
-                if best is None or load < best_load:
-                    best, best_load = conn, load
-        return best
+        ready = self._ready.get(cluster)
+        if not ready:
+            return None
+        best = min(ready, key=_load)
+        if best.usable:
+            return best
+        return min((conn for conn in ready if conn.usable), key=_load, default=None)
 
     def report(self) -> list[TunnelReport]:
         return [tunnels.report() for tunnels in self._gateways.values()]
@@ -244,6 +248,10 @@ class Tunnels:
         tunnels.ready.remove(conn)
         del self._proofs[conn]
         return True
+
+
+def _load(conn: ClientConnection) -> int:
+    return len(conn.handlers)
 
 
 class _Probe:

@@ -2,8 +2,8 @@
 
 Header names are lower-case bytes. Connection-specific fields (RFC 9110 section 7.6.1: `connection` and what it
 names, `keep-alive`, `proxy-connection`, `te` other than `trailers`, `transfer-encoding`, `upgrade`) and `host` never
-appear in `headers`: the codec has used them. Events are plain slotted classes because several of them are made for
-every request.
+appear in `headers`: the codec has used them. Several of these are made for every request: they are plain slotted
+values, and never part of a cycle, so the garbage collector does not follow them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 Header: TypeAlias = tuple[bytes, bytes]
 
 
-class RequestHead(msgspec.Struct):
+class RequestHead(msgspec.Struct, gc=False):
     """A request's control data and fields. For a plain CONNECT, `path` and `scheme` are empty.
 
     `protocol` is RFC 8441's `:protocol` of an extended CONNECT (b"websocket"), else empty.
@@ -29,12 +29,12 @@ class RequestHead(msgspec.Struct):
     protocol: bytes = b""
 
 
-class ResponseHead(msgspec.Struct):
+class ResponseHead(msgspec.Struct, gc=False):
     status: int
     headers: list[Header]
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """A request has begun on a server's connection."""
 
     stream_id: int
@@ -42,7 +42,7 @@ class Request(msgspec.Struct):
     end_stream: bool
 
 
-class Response(msgspec.Struct):
+class Response(msgspec.Struct, gc=False):
     """The final response's head has come on a client's connection."""
 
     stream_id: int
@@ -50,14 +50,14 @@ class Response(msgspec.Struct):
     end_stream: bool
 
 
-class Informational(msgspec.Struct):
+class Informational(msgspec.Struct, gc=False):
     """A 1xx response other than 101."""
 
     stream_id: int
     head: ResponseHead
 
 
-class Data(msgspec.Struct):
+class Data(msgspec.Struct, gc=False):
     """Body bytes. They count against flow control until `Codec.consumed` gives them back. `data` may be empty
     when `end_stream` is set."""
 
@@ -66,14 +66,14 @@ class Data(msgspec.Struct):
     end_stream: bool
 
 
-class Trailers(msgspec.Struct):
+class Trailers(msgspec.Struct, gc=False):
     """Trailer fields; they end the stream's receiving side."""
 
     stream_id: int
     headers: list[Header]
 
 
-class Reset(msgspec.Struct):
+class Reset(msgspec.Struct, gc=False):
     """A stream ended before its message was whole: the peer reset it, sent something malformed on it, or closed the
     connection. `code` is an HTTP/2 error code. `unprocessed` says that the peer provably did nothing with it
     (REFUSED_STREAM, or above a GOAWAY's last stream: RFC 9113 section 8.7). Nothing more comes for that stream."""
@@ -83,20 +83,20 @@ class Reset(msgspec.Struct):
     unprocessed: bool = False
 
 
-class Writable(msgspec.Struct):
+class Writable(msgspec.Struct, gc=False):
     """The peer opened its window: `queued()` of this stream (0: of any stream) may fall at the next flush."""
 
     stream_id: int
 
 
-class GoAway(msgspec.Struct):
+class GoAway(msgspec.Struct, gc=False):
     """The peer wants no new streams. `Reset(unprocessed=True)` follows for each of ours above its last one."""
 
     last_stream_id: int
     code: int
 
 
-class PingAck(msgspec.Struct):
+class PingAck(msgspec.Struct, gc=False):
     payload: bytes
 
 

@@ -22,7 +22,7 @@ from gateway.routing import LOCAL_ORIGIN, Route
 from gateway.snapshot import ServiceResource
 
 SERVICE = ServiceResource(ServiceName("shop", "payments"), "", (Port("http", 80, Protocol.HTTP),))
-ROUTE = Route(SERVICE, SERVICE.ports[0], b"payments.shop.svc.clusterset.local:80")
+ROUTE = Route(SERVICE, SERVICE.ports[0], b"payments.shop.svc.clusterset.local:80", "shop/payments")
 WEST, EU = RemoteTarget("west"), RemoteTarget("eu")
 UNHEALTHY = ResponseHead(503, [(b"isthmus-reason", b"no-healthy-upstream")])
 
@@ -31,7 +31,7 @@ class Recorder:
     """A codec that notes its commands."""
 
     failure: CodecFailure | None = None
-    closing = paused = half_closed = False
+    closing = paused = half_closed = mid_head = False
     can_open = True
 
     def __init__(self) -> None:
@@ -116,7 +116,9 @@ class Play:
         self.connect_later = False
         self._routed = routed
         head = RequestHead(method, b"http", b"payments", b"/", [])
-        self.exchange = Exchange(self, self.down, 1, head, end_stream=ended, now=0.0, client="c", origin=LOCAL_ORIGIN)
+        self.exchange = Exchange(
+            self, self.down, 1, head, end_stream=ended, now=0.0, client=b"for=c", origin=LOCAL_ORIGIN
+        )
         self.begun = False
 
     def begin(self) -> Play:

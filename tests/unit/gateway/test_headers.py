@@ -31,8 +31,8 @@ def test_forwarded_and_via_are_appended_to() -> None:
 
 def test_a_forwarded_element_quotes_what_it_must() -> None:
     """RFC 7239 section 6: an address with a port, or IPv6, is a quoted string."""
-    assert forwarded_element("[::1]:5", b'a"b', b"http") == b'for="[::1]:5";host="a\\"b";proto=http'
-    assert forwarded_element("", b"h", b"") == b'for="unknown";host="h";proto=tcp'
+    assert forwarded_element(b'for="[::1]:5"', b'a"b', b"http") == b'for="[::1]:5";host="a\\"b";proto=http'
+    assert forwarded_element(b"for=unknown", b"h", b"") == b'for=unknown;host="h";proto=tcp'
 
 
 def test_an_endpoint_cannot_answer_as_a_gateway() -> None:
