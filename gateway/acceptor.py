@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 
 from discovery.address import HostPort
+from gateway.idle import keep_alive
 from gateway.reactor import Reactor
 
 log = logging.getLogger("isthmus.acceptor")
@@ -68,7 +69,16 @@ class Acceptor:
                     log.warning("cannot accept a connection: %s; raise the limit of open files", error)
                     return False
                 continue  # The client was gone before it was accepted (accept(2): ECONNABORTED and the like).
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            accepted(sock, str(HostPort(*address[:2])))
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                keep_alive(sock)
+                accepted(sock, str(HostPort(*address[:2])))
+            except OSError:
+                sock.close()  # The client was gone already.
+            except Exception:
+                # One connection's trouble must not take the listening socket with it.
+                log.exception("an accepted connection failed in a way that nobody foresaw; it is closed")
+                self._reactor.defects += 1
+                sock.close()
         return True

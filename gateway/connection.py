@@ -93,6 +93,11 @@ class Connection:
         self._unsettled: list[tuple[int, Relay]] = []
         self._blocked: dict[int, Relay] = {}
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return len(self._out)
+
     def __repr__(self) -> str:
         state = "closed" if self.closed else "paused" if self._paused else "open"
         return f"<{type(self).__name__} {state}, {self.codec.open_streams} streams, {len(self._out)} bytes unsent>"
@@ -109,15 +114,21 @@ class Connection:
     # Reading.
 
     def start(self) -> None:
-        """Begins to read. The caller flushes the reactor, unless the reactor called it."""
-        self._handle(self.codec.resume())
-        self._follow_interest()
+        """Begins to read. The caller flushes the reactor, unless the reactor called it. Never raises."""
+        try:
+            self._handle(self.codec.resume())
+            self._follow_interest()
+        except Exception:
+            self._reactor.unforeseen(self)
 
     def _ready(self, flags: int) -> None:
-        if flags & READ or (flags & _GONE and self._interest & READ):
-            self._read()
-        if flags & (WRITE | _GONE):
-            self.touch()
+        try:
+            if flags & READ or (flags & _GONE and self._interest & READ):
+                self._read()
+            if flags & (WRITE | _GONE):
+                self.touch()
+        except Exception:
+            self._reactor.unforeseen(self)
 
     def _read(self) -> None:
         codec, recv = self.codec, self.sock.recv
@@ -138,7 +149,10 @@ class Connection:
                 self.received_eof = True
                 self._handle(codec.receive_eof())
                 return
-            self._handle(codec.receive(data))
+            events = codec.receive(data)
+            # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
+            self._paused = codec.paused
+            self._handle(events)
             # A short read from plain TCP has emptied the socket; TLS gives one record at a time.
             if self.closed or codec.paused or (len(data) < READ_BYTES and not self._tls):
                 return
@@ -177,8 +191,10 @@ class Connection:
             self._end()
             return
         codec = self.codec
-        if self._paused and not codec.paused:
-            self._handle(codec.resume())
+        while self._paused and not codec.paused:
+            events = codec.resume()
+            self._paused = codec.paused
+            self._handle(events)
         self._follow_interest()
 
     def _send(self) -> bool:
@@ -203,7 +219,7 @@ class Connection:
 
     def _follow_interest(self) -> None:
         """Tells the reactor what is waited for now."""
-        self._paused = self.codec.paused
+        self._paused = self._paused or self.codec.paused
         interest = WRITE if self._out else 0
         if not self._paused and (not self.received_eof or self._lingering):
             interest |= READ
@@ -307,10 +323,12 @@ class ServerConnection(Connection):
     ) -> None:
         super().__init__(reactor, sock, codec)
         self.handlers: dict[int, RequestHandler] = {}
+        self.requests = 0
         self._begin = begin
 
     def _dispatch(self, event: Event) -> None:
         if type(event) is Request:
+            self.requests += 1
             self._begin(self, event.stream_id, event.head, event.end_stream)
         elif type(event) is Data:
             handler = self.handlers.get(event.stream_id)
@@ -322,6 +340,7 @@ class ServerConnection(Connection):
             if handler := self.handlers.get(event.stream_id):
                 handler.on_request_trailers(event.headers)
         elif type(event) is Reset:
+            self.forget(event.stream_id)
             if handler := self.handlers.pop(event.stream_id, None):
                 handler.on_request_reset()
         elif type(event) is Writable:
@@ -353,12 +372,14 @@ class ClientConnection(Connection):
         *,
         released: Callable[[ClientConnection], None] = lambda connection: None,
         ping_ack: Callable[[bytes], None] = lambda payload: None,
+        going_away: Callable[[], None] = lambda: None,
     ) -> None:
-        """`released`: a stream has ended, the connection may be used again."""
+        """`released`: a stream has ended, the connection may be used again. `going_away`: it takes no new ones."""
         super().__init__(reactor, sock, codec)
         self.handlers: dict[int, ResponseHandler] = {}
         self._released = released
         self._ping_ack = ping_ack
+        self._going_away = going_away
 
     @property
     def usable(self) -> bool:
@@ -389,7 +410,9 @@ class ClientConnection(Connection):
             self._reconsider(event.stream_id)
         elif type(event) is PingAck:
             self._ping_ack(event.payload)
-        elif type(event) is not GoAway:
+        elif type(event) is GoAway:
+            self._going_away()
+        else:
             self._dispatch_to_stream(event)
 
     def _dispatch_to_stream(self, event: Event) -> None:

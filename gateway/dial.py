@@ -18,12 +18,17 @@ from discovery.address import parse_host_port
 # A client that is refused gets so long to hear why.
 FAREWELL_S = 0.5
 _READ_BYTES = 65_536
+_SHOWN = 64
 
 
 async def resolve(address: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-    """Every socket address of "host:port", in the resolver's order. Raises OSError."""
-    host, port = parse_host_port(address)
-    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Every socket address of "host:port", in the resolver's order. Raises OSError, also for what is no address:
+    it may be what a peer advertises."""
+    try:
+        host, port = parse_host_port(address)
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except ValueError as error:
+        raise OSError(f"{address[:_SHOWN]!r} {error}") from error
     return [(family, sockaddr[:2]) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
 
 
@@ -70,8 +75,10 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(tls)
     except ssl.SSLError:
-        await _see_off(tls)
-        tls.close()
+        try:
+            await _see_off(tls)
+        finally:
+            tls.close()
         raise
     except BaseException:
         tls.close()

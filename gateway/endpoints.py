@@ -99,8 +99,12 @@ class EndpointPool:
         conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
         conn.on_end = lambda: self._ended(conn)
         self.connections.append(conn)
-        self._released(conn)
-        conn.start()
+        try:
+            self._released(conn)
+        except Exception:
+            self._reactor.unforeseen(conn)
+        if not conn.closed:
+            conn.start()
         self._reactor.flush()
 
     def _connect_failed(self, detail: str) -> None:
@@ -117,7 +121,12 @@ class EndpointPool:
             attempt = self._waiting.popleft()
             if not attempt.ended:
                 attempt.attached(conn)
-        if not conn.handlers and conn.usable:
+        if conn.handlers or not conn.usable:
+            return
+        if self.protocol is Protocol.TCP:
+            # Whoever it was opened for is gone. It is not kept: the endpoint may have spoken already, or hung up.
+            conn.abort()
+        elif self.protocol is Protocol.HTTP:
             self._idle.append(conn)
 
     def _ended(self, conn: ClientConnection) -> None:

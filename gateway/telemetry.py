@@ -33,7 +33,10 @@ REFUSED = MetricSpec(
 )
 CONNECTIONS = MetricSpec("isthmus_accepted_connections", "Connections that were accepted.", ("listener",))
 DNS_QUERIES = MetricSpec("isthmus_dns_queries", "DNS questions, by type and response code.", ("qtype", "rcode"))
-COUNTERS = (REQUESTS, RETRIES, REFUSED, CONNECTIONS, DNS_QUERIES)
+DEFECTS = MetricSpec(
+    "isthmus_defects", "Failures that nobody foresaw. Each cost one connection, and is in the log.", ("process",)
+)
+COUNTERS = (REQUESTS, RETRIES, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
 
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)

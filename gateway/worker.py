@@ -6,9 +6,11 @@ reach a controller again, to whom it then shows the listening sockets that it ho
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import ssl
@@ -19,13 +21,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import trio
 
 from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Protocol
 from gateway.acceptor import Acceptor
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
-from gateway.connection import Connection, ServerConnection
+from gateway.connection import ServerConnection
 from gateway.control import (
     Certificate,
     ChannelClosed,
@@ -42,13 +45,14 @@ from gateway.control import (
 from gateway.dial import handshake
 from gateway.endpoints import EndpointPools
 from gateway.identity import Identity, NotReady, Proof
+from gateway.idle import HEAD_S, SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
 from gateway.names import NameService
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
 from gateway.state_dir import connect_control
-from gateway.telemetry import CONNECTIONS, DNS_QUERIES, REFUSED, WorkerCounters
+from gateway.telemetry import CONNECTIONS, DEFECTS, DNS_QUERIES, REFUSED, WorkerCounters
 from gateway.tunnels import Tunnels
 from gateway.version import VERSION
 from trust.errors import TrustError
@@ -62,9 +66,18 @@ HANDSHAKES_LIMIT = 256
 REPORT_INTERVAL_S = 1.0
 RECONNECT_S = 0.1
 SWEEP_INTERVAL_S = 5.0
+CLOCK_CHECK_S = 60.0
 DRAIN_CHECK_S = 0.05
 # A worker that is told to end by someone other than its controller.
 SIGTERM_DRAIN_S = 10.0
+
+
+class Served(msgspec.Struct):
+    """What a worker keeps of a connection that it serves."""
+
+    spec: ListenerSpec
+    client: str
+    idleness: Idleness
 
 
 class Worker:
@@ -83,13 +96,14 @@ class Worker:
         self._names = NameService()
         self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self._dns_scopes: dict[str, trio.CancelScope] = {}
-        self._serving: set[Connection] = set()
-        self._inbound: dict[Connection, Proof] = {}
+        self._serving: dict[ServerConnection, Served] = {}
+        self._inbound: dict[ServerConnection, Proof] = {}
         self._refusals: dict[str, str] = {}
         self._handshaking = 0
         self._changed = trio.Event()
         self._certified = trio.Event()
         self._codec_kind = "auto"
+        self._draining = False
         self._tunnels = Tunnels(
             self._identity,
             self._reactor,
@@ -121,9 +135,10 @@ class Worker:
             try:
                 channel = await connect_control(self._state_dir)
             except OSError:
-                await trio.sleep(RECONNECT_S)
-                continue
-            await self._follow(channel)
+                pass
+            else:
+                await self._follow(channel)
+            await trio.sleep(RECONNECT_S)
 
     # The controller.
 
@@ -141,6 +156,9 @@ class Worker:
                     self._obey(order, received)
         except* ChannelClosed:
             log.info("worker %s: the controller is gone; serving on", self._id)
+        except* Exception:
+            self._reactor.defects += 1
+            log.exception("worker %s: what the controller said could not be done; serving on", self._id)
         finally:
             channel.close()
 
@@ -178,7 +196,7 @@ class Worker:
         while True:
             svid = self._identity.svid
             if svid is not None:
-                await trio.sleep(max(0.0, (svid.renew_at(self._rng) - wall_clock()).total_seconds()))
+                await _sleep_until(svid.renew_at(self._rng))
             certified = self._certified
             await channel.send(SigningRequest(self._identity.signing_request()))
             with trio.move_on_after(5):
@@ -189,6 +207,7 @@ class Worker:
             self._changed = trio.Event()
             counters, durations = self._counters.report()
             counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
+            counters[DEFECTS.name] = {"worker": float(self._reactor.defects)}
             inbound = Counter(proof.cluster for proof in self._inbound.values())
             ready = self._identity.svid is not None and self._routes.local is not None
             await channel.send(
@@ -204,9 +223,9 @@ class Worker:
 
     def _apply(self, update: Update) -> None:
         for before, after in self._routes.apply(update):
-            for resource in (before, after):
-                if resource is not None:
-                    self._path.changed(resource)
+            for version in (before, after):
+                if version is not None:
+                    self._path.changed(version)
             if isinstance(after, LocalResource):
                 self._codec_kind = after.http2_codec
                 self._names.configure(after, self._routes.services)
@@ -231,12 +250,15 @@ class Worker:
     # Listeners.
 
     def _listen(self, spec: ListenerSpec, sock: socket.socket) -> None:
-        if spec.name in self._listeners:
+        held = self._listeners.get(spec.name)
+        if self._draining or (held is not None and held[0] == spec):
             sock.close()
             return
+        self._unlisten(spec.name)
         self._listeners[spec.name] = (spec, sock)
         if spec.kind in ("dns-udp", "dns-tcp"):
-            self._nursery.start_soon(self._serve_dns, spec, sock)
+            scope = self._dns_scopes[spec.name] = trio.CancelScope()
+            self._nursery.start_soon(self._serve_dns, spec, sock, scope)
         elif spec.kind != "mesh" or self._identity.svid is not None:
             # Without an SVID peers wait in the socket's queue, rather than be turned away.
             self._acceptor.add(sock, self._accepted(spec))
@@ -250,12 +272,12 @@ class Worker:
             scope.cancel()
         else:
             self._acceptor.remove(sock)
+            sock.close()
 
-    async def _serve_dns(self, spec: ListenerSpec, sock: socket.socket) -> None:
+    async def _serve_dns(self, spec: ListenerSpec, sock: socket.socket, scope: trio.CancelScope) -> None:
         sock.setblocking(False)
         serve = serve_udp if spec.kind == "dns-udp" else serve_tcp
-        with trio.CancelScope() as scope, sock:
-            self._dns_scopes[spec.name] = scope
+        with scope, sock:
             await serve(sock, self._names)
 
     def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
@@ -280,11 +302,12 @@ class Worker:
             route = self._routes.find(b"", origin)
             if route is None:
                 sock.close()
-                return
+                return self._refuse(spec, "no-route", f"{spec.service} has no port {spec.port} any more", client)
             if route.port.protocol is Protocol.TCP:
                 authority = route.authority
         conn = self._path.serve(sock, listener_codec(self._codec_kind, tcp_authority=authority), origin, client)
-        self._serve(conn)
+        self._serve(conn, spec, client)
+        return None
 
     async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
         self._handshaking += 1
@@ -300,6 +323,8 @@ class Worker:
             return self._refuse(spec, _tls_reason(error), str(error.reason or error), client)
         except OSError as error:
             return self._refuse(spec, "connection-lost", str(error), client)
+        except Exception as error:
+            return self._refuse_unforeseen(spec, error, client)
         finally:
             self._handshaking -= 1
         try:
@@ -307,18 +332,21 @@ class Worker:
         except (TrustError, OSError) as error:
             tls.close()
             return self._refuse(spec, getattr(error, "code", "no-h2"), str(error), client)
+        except Exception as error:
+            tls.close()
+            return self._refuse_unforeseen(spec, error, client)
         origin = Origin(peer=proof.cluster)
         conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), origin, client)
         self._inbound[conn] = proof
-        self._serve(conn)
+        self._serve(conn, spec, client)
         self._reactor.flush()
         return None
 
-    def _serve(self, conn: ServerConnection) -> None:
-        self._serving.add(conn)
+    def _serve(self, conn: ServerConnection, spec: ListenerSpec, client: str) -> None:
+        self._serving[conn] = Served(spec, client, Idleness(trio.current_time()))
 
         def ended() -> None:
-            self._serving.discard(conn)
+            self._serving.pop(conn, None)
             self._inbound.pop(conn, None)
 
         conn.on_end = ended
@@ -328,12 +356,42 @@ class Worker:
         self._counters.add(REFUSED, spec.kind, reason)
         self._refusals[f"{spec.kind}: {reason}"] = f"{wall_clock():%Y-%m-%dT%H:%M:%SZ} {client}: {detail}"
 
+    def _refuse_unforeseen(self, spec: ListenerSpec, error: Exception, client: str) -> None:
+        """What a peer sent met a defect of ours: it costs that peer's connection, not the worker."""
+        self._reactor.defects += 1
+        log.exception("a peer's connection failed in a way that nobody foresaw; it is closed")
+        self._refuse(spec, "internal-error", type(error).__name__, client)
+
     # Time passes.
 
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_INTERVAL_S)
-            self._pools.sweep(trio.current_time())
+            now = trio.current_time()
+            self._pools.sweep(now)
+            for conn, served in [*self._serving.items()]:
+                self._look(conn, served, now)
+            self._reactor.flush()
+
+    def _look(self, conn: ServerConnection, served: Served, now: float) -> None:
+        """Ends a connection that is held for nothing."""
+        codec, quiet = conn.codec, now - conn.last_active
+        if conn in self._inbound:
+            if quiet > SILENT_PEER_S:
+                conn.abort()
+        elif codec.open_streams:
+            served.idleness.look(now, requests=conn.requests, streams=codec.open_streams, mid_head=False)
+            if quiet > SILENT_STREAM_S and not conn.closed and quiet_s(conn.sock) > SILENT_STREAM_S:
+                conn.abort()
+        else:
+            verdict = served.idleness.look(now, requests=conn.requests, streams=0, mid_head=codec.mid_head)
+            if verdict is Verdict.IDLE:
+                codec.drain()
+                codec.drained()
+                conn.touch()
+            elif verdict is Verdict.SLOW_HEAD:
+                self._refuse(served.spec, verdict.value, f"no whole request head in {HEAD_S:g} s", served.client)
+                conn.abort()
 
     async def _drain_on_sigterm(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -342,6 +400,9 @@ class Worker:
 
     async def _drain(self, timeout_s: float) -> None:
         """Accepts nothing new, lets what runs end, and exits."""
+        if self._draining:
+            return
+        self._draining = True
         for name in [*self._listeners]:
             self._unlisten(name)
         for conn in self._serving:
@@ -355,7 +416,7 @@ class Worker:
             conn.touch()
         self._reactor.flush()
         with trio.move_on_after(timeout_s):
-            while any(conn.codec.open_streams for conn in self._serving):
+            while any(conn.codec.open_streams or conn.unsent for conn in self._serving):
                 await trio.sleep(DRAIN_CHECK_S)
         self._nursery.cancel_scope.cancel()
 
@@ -372,11 +433,34 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return "handshake-failed"
 
 
+async def _sleep_until(when: datetime) -> None:
+    """By the wall clock, which may be set, and goes on while a machine sleeps."""
+    while (left_s := (when - wall_clock()).total_seconds()) > 0:
+        await trio.sleep(min(left_s, CLOCK_CHECK_S))
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection and each virtual IP needs a descriptor; the usual soft limit of 1024 is for programs that use
+    select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def wall_clock() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates are dated by the wall clock
 
 
+def tame_garbage_collector() -> None:
+    """What was loaded so far stays for good and is not looked at again. The request path makes few cycles, so the
+    rest is looked at seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
 async def serve(state_dir: Path, worker_id: str) -> None:
+    tame_garbage_collector()
     async with trio.open_nursery() as nursery:
         await Worker(state_dir, worker_id, nursery).run()
 
@@ -386,6 +470,7 @@ def main() -> None:
     # A Ctrl-C in the terminal goes to the whole process group; the controller decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _raise_descriptor_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     trio.run(serve, Path(sys.argv[1]), sys.argv[2])
 

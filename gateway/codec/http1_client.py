@@ -92,6 +92,10 @@ class Http1ClientCodec:
         return self._raw and self._request_ended and not self._output
 
     @property
+    def mid_head(self) -> bool:
+        return False
+
+    @property
     def open_streams(self) -> int:
         return int(self._head is not None)
 

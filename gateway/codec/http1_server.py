@@ -92,6 +92,10 @@ class Http1ServerCodec:
         return self._framing is _Framing.RAW and self._response_ended and not self._output
 
     @property
+    def mid_head(self) -> bool:
+        return self._state is _In.HEAD and bool(self._input)
+
+    @property
     def open_streams(self) -> int:
         return int(self._message is not None)
 

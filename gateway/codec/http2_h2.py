@@ -118,6 +118,10 @@ class H2Codec:
         return False
 
     @property
+    def mid_head(self) -> bool:
+        return False
+
+    @property
     def open_streams(self) -> int:
         return len(self._open)
 

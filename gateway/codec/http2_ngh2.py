@@ -121,6 +121,10 @@ class Ngh2Codec:
         return False
 
     @property
+    def mid_head(self) -> bool:
+        return False
+
+    @property
     def open_streams(self) -> int:
         return len(self._open)
 

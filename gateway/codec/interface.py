@@ -67,6 +67,12 @@ class Codec(Protocol):
         ...
 
     @property
+    def mid_head(self) -> bool:
+        """Server: whether a part of a request's head has come, and the rest has not. HTTP/2 never says so: its heads
+        come in frames, which no client sends a byte at a time by accident."""
+        ...
+
+    @property
     def open_streams(self) -> int: ...
 
     def receive(self, data: bytes) -> list[Event]:

@@ -43,6 +43,10 @@ class SniffingServerCodec:
         return self._codec.half_closed
 
     @property
+    def mid_head(self) -> bool:
+        return bool(self._prefix) or self._codec.mid_head
+
+    @property
     def open_streams(self) -> int:
         return self._codec.open_streams
 

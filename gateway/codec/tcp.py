@@ -41,6 +41,10 @@ class _TcpCodec:
         return self._local_ended and not self._output
 
     @property
+    def mid_head(self) -> bool:
+        return False
+
+    @property
     def open_streams(self) -> int:
         return int(self._begun and not self.closing)
 

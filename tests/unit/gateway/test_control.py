@@ -147,8 +147,8 @@ async def test_descriptors_are_sockets_at_the_other_end(pair: Pair) -> None:
         sock.bind(("127.0.0.1", 0))
     for message, given in listen_messages(entries):
         await sender.send(message, [sock.fileno() for sock in given])
-    message, descriptors = await receiver.receive()
-    assert message == Listen([spec for spec, _ in entries])
+    got, descriptors = await receiver.receive()
+    assert got == Listen([spec for spec, _ in entries])
     for (_, sock), descriptor in zip(entries, descriptors, strict=True):
         assert not os.get_inheritable(descriptor)
         with sock, socket.socket(fileno=descriptor) as copy:

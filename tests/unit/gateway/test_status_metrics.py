@@ -22,6 +22,7 @@ _NO_UNIT = (
     "_workers",
     "_connected",
     "_tunnels",
+    "_defects",
     "_connections",
     "_ready",
     "_freshness",
