@@ -34,6 +34,7 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.interface import Codec
+from gateway.codec.sniff import SniffingServerCodec
 from gateway.reactor import READ, WRITE, Reactor
 
 READ_BYTES = 65_536
@@ -77,6 +78,8 @@ class Connection:
         self.sock = sock
         self.closed = False
         self.received_eof = False
+        self.lost_to: OSError | None = None
+        """Why reading failed, if it did: a reset, or a TLS alert."""
         self.last_active = reactor.now
         self.on_end: Callable[[], None] | None = None
         """Called once, when the connection is gone and its streams have been told."""
@@ -138,7 +141,8 @@ class Connection:
                 data = recv(READ_BYTES)
             except WOULD_BLOCK:
                 return
-            except OSError:
+            except OSError as error:
+                self.lost_to = error
                 self.abort()
                 return
             if self._lingering:
@@ -329,6 +333,9 @@ class ServerConnection(Connection):
     def _dispatch(self, event: Event) -> None:
         if type(event) is Request:
             self.requests += 1
+            if type(self.codec) is SniffingServerCodec:
+                # It has made up its mind: from here on without a man in the middle.
+                self.codec = self.codec.chosen
             self._begin(self, event.stream_id, event.head, event.end_stream)
         elif type(event) is Data:
             handler = self.handlers.get(event.stream_id)
@@ -406,36 +413,34 @@ class ClientConnection(Connection):
             self.touch()
 
     def _dispatch(self, event: Event) -> None:
-        if type(event) is Writable:
+        """The frequent kinds come first."""
+        if type(event) is Data:
+            handler = self.handlers.get(event.stream_id)
+            if handler is None:
+                self.codec.consumed(event.stream_id, len(event.data))
+            else:
+                handler.on_response_data(event.data, event.end_stream)
+        elif type(event) is Response:
+            if handler := self.handlers.get(event.stream_id):
+                handler.on_response(event.head, event.end_stream)
+        elif type(event) is Writable:
             self._reconsider(event.stream_id)
-        elif type(event) is PingAck:
-            self._ping_ack(event.payload)
-        elif type(event) is GoAway:
-            self._going_away()
-        else:
-            self._dispatch_to_stream(event)
-
-    def _dispatch_to_stream(self, event: Event) -> None:
-        if isinstance(event, Reset):
+        elif type(event) is Trailers:
+            if handler := self.handlers.get(event.stream_id):
+                handler.on_response_trailers(event.headers)
+        elif type(event) is Reset:
             if handler := self.handlers.pop(event.stream_id, None):
                 self.forget(event.stream_id)
                 lost = self.closed or self.received_eof
                 handler.on_response_reset(event.code, unprocessed=event.unprocessed, lost=lost)
-            return
-        assert isinstance(event, Response | Data | Trailers | Informational)
-        handler = self.handlers.get(event.stream_id)
-        if handler is None:
-            if isinstance(event, Data):
-                self.codec.consumed(event.stream_id, len(event.data))
-        elif isinstance(event, Data):
-            handler.on_response_data(event.data, event.end_stream)
-        elif isinstance(event, Response):
-            handler.on_response(event.head, event.end_stream)
-        elif isinstance(event, Trailers):
-            handler.on_response_trailers(event.headers)
-        else:
-            handler.on_informational(event.head)
+        elif type(event) is Informational:
+            if handler := self.handlers.get(event.stream_id):
+                handler.on_informational(event.head)
+        elif type(event) is PingAck:
+            self._ping_ack(event.payload)
+        elif type(event) is GoAway:
+            self._going_away()
 
     def _end_streams(self) -> None:
         for stream_id in [*self.handlers]:
-            self._dispatch_to_stream(Reset(stream_id, ErrorCode.CANCEL))
+            self._dispatch(Reset(stream_id, ErrorCode.CANCEL))

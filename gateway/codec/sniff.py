@@ -18,37 +18,38 @@ class SniffingServerCodec:
 
     def __init__(self, *, http1: Codec, http2: Callable[[], Codec]) -> None:
         """`http2` is called when a client turns out to speak it."""
-        self._codec = http1
+        self.chosen: Codec = http1
+        """The codec that everything is handed to: once a request has come, the one that the client speaks."""
         self._http2 = http2
         self._prefix: bytes | None = b""
 
     @property
     def failure(self) -> CodecFailure | None:
-        return self._codec.failure
+        return self.chosen.failure
 
     @failure.setter
     def failure(self, failure: CodecFailure | None) -> None:
-        self._codec.failure = failure
+        self.chosen.failure = failure
 
     @property
     def closing(self) -> bool:
-        return self._codec.closing
+        return self.chosen.closing
 
     @property
     def paused(self) -> bool:
-        return self._codec.paused
+        return self.chosen.paused
 
     @property
     def half_closed(self) -> bool:
-        return self._codec.half_closed
+        return self.chosen.half_closed
 
     @property
     def mid_head(self) -> bool:
-        return bool(self._prefix) or self._codec.mid_head
+        return bool(self._prefix) or self.chosen.mid_head
 
     @property
     def open_streams(self) -> int:
-        return self._codec.open_streams
+        return self.chosen.open_streams
 
     @property
     def can_open(self) -> bool:
@@ -62,47 +63,47 @@ class SniffingServerCodec:
                 return []
             self._prefix = None
             if data.startswith(PREFACE):
-                self._codec = self._http2()
-        return self._codec.receive(data)
+                self.chosen = self._http2()
+        return self.chosen.receive(data)
 
     def receive_eof(self) -> list[Event]:
-        return self._codec.receive_eof()
+        return self.chosen.receive_eof()
 
     def resume(self) -> list[Event]:
-        return self._codec.resume()
+        return self.chosen.resume()
 
     def data_to_send(self) -> bytes:
-        return self._codec.data_to_send()
+        return self.chosen.data_to_send()
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
-        return self._codec.send_request(head, end_stream)
+        return self.chosen.send_request(head, end_stream)
 
     def send_informational(self, stream_id: int, head: ResponseHead) -> None:
-        self._codec.send_informational(stream_id, head)
+        self.chosen.send_informational(stream_id, head)
 
     def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
-        self._codec.send_response(stream_id, head, end_stream)
+        self.chosen.send_response(stream_id, head, end_stream)
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        self._codec.send_data(stream_id, data, end_stream)
+        self.chosen.send_data(stream_id, data, end_stream)
 
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
-        self._codec.send_trailers(stream_id, headers)
+        self.chosen.send_trailers(stream_id, headers)
 
     def reset(self, stream_id: int, code: int) -> None:
-        self._codec.reset(stream_id, code)
+        self.chosen.reset(stream_id, code)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        self._codec.consumed(stream_id, size)
+        self.chosen.consumed(stream_id, size)
 
     def queued(self, stream_id: int) -> int:
-        return self._codec.queued(stream_id)
+        return self.chosen.queued(stream_id)
 
     def ping(self, payload: bytes) -> bool:
-        return self._codec.ping(payload)
+        return self.chosen.ping(payload)
 
     def drain(self) -> None:
-        self._codec.drain()
+        self.chosen.drain()
 
     def drained(self) -> None:
-        self._codec.drained()
+        self.chosen.drained()
