@@ -73,7 +73,8 @@ class Reactor:
         self._epoll.modify(descriptor, interest)
 
     def unregister(self, descriptor: int) -> None:
-        if self._handlers.pop(descriptor, None) is not None:
+        # When the worker ends, the reactor's task may do so before those that close their connections.
+        if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
 
     # What is to be sent.

@@ -29,7 +29,9 @@ REQUESTS = MetricSpec(
 )
 RETRIES = MetricSpec("isthmus_retries", "Further attempts of a request, by why the one before failed.", ("reason",))
 REFUSED = MetricSpec(
-    "isthmus_refused_connections", "Connections that were refused before a request.", ("listener", "reason")
+    "isthmus_refused_connections",
+    "Connections that were refused, or ended because the other side broke the rules of its protocol.",
+    ("listener", "reason"),
 )
 CONNECTIONS = MetricSpec("isthmus_accepted_connections", "Connections that were accepted.", ("listener",))
 DNS_QUERIES = MetricSpec("isthmus_dns_queries", "DNS questions, by type and response code.", ("qtype", "rcode"))

@@ -348,6 +348,9 @@ class Worker:
         def ended() -> None:
             self._serving.pop(conn, None)
             self._inbound.pop(conn, None)
+            failure = conn.codec.failure
+            if failure is not None:
+                self._refuse(spec, failure.code, failure.detail, client)
 
         conn.on_end = ended
         conn.start()
