@@ -7,10 +7,11 @@ request goes to another cluster.
 
 from __future__ import annotations
 
+import logging
 import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 
 import trio
@@ -24,6 +25,8 @@ from gateway.reactor import Reactor
 from gateway.snapshot import GatewayAddress, PeerResource
 from trust.errors import TrustError
 
+log = logging.getLogger("isthmus.tunnels")
+
 TUNNELS_PER_GATEWAY = 2
 CONNECT_TIMEOUT_S = 2.0
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -34,6 +37,8 @@ PING_INTERVAL_S = 0.5
 PING_GRACE_S = 0.05
 RECONNECT_FIRST_S = 0.05
 RECONNECT_LIMIT_S = 5.0
+# A tunnel that was there for so long did not end for what it was opened with.
+STABLE_S = 10.0
 
 
 class GatewayTunnels:
@@ -42,8 +47,12 @@ class GatewayTunnels:
     def __init__(self, cluster: str, gateway: GatewayAddress) -> None:
         self.cluster = cluster
         self.gateway = gateway
+        self.connections: dict[ClientConnection, Proof] = {}
+        """All that are open, also those that have not answered yet and those that only finish what they carry."""
         self.ready: list[ClientConnection] = []
-        self.scopes: list[trio.CancelScope] = []
+        self.scopes: set[trio.CancelScope] = set()
+        self.news = trio.Event()
+        """Something has changed that may let the next try succeed."""
         self.peer_id = ""
         self.address = ""
         self.rtt_s = 0.0
@@ -85,7 +94,6 @@ class Tunnels:
         self._rng = rng
         self._gateways: dict[tuple[str, str], GatewayTunnels] = {}
         self._ready: dict[str, list[ClientConnection]] = {}
-        self._proofs: dict[ClientConnection, Proof] = {}
 
     # For the request path.
 
@@ -115,45 +123,77 @@ class Tunnels:
         for key, tunnels in [*self._of(peer.cluster)]:
             if wanted.get(key) != tunnels.gateway:
                 self._close(key)
-        for conn in [*self._ready.get(peer.cluster, ())]:
-            if not self._identity.still_believed(self._proofs[conn]):
-                conn.abort()
+            else:
+                self._check_again(tunnels)
         for key, gateway in wanted.items():
             if key not in self._gateways:
                 tunnels = self._gateways[key] = GatewayTunnels(peer.cluster, gateway)
                 for _ in range(TUNNELS_PER_GATEWAY):
-                    self._nursery.start_soon(self._keep, tunnels)
+                    self._start(tunnels, self._keep, tunnels)
+        self._reactor.flush()
+
+    def _check_again(self, tunnels: GatewayTunnels) -> None:
+        for conn, proof in [*tunnels.connections.items()]:
+            if not self._identity.still_believed(proof):
+                tunnels.error = f"{proof.spiffe_id} is not believed any more"
+                conn.abort()
+        news, tunnels.news = tunnels.news, trio.Event()
+        news.set()
 
     def remove_peer(self, cluster: str) -> None:
         for key, _ in [*self._of(cluster)]:
             self._close(key)
+        self._reactor.flush()
 
     def _of(self, cluster: str) -> Iterator[tuple[tuple[str, str], GatewayTunnels]]:
         return ((key, tunnels) for key, tunnels in self._gateways.items() if key[0] == cluster)
 
     def _close(self, key: tuple[str, str]) -> None:
-        for scope in self._gateways.pop(key).scopes:
+        """Ends everything to a gateway at once: also a task that has not begun to run."""
+        tunnels = self._gateways.pop(key)
+        for scope in tunnels.scopes:
             scope.cancel()
+        for conn in [*tunnels.connections]:
+            conn.abort()
+
+    def _start(self, tunnels: GatewayTunnels, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        scope = trio.CancelScope()
+        tunnels.scopes.add(scope)
+
+        async def run() -> None:
+            with scope:
+                await task(*arguments)
+            tunnels.scopes.discard(scope)
+
+        self._nursery.start_soon(run)
 
     # One tunnel's life.
 
     async def _keep(self, tunnels: GatewayTunnels) -> None:
-        with trio.CancelScope() as scope:
-            tunnels.scopes.append(scope)
-            delay_s = RECONNECT_FIRST_S
-            while True:
-                carried = False
-                try:
-                    tls, proof = await self._open(tunnels)
-                except NotReady as reason:
-                    tunnels.error = str(reason)
-                except (OSError, TrustError) as error:
-                    tunnels.error = f"{error}"
-                    self._changed()
-                else:
-                    carried = await self._carry(tunnels, tls, proof)
-                delay_s = RECONNECT_FIRST_S if carried else min(delay_s * 2, RECONNECT_LIMIT_S)
-                await trio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
+        delay_s = RECONNECT_FIRST_S
+        while True:
+            lived_s = await self._carry_once(tunnels)
+            delay_s = RECONNECT_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RECONNECT_LIMIT_S)
+            with trio.move_on_after(delay_s * self._rng.uniform(0.5, 1.0)):
+                await tunnels.news.wait()
+
+    async def _carry_once(self, tunnels: GatewayTunnels) -> float:
+        """Opens a tunnel and returns when another one is needed in its place: for how many seconds it was not."""
+        try:
+            tls, proof = await self._open(tunnels)
+        except (NotReady, OSError, TrustError) as error:
+            tunnels.error = str(error)
+        except Exception as error:
+            self._reactor.defects += 1
+            log.exception("a tunnel to %s failed in a way that nobody foresaw", tunnels.cluster)
+            tunnels.error = f"a defect of this gateway, see its log: {type(error).__name__}"
+        else:
+            began, needed = trio.current_time(), trio.Event()
+            self._start(tunnels, self._carry, tunnels, tls, proof, needed)
+            await needed.wait()
+            return trio.current_time() - began
+        self._changed()
+        return 0.0
 
     async def _open(self, tunnels: GatewayTunnels) -> tuple[ssl.SSLSocket, Proof]:
         context = self._identity.client_context(tunnels.cluster)
@@ -194,22 +234,28 @@ class Tunnels:
         tunnels.peer_id = str(proof.spiffe_id)
         return proof
 
-    async def _carry(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof) -> bool:
-        """Serves one connection until it ends, probing it. Returns whether it was ever good for requests.
+    async def _carry(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof, needed: trio.Event) -> None:
+        """Serves one connection until it ends, probing it. Sets `needed` when it takes no requests any more.
 
-        It is from the first answer to a PING on: in TLS 1.3 our side of the handshake ends before the peer has judged
-        our certificate, so a finished handshake says nothing about being let in.
+        It takes them from the first answer to a PING on: in TLS 1.3 our side of the handshake ends before the peer has
+        judged our certificate, so a finished handshake says nothing about being let in.
         """
-        probe = _Probe()
+        probe, began = _Probe(), trio.current_time()
         ended = trio.Event()
         conn: ClientConnection
 
         def answered(payload: bytes) -> None:
             tunnels.rtt_s = probe.answered(payload, trio.current_time())
-            if conn not in tunnels.ready:
-                self._take_into_service(tunnels, conn, proof)
+            if conn not in tunnels.ready and not needed.is_set():
+                self._take_into_service(tunnels, conn)
 
-        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=answered)
+        def going_away() -> None:
+            # What it carries goes on; what is new goes over the tunnel that is opened in its place.
+            self._take_out_of_service(tunnels, conn)
+            needed.set()
+
+        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=answered, going_away=going_away)
+        tunnels.connections[conn] = proof
         conn.on_end = ended.set
         conn.start()
         try:
@@ -221,33 +267,40 @@ class Tunnels:
                     await ended.wait()
                 if probe.unanswered_since(conn.last_active):
                     await trio.sleep(PING_GRACE_S)
-                if probe.unanswered_since(conn.last_active) and not conn.closed:
-                    tunnels.error = f"no answer to a PING within {PING_INTERVAL_S:g} s"
+                # At first the peer's side of the handshake may still be under way.
+                limit_s = PING_INTERVAL_S if probe.was_answered else HANDSHAKE_TIMEOUT_S
+                if probe.unanswered_since(conn.last_active) and trio.current_time() - began >= limit_s:
+                    if not conn.closed:
+                        tunnels.error = f"no answer to a PING within {limit_s:g} s"
                     break
         finally:
             conn.abort()
             self._reactor.flush()
-            was_good = self._take_out_of_service(tunnels, conn)
-        return was_good
+            del tunnels.connections[conn]
+            tunnels.error = tunnels.error or _why(conn, probe.was_answered)
+            going_away()
 
-    def _take_into_service(self, tunnels: GatewayTunnels, conn: ClientConnection, proof: Proof) -> None:
+    def _take_into_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> None:
         self._ready.setdefault(tunnels.cluster, []).append(conn)
         tunnels.ready.append(conn)
-        self._proofs[conn] = proof
         tunnels.error = ""
         self._changed()
 
-    def _take_out_of_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> bool:
-        """False if it never was in service."""
-        if not tunnels.error:
-            tunnels.error = "the connection ended" if conn in tunnels.ready else "the peer closed it: are we its peer?"
+    def _take_out_of_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> None:
+        if conn in tunnels.ready:
+            self._ready[tunnels.cluster].remove(conn)
+            tunnels.ready.remove(conn)
         self._changed()
-        if conn not in tunnels.ready:
-            return False
-        self._ready[tunnels.cluster].remove(conn)
-        tunnels.ready.remove(conn)
-        del self._proofs[conn]
-        return True
+
+
+def _why(conn: ClientConnection, was_good: bool) -> str:
+    """Why a tunnel ended, for people."""
+    error = conn.lost_to
+    if isinstance(error, ssl.SSLError):
+        return f"the peer refuses us: {error.reason or error}"
+    if error is not None:
+        return f"the connection was lost: {error.strerror or error}"
+    return "the connection ended" if was_good else "the peer closed it: are we its peer?"
 
 
 def _load(conn: ClientConnection) -> int:
@@ -261,6 +314,10 @@ class _Probe:
         self._sent = 0
         self._answered = 0
         self._sent_at = 0.0
+
+    @property
+    def was_answered(self) -> bool:
+        return self._answered > 0
 
     def next(self, now: float) -> bytes:
         """The payload of another PING."""

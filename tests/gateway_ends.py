@@ -1,0 +1,137 @@
+"""Both ends of what a worker drives, in one process: identities from real authorities, a running reactor, a mesh port.
+
+Everything is on loopback and port 0.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from gateway.acceptor import Acceptor
+from gateway.codec.choose import mesh_codec
+from gateway.codec.events import RequestHead, ResponseHead
+from gateway.connection import RequestHandler, ServerConnection
+from gateway.dial import handshake
+from gateway.identity import Identity, Proof
+from gateway.reactor import Reactor
+from gateway.snapshot import GatewayAddress, PeerResource
+from trust.authority import Authority
+from trust.errors import TrustError
+
+DEADLINE_S = 10.0
+"""How long a test waits for what must happen before it fails."""
+
+Begin = Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None]
+
+
+def wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def make_authority(directory: Path, cluster: str) -> Authority:
+    return Authority.load_or_create(directory / cluster, f"{cluster}.test", wall_clock())
+
+
+def make_identity(authority: Authority, *peers: PeerResource, lifetime_s: float = 3600.0) -> Identity:
+    """A worker's identity with an SVID from `authority`, which believes `peers`."""
+    identity = Identity()
+    csr = identity.signing_request()
+    identity.take_certificate(authority.issue_gateway(csr, now=wall_clock(), lifetime_s=lifetime_s))
+    for peer in peers:
+        identity.set_peer(peer)
+    return identity
+
+
+def peer_of(authority: Authority, *addresses: str, gateway: str = "g1") -> PeerResource:
+    """A cluster as its peers see it: one gateway, with alternative addresses."""
+    cluster = authority.trust_domain.removesuffix(".test")
+    gateways = (GatewayAddress(gateway, addresses),) if addresses else ()
+    return PeerResource(cluster, authority.trust_domain, (authority.root_der,), gateways)
+
+
+@asynccontextmanager
+async def running_reactor() -> AsyncIterator[tuple[Reactor, trio.Nursery]]:
+    reactor = Reactor()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reactor.run)
+        nursery.start_soon(reactor.keep_time)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(DEADLINE_S):
+            yield reactor, nursery
+        nursery.cancel_scope.cancel()
+
+
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Waits for what other tasks or the kernel do soon. The surrounding deadline ends it when they do not."""
+    while not condition():
+        await trio.sleep(0.002)
+
+
+def answer_ok(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
+    conn.codec.send_response(stream_id, ResponseHead(200, [(b"content-length", b"0")]), True)
+    conn.touch()
+
+
+class MeshPort:
+    """A peer gateway's mesh listener, as a worker has it, without the worker."""
+
+    def __init__(self, identity: Identity, reactor: Reactor, nursery: trio.Nursery, begin: Begin = answer_ok) -> None:
+        self.connections: list[ServerConnection] = []
+        self.refusals: list[str] = []
+        self.shaken_hands = 0
+        self._closed = False
+        self._identity = identity
+        self._reactor = reactor
+        self._nursery = nursery
+        self._begin = begin
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._acceptor = Acceptor(reactor)
+        self._acceptor.add(self._listener, lambda sock, client: nursery.start_soon(self._serve, sock))
+
+    async def _serve(self, sock: socket.socket) -> None:
+        try:
+            tls = await handshake(sock, self._identity.server_context(), server=True)
+        except OSError as error:
+            self.refusals.append(str(error))
+            return
+        try:
+            if self._closed:
+                raise OSError("the port is closed")
+            self._prove(tls)
+        except (TrustError, OSError) as error:
+            self.refusals.append(str(error))
+            tls.close()
+            return
+        self.shaken_hands += 1
+        conn = ServerConnection(self._reactor, tls, mesh_codec("auto", client=False), self._begin)
+        self.connections.append(conn)
+        conn.on_end = lambda: self.connections.remove(conn)
+        conn.start()
+        self._reactor.flush()
+
+    def _prove(self, tls: object) -> Proof:
+        return self._identity.prove(tls, wall_clock())  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self._closed = True
+        self._acceptor.remove(self._listener)
+        close_all(self._reactor, self.connections)
+
+
+def close_all(reactor: Reactor, connections: list[ServerConnection]) -> None:
+    for conn in [*connections]:
+        conn.abort()
+    reactor.flush()
+
+
+def seeded() -> random.Random:
+    return random.Random(11)
