@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_init(commands)
     _add_run(commands)
     _add_validate(commands)
     _add_status(commands)
@@ -46,6 +47,31 @@ class _Version(argparse.Action):
 
         print(f"isthmus {VERSION}")
         parser.exit()
+
+
+def _add_init(commands: Any) -> None:
+    command = commands.add_parser(
+        "init",
+        help="write a first configuration and make the trust root",
+        description="Write a commented cluster.yaml, make its state directory and the cluster's trust root. "
+        "Nothing that is there is overwritten.",
+    )
+    command.add_argument("name", metavar="NAME", help="the cluster's name, unique in the federation, like east")
+    command.add_argument("--federation", default="isthmus", metavar="NAME", help="the federation's name (isthmus)")
+    command.add_argument(
+        "--trust-domain", default="", metavar="DOMAIN", help="the SPIFFE trust domain (NAME.FEDERATION.internal)"
+    )
+    command.add_argument("--region", default="", metavar="REGION", help="where the cluster is, for locality")
+    command.add_argument(
+        "--etcd", action="append", default=[], metavar="URL", help="an etcd endpoint, repeatable (a private etcd)"
+    )
+    command.add_argument(
+        "--mesh", default="", metavar="HOST:PORT", help="where to listen for peers' gateways, like 10.0.0.1:15443"
+    )
+    command.add_argument(
+        "--advertise", default="", metavar="HOST:PORT", help="where peers reach it, if that is not --mesh itself"
+    )
+    command.add_argument("-d", "--directory", default=".", metavar="DIR", help="where to write cluster.yaml (here)")
 
 
 def _add_run(commands: Any) -> None:
