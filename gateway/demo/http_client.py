@@ -60,7 +60,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
     def send(self) -> HttpAnswer:
         """Raises OSError when no answer comes."""
-        if _curl_speaks("HTTP2" if self.http2 else "http"):
+        if curl_speaks("HTTP2" if self.http2 else "http"):
             return self._send_by_curl()
         return _get_http2(self) if self.http2 else _get_http1(self)
 
@@ -78,7 +78,7 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 @functools.cache
-def _curl_speaks(word: str) -> bool:
+def curl_speaks(word: str) -> bool:
     """Whether there is a curl that was built with a protocol or feature."""
     if shutil.which("curl") is None:
         return False
