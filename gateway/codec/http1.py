@@ -44,6 +44,9 @@ _CONNECTION_FIELDS = frozenset(
     }
 )
 
+# What nearly every `connection` says; it names no field.
+_PLAIN_CONNECTION = {value: frozenset({value}) for value in (b"close", b"keep-alive")}
+
 _REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in http.HTTPStatus}
 
 
@@ -160,6 +163,9 @@ def sort_fields(raw: list[Header]) -> Fields:
 
 def _drop_named(fields: Fields, connection: bytes) -> None:
     """Removes the fields that `connection` names."""
+    if plain := _PLAIN_CONNECTION.get(connection):
+        fields.connection = plain
+        return
     tokens = frozenset(token.strip(b" \t").lower() for token in connection.split(b","))
     fields.connection = tokens
     named = tokens - {b"close", b"keep-alive", b"upgrade", b"te", b"content-length"}
