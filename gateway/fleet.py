@@ -174,7 +174,8 @@ class Fleet:
                 return worker_id
 
     async def _spawn(self, worker_id: str) -> trio.Process:
-        command = [sys.executable, "-m", "gateway.worker", str(self._state_dir), worker_id]
+        # -P: a folder called `gateway` where the user stands is not ours.
+        command = [sys.executable, "-P", "-m", "gateway.worker", str(self._state_dir), worker_id]
         # Not trio.run_process: a worker outlives this process, and is not killed when a nursery is cancelled.
         return await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
