@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 
 from discovery.address import HostPort, parse_host_port
 from gateway.control import ListenerSpec
@@ -27,6 +28,7 @@ class Listeners:
         self.sockets: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self.problems: dict[str, str] = {}
         """Virtual IPs' listeners that could not be opened, for status: one service's trouble stops no other."""
+        self._failed: dict[str, ListenerSpec] = {}
 
     def adopt(self, spec: ListenerSpec, sock: socket.socket) -> bool:
         """Takes a socket that a worker held over from an earlier controller. False (and closed) if there is one."""
@@ -56,9 +58,23 @@ class Listeners:
             self.open(spec)
         except ListenError as error:
             self.problems[spec.name] = str(error)
+            self._failed[spec.name] = spec
             return False
-        self.problems.pop(spec.name, None)
+        self._forget_problem(spec.name)
         return True
+
+    def _forget_problem(self, name: str) -> None:
+        self.problems.pop(name, None)
+        self._failed.pop(name, None)
+
+    def retry(self) -> list[str]:
+        """Tries again what could not be opened, and returns the names of what is open now. An address that another
+        service had is free only when all workers have let go of it."""
+        return [spec.name for spec in [*self._failed.values()] if self.try_open(spec)]
+
+    def left_over(self, wanted: Collection[str]) -> list[str]:
+        """Virtual IPs' sockets that came from an earlier controller, for services that are not there any more."""
+        return [name for name, (spec, _) in self.sockets.items() if spec.kind == "vip" and name not in wanted]
 
     def open_dns(self, udp: ListenerSpec, tcp: ListenerSpec) -> None:
         """Both sockets of a DNS server, on one port also where any free one is asked for. Raises ListenError."""
@@ -80,7 +96,7 @@ class Listeners:
                 return
 
     def close(self, name: str) -> None:
-        self.problems.pop(name, None)
+        self._forget_problem(name)
         if entry := self.sockets.pop(name, None):
             entry[1].close()
 

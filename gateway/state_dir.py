@@ -38,7 +38,12 @@ def prepare(state_dir: Path) -> None:
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
     """Holds the directory for one controller. Raises StateDirError if another one runs."""
-    with (state_dir / "controller.lock").open("a") as lock:
+    path = state_dir / "controller.lock"
+    try:
+        lock = path.open("a")
+    except OSError as error:
+        raise StateDirError(f"{path} cannot be opened: {error.strerror}") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,14 +64,16 @@ def _short_path(state_dir: Path, name: str) -> Iterator[str]:
 def listen_control(state_dir: Path) -> trio.socket.SocketType:
     """The controller's end. Only the owner of the directory gets to it."""
     (state_dir / CONTROL_SOCKET).unlink(missing_ok=True)
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short_path(state_dir, CONTROL_SOCKET) as path:
-        # Binding a trio socket is asynchronous for the sake of host names; a Unix path has none.
-        trio_free = socket.socket(fileno=os.dup(sock.fileno()))
-        trio_free.bind(path)
-        trio_free.close()
-    sock.listen(64)
-    return sock
+    # Binding a trio socket is asynchronous for the sake of host names; a Unix path has none.
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _short_path(state_dir, CONTROL_SOCKET) as path:
+            sock.bind(path)
+        sock.listen(64)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.socket.from_stdlib_socket(sock)
 
 
 async def connect_control(state_dir: Path) -> ControlChannel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -82,9 +83,9 @@ class WorkerLink:
     async def _send_listeners(self, message: Listen, sockets: list[socket.socket]) -> None:
         open_now = [(spec, s) for spec, s in zip(message.listeners, sockets, strict=True) if s.fileno() >= 0]
         # Copies: while this waits for room a socket may be closed, and its number be given to something else.
-        copies = [sock.dup() for _, sock in open_now]
+        copies = [os.dup(sock.fileno()) for _, sock in open_now]
         try:
-            await self._channel.send(Listen([spec for spec, _ in open_now]), [copy.fileno() for copy in copies])
+            await self._channel.send(Listen([spec for spec, _ in open_now]), copies)
         finally:
             for copy in copies:
-                copy.close()
+                os.close(copy)
