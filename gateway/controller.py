@@ -26,6 +26,8 @@ from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
 from gateway.fleet import Fleet
 from gateway.listeners import Listeners
+from gateway.plan import diff
+from gateway.plan_state import settings_state
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
 from gateway.telemetry import Totals
 from gateway.version import VERSION
@@ -221,7 +223,8 @@ class Controller:
             self.reload_problem = str(error)
             log.error("the changed configuration is refused, the old one stays:\n%s", error)
             return
-        fixed = [key for key in _NEEDS_RESTART if getattr(config, key) != getattr(self.config, key)]
+        changes = diff(settings_state(self.config), settings_state(config))
+        fixed = [change.name for change in changes if change.restart]
         if fixed:
             self.reload_problem = f"{', '.join(fixed)} changed, which needs a restart; the old configuration stays"
             log.error("%s", self.reload_problem)
@@ -232,9 +235,6 @@ class Controller:
         self.federation.configure(federation_settings(config))
         self._take_services(config)
         log.info("took the changed configuration in")
-
-
-_NEEDS_RESTART = ("federation", "cluster", "state_dir", "etcd", "gateway", "status", "trust")
 
 
 def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealth, ...]:

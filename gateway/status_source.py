@@ -14,8 +14,10 @@ from federation.report import EtcdStatus, FederationStatus, PeerStatus
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
+    ConfigurationDocument,
     EtcdDocument,
     EtcdEndpointDocument,
+    ItemDocument,
     ListenerDocument,
     PeerServicesDocument,
     PeerTrustDocument,
@@ -32,6 +34,7 @@ from federation.status.values import (
 from gateway.config import Config
 from gateway.control import Report
 from gateway.controller import Controller, workers_wanted
+from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
 from gateway.status_metrics import status_metrics
 from gateway.status_peers import describe_peer, known_sequence, linked_clusters
@@ -132,6 +135,11 @@ class ControllerStatus:
             svid_lifetime_s=self._controller.config.trust.svid_lifetime_s,
             peers=tuple(self._describe_trust(peer) for peer in federation.peers),
         )
+
+    def configuration(self) -> ConfigurationDocument:
+        state = config_state(self._controller.config)
+        items = (ItemDocument(kind, name, dict(facts)) for (kind, name), facts in state.items())
+        return ConfigurationDocument(self._own, tuple(items))
 
     def collect(self) -> Iterator[Metric]:
         yield from self._controller.totals.collect()

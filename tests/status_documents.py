@@ -11,6 +11,7 @@ from discovery.model import ServiceName
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
+    ConfigurationDocument,
     ConflictDocument,
     ControlDocument,
     DataDocument,
@@ -18,6 +19,7 @@ from federation.status.values import (
     EtcdDocument,
     EtcdEndpointDocument,
     GatewayDocument,
+    ItemDocument,
     ListenerDocument,
     PeerServicesDocument,
     PeerTrustDocument,
@@ -189,6 +191,11 @@ class FakeSource:
             svid_lifetime_s=3600.0,
             peers=(PeerTrustDocument("west", "west.acme.test", "sha256:" + "cd" * 32, 3, 1, (root,)),),
         )
+
+    def configuration(self) -> ConfigurationDocument:
+        """The west that is a peer, and east's own service."""
+        west = ItemDocument("peer", "west", {"trust_domain": "west.acme.test", "root": "sha256:" + "cd" * 32})
+        return ConfigurationDocument("east", (west, ItemDocument("setting", "federation", {"value": "acme"})))
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("isthmus_tunnels", "Tunnels.", labels=("cluster", "state"))

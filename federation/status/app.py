@@ -23,6 +23,7 @@ from federation.status.openapi import describe
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
+    ConfigurationDocument,
     ErrorDocument,
     LivenessDocument,
     ReadinessDocument,
@@ -50,6 +51,7 @@ class StatusSource(Protocol):
     def services(self) -> ServicesDocument: ...
     def service(self, name: ServiceName) -> ServiceDocument | None: ...
     def trust(self) -> TrustDocument: ...
+    def configuration(self) -> ConfigurationDocument: ...
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, as a collector of prometheus_client gives them."""
@@ -91,6 +93,9 @@ class _Endpoints:
 
     async def trust(self, request: Request) -> Response:
         return _answer(self._source.trust())
+
+    async def configuration(self, request: Request) -> Response:
+        return _answer(self._source.configuration())
 
     async def openapi(self, request: Request) -> Response:
         return _answer(describe(self._version))

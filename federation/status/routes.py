@@ -9,6 +9,7 @@ import msgspec
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
+    ConfigurationDocument,
     LivenessDocument,
     ReadinessDocument,
     ServiceDocument,
@@ -46,9 +47,12 @@ SERVICE = Answer(
     _UNKNOWN_SERVICE,
 )
 TRUST = Answer("/v1/trust", "trust", "Who this cluster is, and whom it believes.", TrustDocument)
+CONFIGURATION = Answer(
+    "/v1/configuration", "configuration", "What the configuration in use says.", ConfigurationDocument
+)
 OPENAPI = Answer("/v1/openapi.json", "openapi", "This description.")
 LIVEZ = Answer("/livez", "livez", "Whether the controller runs.", LivenessDocument)
 READYZ = Answer("/readyz", "readyz", "Whether this gateway serves.", ReadinessDocument, (), _UNREADY)
 METRICS = Answer("/metrics", "metrics", "Counters and gauges in Prometheus' text format.")
 
-ANSWERS = (STATUS, CLUSTERS, CLUSTER, SERVICES, SERVICE, TRUST, OPENAPI, LIVEZ, READYZ, METRICS)
+ANSWERS = (STATUS, CLUSTERS, CLUSTER, SERVICES, SERVICE, TRUST, CONFIGURATION, OPENAPI, LIVEZ, READYZ, METRICS)

@@ -262,6 +262,22 @@ class StatusDocument(msgspec.Struct, frozen=True):
     """Clusters that write under this federation's name and are not among our peers: nothing of theirs is believed."""
 
 
+class ItemDocument(msgspec.Struct, frozen=True):
+    """One thing that a configuration says, as `isthmus plan` compares it."""
+
+    kind: str
+    """`setting`, `listener`, `peer`, `service`, `endpoint` or `access`."""
+    name: str
+    facts: dict[str, str]
+
+
+class ConfigurationDocument(msgspec.Struct, frozen=True):
+    """`/v1/configuration`: what the configuration says that this gateway runs with, defaults included."""
+
+    cluster: str
+    items: tuple[ItemDocument, ...]
+
+
 class RootDocument(msgspec.Struct, frozen=True):
     """A trust domain's root certificate."""
 

@@ -9,7 +9,7 @@ from typing import Any
 _EPILOG = """\
 exit status:
   0    yes
-  1    no: not ready, no such name; for run: it could not start
+  1    no: not ready, no such name; for plan: something changes; for run: it could not start
   2    the command line or the configuration is wrong
   3    the gateway can't be asked
 """
@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_run(commands)
     _add_validate(commands)
+    _add_plan(commands)
     _add_status(commands)
     _add_services(commands)
     _add_resolve(commands)
@@ -89,6 +90,22 @@ def _add_validate(commands: Any) -> None:
         description="Say everything that is wrong with a configuration, and start nothing.",
     )
     _add_config(command)
+    _add_output(command)
+
+
+def _add_plan(commands: Any) -> None:
+    command = commands.add_parser(
+        "plan",
+        help="show what a changed configuration would do",
+        description="Show what a configuration would add, change and remove: names, addresses, peers, listeners, who "
+        "can reach what, and what needs a restart. Status 0 when nothing changes, 1 when something does.",
+    )
+    _add_config(command)
+    command.add_argument(
+        "--against",
+        metavar="URL|FILE",
+        help="what to compare with: a status API, or another configuration (the gateway that runs with FILE's state)",
+    )
     _add_output(command)
 
 
