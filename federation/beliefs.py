@@ -39,7 +39,7 @@ from federation.peer_events import (
 )
 from federation.publication import PutRecord, Write
 from federation.report import PeerTransition
-from federation.settings import FederationSettings
+from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
 from trust.authority import Authority
 
@@ -56,18 +56,28 @@ class Found(msgspec.Struct, frozen=True):
     revision: int
 
 
+class Reading(msgspec.Struct):
+    """An etcd as it is being read."""
+
+    layout: Layout
+    listing: bool = False
+    late: list[tuple[Path, str, bytes]] = []
+    """Acknowledgements of the current listing: they sort before the bundle that has the key to check them with."""
+
+
 class Changes(msgspec.Struct):
-    """What became different since they were taken last."""
+    """What became different since they were taken last. `list_again` are the etcds (None: ours) to be listed again."""
 
     services: set[ServiceName] = msgspec.field(default_factory=set)
     peers: set[str] = msgspec.field(default_factory=set)
     refused: list[tuple[str, Refused]] = msgspec.field(default_factory=list)
     transitions: list[PeerTransition] = msgspec.field(default_factory=list)
-    list_again: bool = False
+    list_again: set[EtcdSource | None] = msgspec.field(default_factory=set)
 
 
 class Beliefs:
-    """`now` is monotonic seconds, `wall` Unix seconds."""
+    """`now` is monotonic seconds, `wall` Unix seconds. `source` is an etcd that peers are read in; None is ours, where
+    we write as well."""
 
     def __init__(
         self, settings: FederationSettings, authority: Authority, gateway_id: str, cache: CatalogCache, now: float
@@ -83,8 +93,8 @@ class Beliefs:
         self.stray_keys: dict[str, None] = {}
         self.transitions: deque[PeerTransition] = deque(maxlen=_MAX_TRANSITIONS)
         self.cache = cache
-        self._late: list[tuple[Path, str, bytes]] = []
-        self._listing = False
+        self._readings: dict[EtcdSource | None, Reading] = {None: Reading(self.layout)}
+        self._read_sources()
         self._listed = False
         self._locals_complete = False
 
@@ -108,62 +118,77 @@ class Beliefs:
 
     # From etcd.
 
-    def listing_began(self, wall: float) -> None:
-        self._listing = True
-        self._late = []
-        self.strangers, self.stray_keys = {}, {}
-        self.own.publication.begin_listing()
-        self.vips.begin_listing()
-        for cluster in self.members:
+    def prefix(self, source: EtcdSource | None) -> bytes:
+        """What all members' keys begin with in that etcd."""
+        return self._readings[source].layout.clusters
+
+    def listing_began(self, wall: float, source: EtcdSource | None = None) -> None:
+        if (reading := self._readings.get(source)) is None:
+            return  # No peer is read there any longer.
+        reading.listing, reading.late = True, []
+        if source is None:
+            self.strangers, self.stray_keys = {}, {}
+            self.own.publication.begin_listing()
+            self.vips.begin_listing()
+        for cluster in self.members.read_in(source):
             self.members[cluster].state.apply(ListingBegan(), wall)
 
-    def found(self, found: Found, now: float, wall: float) -> None:
-        match self.layout.parse_key(found.key):
-            case Key(cluster, path) if cluster == self.settings.cluster:
-                self._found_own(path, found, now)
-            case Key(cluster, path) if cluster in self.members:
-                if self._listing and path.kind is Kind.ACK:
-                    # They sort before the bundle that has the key to check them with.
-                    self._late.append((path, cluster, found.raw))
+    def found(self, found: Found, now: float, wall: float, source: EtcdSource | None = None) -> None:
+        if (reading := self._readings.get(source)) is None:
+            return
+        match reading.layout.parse_key(found.key):
+            case Key(cluster, path) if self._is_read(cluster, source):
+                if reading.listing and path.kind is Kind.ACK:
+                    reading.late.append((path, cluster, found.raw))
                 else:
                     self._apply(cluster, Put(path, found.raw), now, wall)
-            case StrayKey(cluster) as stray if cluster in self.members:
+            case StrayKey(cluster) as stray if self._is_read(cluster, source):
                 self._apply(cluster, StrayPut(stray), now, wall)
+            case Key() | StrayKey() if source is not None:
+                pass  # Whatever else lies in another's etcd is its owner's business.
+            case Key(cluster, path) if cluster == self.settings.cluster:
+                self._found_own(path, found, now)
             case Key(cluster) | StrayKey(cluster):
                 self._found_strange(cluster, found.key)
 
-    def gone(self, key: bytes, revision: int, now: float, wall: float) -> None:
-        match self.layout.parse_key(key):
-            case Key(cluster, path) if cluster == self.settings.cluster:
+    def gone(self, key: bytes, revision: int, now: float, wall: float, source: EtcdSource | None = None) -> None:
+        if (reading := self._readings.get(source)) is None:
+            return
+        match reading.layout.parse_key(key):
+            case Key(cluster, path) if self._is_read(cluster, source):
+                self._apply(cluster, Deleted(path), now, wall)
+            case StrayKey(cluster) as stray if self._is_read(cluster, source):
+                self._apply(cluster, StrayDeleted(stray), now, wall)
+            case Key(cluster, path) if source is None and cluster == self.settings.cluster:
                 if path.kind is Kind.VIP:
                     self.vips.missing(path.service)
                 else:
                     self.own.publication.missing(path, revision)
-            case Key(cluster, path) if cluster in self.members:
-                self._apply(cluster, Deleted(path), now, wall)
-            case StrayKey(cluster) as stray if cluster in self.members:
-                self._apply(cluster, StrayDeleted(stray), now, wall)
-            case StrayKey() as stray:
+            case StrayKey() as stray if source is None:
                 self.stray_keys.pop(stray.text, None)
-            case Key():
+            case _:
                 pass
 
-    def listing_ended(self, now: float, wall: float) -> None:
-        self._listing, self._listed = False, True
-        for path, cluster, raw in self._late:
-            if cluster in self.members:
+    def listing_ended(self, now: float, wall: float, source: EtcdSource | None = None) -> None:
+        if (reading := self._readings.get(source)) is None:
+            return
+        late, reading.late, reading.listing = reading.late, [], False
+        for path, cluster, raw in late:
+            if self._is_read(cluster, source):
                 self._apply(cluster, Put(path, raw), now, wall)
-        self._late = []
-        for cluster in self.members:
+        for cluster in self.members.read_in(source):
             self._apply(cluster, ListingEnded(), now, wall)
-        self.vips.end_listing()
-        self.own.want_bundle(now)
-        self.own.publication.end_listing()
-        self._release_unneeded()
+        if source is None:
+            self._listed = True
+            self.vips.end_listing()
+            self.own.want_bundle(now)
+            self.own.publication.end_listing()
+            self._release_unneeded()
 
-    def observe_etcd(self, synced: bool, now: float, wall: float) -> None:
-        for cluster, transition in self.members.observe_etcd(synced, now).items():
-            self._transitioned(cluster, transition, wall)
+    def observe_etcd(self, synced: bool, now: float, wall: float, source: EtcdSource | None = None) -> None:
+        if source in self._readings:
+            for cluster, transition in self.members.observe_etcd(source, synced, now).items():
+                self._transitioned(cluster, transition, wall)
 
     # From the publisher.
 
@@ -210,22 +235,41 @@ class Beliefs:
         for cluster, transition in self.members.tick(now).items():
             self._transitioned(cluster, transition, wall)
 
-    def configure(self, settings: FederationSettings, now: float) -> bool:
-        """Takes other peers, imports and limits. Returns whether etcd has to be listed again, for the new peers."""
-        gone, new = self.members.configure(settings, now)
+    def configure(self, settings: FederationSettings, now: float, wall: float) -> None:
+        """Takes other peers, imports and limits. The etcds of new peers are to be listed again."""
+        gone, new, moved = self.members.configure(settings, now)
         for cluster in gone:
             self._note(self.catalog.drop_cluster(cluster))
             self.own.want_ack(cluster, -1, now)
         self.changes.peers |= gone | new
+        self.changes.list_again |= {settings.peers[cluster].etcd for cluster in new | moved}
         if settings.imports != self.settings.imports:
             self.catalog.apply_imports(ImportPolicy(settings.imports))
             for cluster in self.members:
                 for name, value in self.members[cluster].state.exports.items():
                     self._note(self.catalog.apply_export(cluster, name, value))
         self.settings = settings
-        return bool(new)
+        self._read_sources()
+        for cluster in moved:
+            self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
 
     # How all that comes together.
+
+    @property
+    def sources(self) -> set[EtcdSource]:
+        """The etcds besides ours that peers are read in."""
+        return {source for source in self._readings if source is not None}
+
+    def _read_sources(self) -> None:
+        wanted = {peer.etcd for peer in self.settings.peers.values() if peer.etcd is not None}
+        for source in self.sources - wanted:
+            del self._readings[source]
+        for source in wanted - self._readings.keys():
+            self._readings[source] = Reading(Layout(source.prefix, self.settings.federation))
+
+    def _is_read(self, cluster: str, source: EtcdSource | None) -> bool:
+        """Whether this is the etcd that the peer is to be read in: what lies under its name elsewhere is not taken."""
+        return cluster in self.members and self.members[cluster].peer.etcd == source
 
     def _found_own(self, path: Path, found: Found, now: float) -> None:
         if path.kind is Kind.VIP:
@@ -240,6 +284,8 @@ class Beliefs:
             self._local_changed(aged, now, urgent=True)
 
     def _found_strange(self, cluster: str, key: bytes) -> None:
+        if cluster in self.members:
+            return  # It is read elsewhere.
         into = self.strangers if cluster and cluster != self.settings.cluster else self.stray_keys
         if len(into) < _MAX_STRANGERS:
             into[cluster if into is self.strangers else key[:256].decode("utf-8", "backslashreplace")] = None
@@ -265,7 +311,7 @@ class Beliefs:
                 case Refused():
                     self.changes.refused.append((cluster, change))
                 case ListingWanted():
-                    self.changes.list_again = True
+                    self.changes.list_again.add(self.members[cluster].peer.etcd)
 
     def _local_changed(self, name: ServiceName, now: float, *, urgent: bool) -> None:
         exports = self.own.exports

@@ -96,11 +96,9 @@ class ClusterConfig(Section):
 
 
 class EtcdSection(Section):
-    """The etcd that holds the federation's records."""
+    """An etcd that holds records of the federation: ours, or the one in which a peer is read."""
 
-    endpoints: tuple[EtcdUrl, ...] = Field(
-        description='a list of URLs, like ["https://etcd-1:2379"]; without etcd, a private one starts', min_length=1
-    )
+    endpoints: tuple[EtcdUrl, ...] = Field(description='a list of URLs, like ["https://etcd-1:2379"]', min_length=1)
     prefix: _Prefix = "/isthmus"
     ca_file: FilePath | None = None
     cert_file: FilePath | None = None
@@ -113,7 +111,7 @@ class EtcdSection(Section):
         together = (("username", "password_file"), ("cert_file", "key_file"))
         for one, other in (*together, *(pair[::-1] for pair in together)):
             if getattr(self, one) and not getattr(self, other):
-                yield Fault((*at, one), f"{one} is given without {other}", f"etcd.{other} as well")
+                yield Fault((*at, one), f"{one} is given without {other}", f"{'.'.join(map(str, at))}.{other} as well")
         for index, url in enumerate(self.endpoints):
             yield from self._transport_faults(url, (*at, "endpoints", index))
             if url in self.endpoints[:index]:
@@ -134,6 +132,8 @@ class PeerConfig(Section):
 
     trust_domain: TrustDomain = Field(description="the peer's SPIFFE trust domain, like west.acme.test")
     root: _Root = Field(description="the fingerprint of the peer's root, as isthmus status prints it there")
+    etcd: EtcdSection | None = None
+    """Where what it says is read; None: in our own."""
 
 
 class ImportsConfig(Section):
@@ -164,3 +164,5 @@ def peer_faults(own: ClusterConfig, peers: dict[str, PeerConfig], at: Location) 
             message = f"{peer.trust_domain} is the trust domain of {owners[peer.trust_domain]} too"
             yield Fault((*at, name, "trust_domain"), message, "a trust domain of its own for each cluster")
         owners.setdefault(peer.trust_domain, name)
+        if peer.etcd is not None:
+            yield from peer.etcd.faults((*at, name, "etcd"))

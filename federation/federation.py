@@ -1,8 +1,8 @@
 """Federation as the gateway's controller uses it: tell it what is here, ask it what is believed.
 
-The composition of this package, and its clocks. What is believed lives in `Beliefs`; a `Subscriber` feeds it from
-etcd, a `Publisher` writes what it wants said, a `CatalogCache` keeps it on disk. Everything but `run` is synchronous
-and never waits for etcd.
+The composition of this package, and its clocks. What is believed lives in `Beliefs`; a `Follower` for each etcd that
+is read feeds it, a `Publisher` writes to ours what it wants said, a `CatalogCache` keeps it on disk. Everything but
+`run` is synchronous and never waits for etcd.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from typing import Protocol
 import trio
 
 from discovery.model import LocalService, ServiceName, ZoneHealth
-from federation.beliefs import Beliefs, Found
+from federation.beliefs import Beliefs
 from federation.cache import CatalogCache
 from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
-from federation.etcd.kv import KeyValue
+from federation.follower import Follower
 from federation.gateway_id import load_gateway_id
 from federation.members import PeerView
 from federation.publication import Write
 from federation.publisher import Publisher
 from federation.report import FederationStatus
-from federation.settings import FederationSettings, Peer
+from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
-from federation.subscriber import EtcdLink, Subscriber
 from federation.vips import VipClaim
 from trust.authority import Authority
 
-__all__ = ["Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
+__all__ = ["EtcdSource", "Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
 
 log = logging.getLogger("isthmus.federation")
 
@@ -67,9 +66,10 @@ class Federation:
         self._authority = authority
         self._listener = listener
         self._rng = rng
-        self._subscriber: Subscriber | None = None
+        self._followers: dict[EtcdSource | None, Follower] = {None: Follower(None, self._beliefs, self._tell, rng)}
+        """By etcd; None: ours."""
         self._publisher: Publisher | None = None
-        self._etcd: EtcdClient | None = None
+        self._nursery: trio.Nursery | None = None
         self._tick_wanted = trio.Event()
         if settings.cluster in self._cached:
             self._beliefs.restore_own(self._cached[settings.cluster])
@@ -117,10 +117,10 @@ class Federation:
 
     def configure(self, settings: FederationSettings) -> None:
         """Takes changed peers, imports and limits; names, state directory, prefix and range stay what they were."""
-        if self._beliefs.configure(settings, trio.current_time()) and self._subscriber is not None:
-            self._subscriber.list_again()
+        self._beliefs.configure(settings, trio.current_time(), wall_clock())
         self._tick_wanted.set()
         self._tell()
+        self._follow_sources()
 
     # What is believed.
 
@@ -136,32 +136,42 @@ class Federation:
         return self._beliefs.vips.addresses.get(name, "") if name in self.services() else ""
 
     def status(self) -> FederationStatus:
-        return view_status(
-            self._beliefs, self._authority, self._etcd, self._subscriber, self._publisher, trio.current_time()
-        )
+        return view_status(self._beliefs, self._authority, self._followers, self._publisher, trio.current_time())
 
     # Life.
 
     async def run(self, etcd: EtcdClient, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs until cancelled. Started once what the disk held has been verified and told, with or without etcd."""
+        """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
+        without etcd. Peers' etcds are opened and closed as the settings name them."""
         for cluster, cached in self._cached.items():
             self._beliefs.restore_peer(cluster, cached, trio.current_time(), wall_clock())
             self._tell()
             await trio.lowlevel.checkpoint()
         self._cached = {}
         beliefs = self._beliefs
-        self._etcd = etcd
-        self._subscriber = Subscriber(etcd, beliefs.layout.clusters, self, self._rng)
         self._publisher = Publisher(etcd, beliefs, self, self._rng)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._subscriber.run)
-                nursery.start_soon(self._publisher.run)
-                nursery.start_soon(self._watch_time)
-                nursery.start_soon(self._keep_cache)
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._followers[None].follow, etcd)
+                self._nursery.start_soon(self._publisher.run)
+                self._nursery.start_soon(self._watch_time)
+                self._nursery.start_soon(self._keep_cache)
+                self._follow_sources()
                 task_status.started()
         finally:
+            self._nursery = None
             beliefs.cache.write(beliefs.cache.take_pending())
+
+    def _follow_sources(self) -> None:
+        """One follower for each etcd that peers are read in, however many of them."""
+        if self._nursery is None:
+            return
+        wanted = self._beliefs.sources
+        for source in self._followers.keys() - wanted - {None}:
+            self._followers.pop(source).stop()
+        for source in wanted - self._followers.keys():
+            follower = self._followers[source] = Follower(source, self._beliefs, self._tell, self._rng)
+            self._nursery.start_soon(follower.run, source)
 
     async def _watch_time(self) -> None:
         while True:
@@ -184,45 +194,19 @@ class Federation:
         for cluster, refused in changes.refused:
             log.warning("a value of %s in etcd is refused: %s: %s", cluster, refused.path, refused.detail)
         for seen in changes.transitions:
-            log.info("peer %s: %s, was %s (%s)", seen.cluster, seen.after, seen.before, seen.reason)
+            if seen.after is not seen.before:
+                log.info("peer %s: %s, was %s (%s)", seen.cluster, seen.after, seen.before, seen.reason)
         if changes.transitions:
             self._tick_wanted.set()
-        if changes.list_again and self._subscriber is not None:
-            self._subscriber.list_again()
+        for source in changes.list_again:
+            if source in self._followers:  # A new one begins with a listing anyway.
+                self._followers[source].list_again()
         if changes.peers:
             self._listener.peers_changed(changes.peers)
         if changes.services:
             self._listener.services_changed(changes.services)
         if self._publisher is not None:
-            self._publisher.wake()
-
-    # What the subscriber reads (federation.subscriber.Reader).
-
-    def listing_began(self) -> None:
-        self._beliefs.listing_began(wall_clock())
-
-    def found(self, kv: KeyValue) -> None:
-        found = Found(kv.key, kv.value, kv.lease, kv.mod_revision)
-        self._beliefs.found(found, trio.current_time(), wall_clock())
-
-    def gone(self, kv: KeyValue) -> None:
-        self._beliefs.gone(kv.key, kv.mod_revision, trio.current_time(), wall_clock())
-
-    def listing_ended(self) -> None:
-        self._beliefs.listing_ended(trio.current_time(), wall_clock())
-
-    def caught_up(self) -> None:
-        self._tell()
-
-    def link_changed(self, link: EtcdLink) -> None:
-        if link.synced:
-            log.info("etcd: read, and followed from here")
-        else:
-            log.warning("etcd can't be followed, what is known stays in use: %s", link.problem)
-        self._beliefs.observe_etcd(link.synced, trio.current_time(), wall_clock())
-        if self._publisher is not None:
-            self._publisher.set_synced(link.synced)
-        self._tell()
+            self._publisher.set_synced(self._followers[None].link.synced)
 
     # What the publisher wrote (federation.publisher.Written).
 

@@ -9,7 +9,7 @@ import msgspec
 from federation.freshness import Freshness, Lease, Link, PeerFreshness, Reason, Transition
 from federation.peer_keys import PeerKeys
 from federation.peer_state import PeerState
-from federation.settings import FederationSettings, Peer
+from federation.settings import EtcdSource, FederationSettings, Peer
 
 
 class GatewayView(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Members:
     def __init__(self, settings: FederationSettings, now: float) -> None:
         self._settings = settings
         self._members: dict[str, Member] = {}
-        self._etcd_heard = False
+        self._heard: set[EtcdSource | None] = set()
         self.configure(settings, now)
 
     def __contains__(self, cluster: str) -> bool:
@@ -58,34 +58,45 @@ class Members:
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._members))
 
-    def configure(self, settings: FederationSettings, now: float) -> tuple[set[str], set[str]]:
-        """Takes changed settings; returns which peers are gone and which are new. One whose trust domain or root is
-        another now is both."""
+    def configure(self, settings: FederationSettings, now: float) -> tuple[set[str], set[str], set[str]]:
+        """Takes changed settings; returns which peers are gone, which are new, and which are read in another etcd from
+        now on. One whose trust domain or root is another now is gone and new; one that only moved is believed on."""
         self._settings = settings
-        gone = {name for name, member in self._members.items() if settings.peers.get(name) != member.peer}
+        gone = {name for name, member in self._members.items() if not _same(settings.peers.get(name), member.peer)}
         for name in gone:
             del self._members[name]
+        moved = {name for name, member in self._members.items() if settings.peers[name].etcd != member.peer.etcd}
+        for name in moved:
+            self._members[name].peer = settings.peers[name]
         new = settings.peers.keys() - self._members.keys()
         for name in new:
             self._members[name] = self._admit(name, settings.peers[name], now)
         for member in self._members.values():
             member.freshness.set_limits(settings.stale_after_s, settings.withdraw_after_s)
-        return gone, set(new)
+        self._heard &= {None, *(peer.etcd for peer in settings.peers.values())}
+        return gone, set(new), moved
 
     def _admit(self, name: str, peer: Peer, now: float) -> Member:
         state = PeerState(name, self._settings.federation, PeerKeys(peer.trust_domain, peer.root))
         return Member(peer, state, PeerFreshness(now))
 
-    def observe_etcd(self, heard: bool, now: float) -> dict[str, Transition]:
-        """etcd was listed and is being watched (`heard`), or is away."""
-        self._etcd_heard = heard
-        return self._collect({name: self.observe_lease(name, now) for name in self})
+    def read_in(self, source: EtcdSource | None) -> list[str]:
+        """The peers whose records are taken from this etcd (None: ours), and from no other."""
+        return [name for name, member in self._members.items() if member.peer.etcd == source]
+
+    def observe_etcd(self, source: EtcdSource | None, heard: bool, now: float) -> dict[str, Transition]:
+        """This etcd was listed and is being watched (`heard`), or is away."""
+        if heard:
+            self._heard.add(source)
+        else:
+            self._heard.discard(source)
+        return self._collect({name: self.observe_lease(name, now) for name in self.read_in(source)})
 
     def observe_lease(self, cluster: str, now: float) -> Transition | None:
-        """A peer's gateways changed, or our sight of etcd did."""
+        """A peer's gateways changed, or our sight of its etcd did."""
         member = self._members[cluster]
         seen = Lease.LIVE if member.state.has_lease else Lease.LOST
-        return member.freshness.observe_lease(seen if self._etcd_heard else Lease.UNKNOWN, now)
+        return member.freshness.observe_lease(seen if member.peer.etcd in self._heard else Lease.UNKNOWN, now)
 
     def observe_link(self, cluster: str, up: bool, now: float) -> Transition | None:
         return self._members[cluster].freshness.observe_link(Link.UP if up else Link.DOWN, now)
@@ -119,3 +130,7 @@ class Members:
     @staticmethod
     def _collect(transitions: Mapping[str, Transition | None]) -> dict[str, Transition]:
         return {name: transition for name, transition in transitions.items() if transition is not None}
+
+
+def _same(now: Peer | None, before: Peer) -> bool:
+    return now is not None and (now.trust_domain, now.root) == (before.trust_domain, before.root)

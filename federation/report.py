@@ -53,6 +53,10 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """How many of them are in our catalog."""
     refusals: tuple[Refusal, ...]
     refusal_counts: dict[str, int]
+    etcd: tuple[str, ...] = ()
+    """The URLs of the etcd that it is read in; empty: ours."""
+    etcd_synced: bool = True
+    """Whether that etcd is followed without a gap."""
 
 
 class EtcdStatus(msgspec.Struct, frozen=True):
@@ -66,6 +70,17 @@ class EtcdStatus(msgspec.Struct, frozen=True):
     """Whether our gateway is registered."""
     writes: int
     """Transactions since the start."""
+
+
+class PeerEtcdStatus(msgspec.Struct, frozen=True):
+    """An etcd that only peers use: we read it."""
+
+    clusters: tuple[str, ...]
+    """The peers that are read in it."""
+    synced: bool
+    problem: str
+    endpoints: dict[str, str]
+    """By URL: the last error, empty while it is connected."""
 
 
 class FederationStatus(msgspec.Struct, frozen=True):
@@ -87,3 +102,4 @@ class FederationStatus(msgspec.Struct, frozen=True):
     cache_complaints: tuple[str, ...]
     transitions: tuple[PeerTransition, ...]
     """The last ones, the oldest first."""
+    peer_etcds: tuple[PeerEtcdStatus, ...] = ()

@@ -7,14 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from discovery.model import Locality
+from federation.etcd.config import EtcdConfig
+
+
+@dataclass(frozen=True)
+class EtcdSource:
+    """An etcd that we only read. `prefix` is where Isthmus begins in it."""
+
+    access: EtcdConfig
+    prefix: str = "/isthmus"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A cluster that we believe: its trust domain, and the fingerprint of the root that we pinned."""
+    """A cluster that we believe: its trust domain, and the fingerprint of the root that we pinned. What it says is
+    read in `etcd` and nowhere else; None: in ours."""
 
     trust_domain: str
     root: str
+    etcd: EtcdSource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from federation.beliefs import Beliefs
-from federation.etcd.client import EtcdClient
+from federation.follower import Follower
 from federation.publisher import Publisher
-from federation.report import EtcdStatus, FederationStatus, GatewayStatus, PeerStatus
-from federation.subscriber import Subscriber
+from federation.report import EtcdStatus, FederationStatus, GatewayStatus, PeerEtcdStatus, PeerStatus
+from federation.settings import EtcdSource
 from trust.authority import Authority
 
 
 def view_status(
     beliefs: Beliefs,
     authority: Authority,
-    etcd: EtcdClient | None,
-    subscriber: Subscriber | None,
+    followers: Mapping[EtcdSource | None, Follower],
     publisher: Publisher | None,
     now: float,
 ) -> FederationStatus:
-    """Everything at once. Without the drivers, as it is before `Federation.run` began."""
+    """Everything at once; `followers` by etcd (None: ours). It can be asked before `Federation.run` began."""
+    others = (follower for source, follower in followers.items() if source is not None)
     settings = beliefs.settings
     return FederationStatus(
         federation=settings.federation,
@@ -27,33 +29,54 @@ def view_status(
         root=authority.fingerprint,
         gateway_id=beliefs.own.gateway_id,
         bundle_sequence=beliefs.own.bundle_sequence,
-        etcd=_view_etcd(beliefs, etcd, subscriber, publisher),
-        peers=tuple(_view_peer(beliefs, cluster, now) for cluster in sorted(beliefs.members)),
+        etcd=_view_etcd(beliefs, followers[None], publisher),
+        peers=tuple(_view_peer(beliefs, cluster, followers, now) for cluster in sorted(beliefs.members)),
         strangers=tuple(sorted(beliefs.strangers)),
         stray_keys=tuple(sorted(beliefs.stray_keys)),
         services=len(beliefs.catalog.services),
         vips_exhausted=tuple(str(name) for name in sorted(beliefs.vips.exhausted)),
         cache_complaints=tuple(beliefs.cache.complaints),
         transitions=tuple(beliefs.transitions),
+        peer_etcds=tuple(sorted((_view_peer_etcd(beliefs, other) for other in others), key=_by_clusters)),
     )
 
 
-def _view_etcd(
-    beliefs: Beliefs, etcd: EtcdClient | None, subscriber: Subscriber | None, publisher: Publisher | None
-) -> EtcdStatus:
+def _by_clusters(etcd: PeerEtcdStatus) -> tuple[str, ...]:
+    return etcd.clusters
+
+
+def _view_peer_etcd(beliefs: Beliefs, follower: Follower) -> PeerEtcdStatus:
+    return PeerEtcdStatus(
+        clusters=tuple(sorted(beliefs.members.read_in(follower.source))),
+        synced=follower.link.synced,
+        problem=follower.link.problem,
+        endpoints=_view_endpoints(follower),
+    )
+
+
+def _view_endpoints(follower: Follower) -> dict[str, str]:
+    if follower.client is None:
+        return dict.fromkeys(follower.urls, "")
+    return {state.url: state.error for state in follower.client.endpoints}
+
+
+def _view_etcd(beliefs: Beliefs, home: Follower, publisher: Publisher | None) -> EtcdStatus:
     problem = publisher.problem or publisher.lease_problem if publisher is not None else ""
     return EtcdStatus(
-        synced=subscriber is not None and subscriber.link.synced,
-        problem=subscriber.link.problem if subscriber is not None else "not started yet",
-        endpoints={state.url: state.error for state in etcd.endpoints} if etcd is not None else {},
+        synced=home.link.synced,
+        problem=home.link.problem,
+        endpoints=_view_endpoints(home),
         publish_problem=problem,
         leased=beliefs.own.publication.lease != 0,
         writes=publisher.batches if publisher is not None else 0,
     )
 
 
-def _view_peer(beliefs: Beliefs, cluster: str, now: float) -> PeerStatus:
+def _view_peer(
+    beliefs: Beliefs, cluster: str, followers: Mapping[EtcdSource | None, Follower], now: float
+) -> PeerStatus:
     member = beliefs.members[cluster]
+    source = member.peer.etcd
     state, freshness = member.state, member.freshness
     return PeerStatus(
         cluster=cluster,
@@ -82,4 +105,6 @@ def _view_peer(beliefs: Beliefs, cluster: str, now: float) -> PeerStatus:
         imported=beliefs.catalog.shared_by(cluster),
         refusals=state.refusals.current(),
         refusal_counts={str(code): count for code, count in state.refusals.counts.items()},
+        etcd=source.access.endpoints if source is not None else (),
+        etcd_synced=source in followers and followers[source].link.synced,
     )

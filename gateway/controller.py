@@ -24,6 +24,7 @@ from federation.federation import Federation, FederationSettings, Peer
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
+from gateway.etcd_access import peer_source
 from gateway.fleet import Fleet
 from gateway.listeners import Listeners
 from gateway.plan import diff
@@ -37,6 +38,9 @@ from trust.authority import Authority
 log = logging.getLogger("isthmus.controller")
 
 CONFIG_POLL_S = 1.0
+LISTEN_RETRY_S = 1.0
+# After a start: what the peers offer is in the catalog by then, if it can be had at all.
+CATALOG_SETTLED_S = 30.0
 
 
 class Controller:
@@ -83,6 +87,8 @@ class Controller:
         self._advertise()
         nursery.start_soon(self.health.run)
         nursery.start_soon(self._reload_when_changed)
+        nursery.start_soon(self._retry_listeners)
+        nursery.start_soon(self._close_left_over)
 
     async def stop(self) -> None:
         """Lets the workers finish what runs."""
@@ -93,6 +99,8 @@ class Controller:
         gateway, dns = self.config.gateway, self.config.dns
         if gateway.mesh is not None:
             self.listeners.open(ListenerSpec("mesh", "mesh", str(gateway.mesh)))
+        else:
+            self._close_listeners(["mesh"])
         self.listeners.open(ListenerSpec("http", "http", str(gateway.http)))
         self.listeners.open_dns(
             ListenerSpec("dns-udp", "dns-udp", str(dns.listen)), ListenerSpec("dns-tcp", "dns-tcp", str(dns.listen))
@@ -159,11 +167,24 @@ class Controller:
         if after:
             self._vip_specs[name] = after
         gone, new = changed_listeners(before, after)
-        for listener in gone:
-            self.listeners.close(listener)
-        if gone:
-            self.fleet.unlisten(gone)
+        self._close_listeners(gone)
         self.fleet.listen([spec.name for spec in new if self.listeners.try_open(spec)])
+
+    def _close_listeners(self, names: list[str]) -> None:
+        for name in names:
+            self.listeners.close(name)
+        if names:
+            self.fleet.unlisten(names)
+
+    async def _retry_listeners(self) -> None:
+        while True:
+            await trio.sleep(LISTEN_RETRY_S)
+            self.fleet.listen(self.listeners.retry())
+
+    async def _close_left_over(self) -> None:
+        """Services may have gone while no controller ran. Whether they have is known when the catalog is."""
+        await trio.sleep(CATALOG_SETTLED_S)
+        self._close_listeners(self.listeners.left_over({name for specs in self._vip_specs.values() for name in specs}))
 
     # What lives here.
 
@@ -219,7 +240,8 @@ class Controller:
     def reload(self) -> None:
         try:
             config = load_config(self._config_path)
-        except ConfigError as error:
+            settings = federation_settings(config)
+        except (ConfigError, OSError) as error:
             self.reload_problem = str(error)
             log.error("the changed configuration is refused, the old one stays:\n%s", error)
             return
@@ -232,7 +254,7 @@ class Controller:
         self.reload_problem = ""
         self.config = config
         self.fleet.apply({LOCAL_KEY: compile_local(config)})
-        self.federation.configure(federation_settings(config))
+        self.federation.configure(settings)
         self._take_services(config)
         log.info("took the changed configuration in")
 
@@ -254,7 +276,9 @@ def federation_settings(config: Config) -> FederationSettings:
         cluster=config.cluster.name,
         locality=config.cluster.locality,
         prefix=config.etcd.prefix if config.etcd is not None else "/isthmus",
-        peers={name: Peer(peer.trust_domain, peer.root) for name, peer in config.peers.items()},
+        peers={
+            name: Peer(peer.trust_domain, peer.root, peer_source(config, name)) for name, peer in config.peers.items()
+        },
         imports=config.imports.from_,
         vip_range=str(config.gateway.vip_range),
         state_dir=config.state_dir,

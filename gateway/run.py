@@ -13,6 +13,7 @@ from federation.etcd.client import open_etcd
 from federation.etcd.config import EtcdConfig
 from gateway.config import Config
 from gateway.controller import Controller
+from gateway.etcd_access import etcd_config
 from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
 from gateway.status_server import serve_status, write_addresses
@@ -54,12 +55,4 @@ async def _etcd(config: Config, stack: AsyncExitStack) -> EtcdConfig:
             private.endpoint,
         )
         return EtcdConfig(endpoints=(private.endpoint,))
-    password = section.password_file.read_text().strip() if section.password_file is not None else ""
-    return EtcdConfig(
-        endpoints=tuple(section.endpoints),
-        ca_file=str(section.ca_file or ""),
-        cert_file=str(section.cert_file or ""),
-        key_file=str(section.key_file or ""),
-        username=section.username,
-        password=password,
-    )
+    return etcd_config(section)

@@ -15,6 +15,9 @@ BUILD = MetricSpec("isthmus_build_info", "1, with the version as a label.", ("ve
 START = MetricSpec("isthmus_start_time_seconds", "When the controller started, in Unix seconds.", ())
 WORKERS = MetricSpec("isthmus_workers", "Worker processes: wanted, and ready to serve.", ("state",))
 ETCD = MetricSpec("isthmus_etcd_connected", "1 while etcd is read and followed without a gap.", ())
+PEER_ETCD = MetricSpec(
+    "isthmus_peer_etcd_connected", "1 while the etcd that a peer is read in is followed without a gap.", ("cluster",)
+)
 TUNNELS = MetricSpec("isthmus_tunnels", "Tunnels to a peer, of all workers: wanted, and ready.", ("cluster", "state"))
 RTT = MetricSpec("isthmus_tunnel_rtt_seconds", "The last probe's round trip to a peer's gateway.", ("cluster",))
 INBOUND = MetricSpec("isthmus_inbound_connections", "A peer's connections to us that are open.", ("cluster",))
@@ -56,6 +59,7 @@ def _peer_metrics(peers: Iterable[ClusterDocument]) -> Iterator[Metric]:
             for state, count in (("ready", peer.data.tunnels_ready), ("wanted", peer.data.tunnels_wanted))
         },
     )
+    yield gauge(PEER_ETCD, {(peer.cluster,): peer.control.etcd_connected for peer in peers})
     yield gauge(RTT, {(p.cluster,): p.data.rtt_ms / 1000 for p in peers if p.data.rtt_ms is not None})
     yield gauge(INBOUND, {(peer.cluster,): peer.data.inbound_connections for peer in peers})
     yield gauge(PEER_READY, {(peer.cluster,): peer.ready for peer in peers})

@@ -17,13 +17,11 @@ from federation.status.values import (
 from gateway.control import Report, Tunnel
 
 
-def describe_peer(
-    peer: PeerStatus, reports: Sequence[Report], services: PeerServicesDocument, *, etcd_connected: bool
-) -> ClusterDocument:
+def describe_peer(peer: PeerStatus, reports: Sequence[Report], services: PeerServicesDocument) -> ClusterDocument:
     """One peer. `reports` are the last ones of all workers."""
-    control = _describe_control(peer, etcd_connected)
+    control = _describe_control(peer)
     data = _describe_data(peer.cluster, reports)
-    problems = [*_control_problems(peer, etcd_connected), *_data_problems(peer, data, reports)]
+    problems = [*_control_problems(peer), *_data_problems(peer, data, reports)]
     return ClusterDocument(
         cluster=peer.cluster,
         trust_domain=peer.trust_domain,
@@ -51,9 +49,9 @@ def known_sequence(sequence: int) -> int | None:
     return sequence if sequence >= 0 else None
 
 
-def _describe_control(peer: PeerStatus, etcd_connected: bool) -> ControlDocument:
+def _describe_control(peer: PeerStatus) -> ControlDocument:
     return ControlDocument(
-        ok=not any(_control_problems(peer, etcd_connected)),
+        ok=not any(_control_problems(peer)),
         freshness=peer.freshness,
         freshness_reason=peer.reason,
         freshness_for_s=round(peer.since_s, 3),
@@ -64,17 +62,24 @@ def _describe_control(peer: PeerStatus, etcd_connected: bool) -> ControlDocument
             GatewayDocument(g.id, g.addresses, g.region, g.zone, g.version, g.leased) for g in peer.gateways
         ),
         refused_records=len(peer.refusals),
+        etcd=peer.etcd,
+        etcd_connected=peer.etcd_synced,
     )
 
 
-def _control_problems(peer: PeerStatus, etcd_connected: bool) -> Iterable[str]:
-    if not etcd_connected:
-        yield "control: etcd can't be followed; what was known stays in use"
+def _control_problems(peer: PeerStatus) -> Iterable[str]:
+    if not peer.etcd_synced:
+        which = f"its etcd ({', '.join(peer.etcd)})" if peer.etcd else "etcd"
+        yield f"control: {which} can't be followed; what was known stays in use"
     elif peer.bundle_sequence < 0 and peer.refusals:
         refusal = peer.refusals[0]
         yield f"control: what it wrote is refused: {refusal.code}: {refusal.detail}"
     elif peer.away:
-        yield "control: no trust bundle of it is in etcd: it has not joined, or uses another etcd, prefix or federation"
+        which = f"the etcd that peers.{peer.cluster}.etcd names" if peer.etcd else "etcd"
+        yield (
+            f"control: no trust bundle of it is in {which}: it has not joined, or uses another etcd, prefix or "
+            "federation"
+        )
     elif peer.bundle_sequence < 0:
         yield "control: its trust bundle was not read yet"
     elif peer.lease is not Lease.LIVE:

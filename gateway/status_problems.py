@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from federation.catalog import ServiceView
-from federation.report import EtcdStatus, FederationStatus
+from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus
 from federation.status.values import ClusterDocument, ProblemDocument
 from gateway.control import Report
 
@@ -13,6 +13,7 @@ from gateway.control import Report
 def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
     """What etcd, the records in it and our own state on disk suffer from."""
     yield from _etcd_problems(status.etcd)
+    yield from _peer_etcd_problems(status.peer_etcds)
     for peer in status.peers:
         for refusal in peer.refusals:
             yield ProblemDocument("record", f"{peer.cluster}/{refusal.path}", f"{refusal.code}: {refusal.detail}")
@@ -32,6 +33,13 @@ def _etcd_problems(etcd: EtcdStatus) -> Iterator[ProblemDocument]:
         yield ProblemDocument("etcd", "read", f"{etcd.problem}; what was known stays in use")
     if etcd.publish_problem:
         yield ProblemDocument("etcd", "write", f"{etcd.publish_problem}; peers do not see our changes until it works")
+
+
+def _peer_etcd_problems(etcds: Iterable[PeerEtcdStatus]) -> Iterator[ProblemDocument]:
+    for etcd in etcds:
+        if not etcd.synced:
+            text = f"{etcd.problem}; what was known stays in use"
+            yield ProblemDocument("etcd", f"read {', '.join(etcd.clusters)}", text)
 
 
 def peer_problems(peers: Iterable[ClusterDocument]) -> Iterator[ProblemDocument]:

@@ -10,7 +10,7 @@ import trio
 from prometheus_client.core import Metric
 
 from discovery.model import LocalService, ServiceName
-from federation.report import EtcdStatus, FederationStatus, PeerStatus
+from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -19,6 +19,7 @@ from federation.status.values import (
     EtcdEndpointDocument,
     ItemDocument,
     ListenerDocument,
+    PeerEtcdDocument,
     PeerServicesDocument,
     PeerTrustDocument,
     ProblemDocument,
@@ -102,6 +103,7 @@ class ControllerStatus:
                 for t in federation.transitions
             ),
             strangers=federation.strangers,
+            peer_etcds=tuple(_describe_peer_etcd(etcd) for etcd in federation.peer_etcds),
         )
 
     def readiness(self) -> ReadinessDocument:
@@ -182,10 +184,7 @@ class ControllerStatus:
         reports = self._reports()
         services = count_by_peer(self._controller.federation.services().values(), self._own, linked_clusters(reports))
         return tuple(
-            describe_peer(
-                peer, reports, services.get(peer.cluster, _NO_SERVICES), etcd_connected=federation.etcd.synced
-            )
-            for peer in federation.peers
+            describe_peer(peer, reports, services.get(peer.cluster, _NO_SERVICES)) for peer in federation.peers
         )
 
     def _services(self, names: Iterable[ServiceName]) -> Iterator[ServiceDocument]:
@@ -249,6 +248,15 @@ def _describe_etcd(etcd: EtcdStatus, *, private: bool) -> EtcdDocument:
         registered=etcd.leased,
         write_error=etcd.publish_problem,
         private=private,
+        endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
+    )
+
+
+def _describe_peer_etcd(etcd: PeerEtcdStatus) -> PeerEtcdDocument:
+    return PeerEtcdDocument(
+        clusters=etcd.clusters,
+        connected=etcd.synced,
+        error=etcd.problem,
         endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
     )
 

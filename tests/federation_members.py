@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import trio
 from discovery.model import Endpoint, Locality, LocalService, Port, Protocol, ServiceName
 from federation.etcd.client import EtcdClient, open_etcd
 from federation.etcd.config import EtcdConfig
-from federation.federation import Federation, FederationSettings, Peer
+from federation.federation import EtcdSource, Federation, FederationSettings, Peer
 from federation.paths import Layout, Path
 from federation.record import sign_record
 from trust.authority import Authority
@@ -29,8 +30,14 @@ def make_authority(directory: FilePath, cluster: str) -> Authority:
 
 
 def as_peers(authorities: Mapping[str, Authority]) -> dict[str, Peer]:
-    """How others pin these clusters."""
+    """How others pin these clusters, which share an etcd."""
     return {name: Peer(authority.trust_domain, authority.fingerprint) for name, authority in authorities.items()}
+
+
+def read_in(peer: Peer, endpoint: str, *, ca_file: str = "") -> Peer:
+    """The same peer, with an etcd of its own."""
+    access = EtcdConfig(endpoints=(endpoint,), ca_file=ca_file, call_timeout_s=2.0)
+    return dataclasses.replace(peer, etcd=EtcdSource(access))
 
 
 def local_service(
@@ -88,10 +95,20 @@ class Listener:
 class FederationMember:
     """One cluster's `Federation`, its own etcd client, and what its listener heard."""
 
-    def __init__(self, federation: Federation, etcd: EtcdClient, listener: Listener) -> None:
+    def __init__(
+        self, federation: Federation, etcd: EtcdClient, listener: Listener, settings: FederationSettings
+    ) -> None:
         self.federation = federation
+        self.settings = settings
         self.etcd = etcd
         self.listener = listener
+
+    def move_peer(self, cluster: str, endpoint: str | None) -> None:
+        """Configures another etcd for that peer; None: ours."""
+        peer = dataclasses.replace(self.settings.peers[cluster], etcd=None)
+        peers = {**self.settings.peers, cluster: read_in(peer, endpoint) if endpoint is not None else peer}
+        self.settings = dataclasses.replace(self.settings, peers=peers)
+        self.federation.configure(self.settings)
 
     def sees(self, name: str, *clusters: str) -> bool:
         """Whether exactly these clusters share `shop/<name>` in its catalog."""
@@ -129,7 +146,7 @@ async def run_member(
         federation.set_gateway([f"gw{gateway}.{cluster}.acme.test:15443"])
         federation.set_local_services(services)
         await nursery.start(federation.run, etcd)
-        yield FederationMember(federation, etcd, listener)
+        yield FederationMember(federation, etcd, listener, settings)
         nursery.cancel_scope.cancel()
 
 

@@ -51,6 +51,16 @@ class EtcdDocument(msgspec.Struct, frozen=True):
     endpoints: tuple[EtcdEndpointDocument, ...]
 
 
+class PeerEtcdDocument(msgspec.Struct, frozen=True):
+    """An etcd besides our own in which peers' records are read. `clusters` are those peers."""
+
+    clusters: tuple[str, ...]
+    connected: bool
+    error: str
+    """Why it is not connected."""
+    endpoints: tuple[EtcdEndpointDocument, ...]
+
+
 class GatewayDocument(msgspec.Struct, frozen=True):
     """A gateway of a peer, as the peer registered it. Not `leased`: etcd no longer knows it, and it is still tried."""
 
@@ -89,6 +99,10 @@ class ControlDocument(msgspec.Struct, frozen=True):
     """The sequence of our bundle that the peer says it accepted."""
     gateways: tuple[GatewayDocument, ...]
     refused_records: int
+    etcd: tuple[str, ...] = ()
+    """Where the peer's records are read (`peers.<cluster>.etcd`); empty: in this cluster's own etcd."""
+    etcd_connected: bool = True
+    """Whether that etcd was read, and is followed without a gap."""
 
 
 class DataDocument(msgspec.Struct, frozen=True):
@@ -260,6 +274,7 @@ class StatusDocument(msgspec.Struct, frozen=True):
     """The last changes of peers' freshness, the oldest first."""
     strangers: tuple[str, ...]
     """Clusters that write under this federation's name and are not among our peers: nothing of theirs is believed."""
+    peer_etcds: tuple[PeerEtcdDocument, ...] = ()
 
 
 class ItemDocument(msgspec.Struct, frozen=True):

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from federation.status.values import ClusterDocument, ListenerDocument, ProblemDocument, StatusDocument
+from federation.status.values import (
+    ClusterDocument,
+    ListenerDocument,
+    PeerEtcdDocument,
+    ProblemDocument,
+    StatusDocument,
+)
 from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import find_gateway
 from gateway.cli.table import format_duration, format_table, printable
@@ -48,6 +54,7 @@ def _format_gateway(status: StatusDocument) -> str:
         ("workers", f"{serving} of {status.workers_wanted} serve"),
         ("listens", _format_listeners(status.listeners)),
         ("etcd", _format_etcd(status)),
+        *(("", _format_peer_etcd(etcd)) for etcd in status.peer_etcds),
         (
             "services",
             f"{services.total}, {services.reachable} reachable, {services.imported} imported, "
@@ -71,6 +78,11 @@ def _format_etcd(status: StatusDocument) -> str:
     if not etcd.connected:
         return f"not connected: {where}{kind}: {printable(etcd.error)}"
     return f"connected: {where}{kind}" + ("" if etcd.registered else ", this gateway is not registered yet")
+
+
+def _format_peer_etcd(etcd: PeerEtcdDocument) -> str:
+    where = f"{', '.join(endpoint.url for endpoint in etcd.endpoints)} for {', '.join(etcd.clusters)}"
+    return f"connected: {where}" if etcd.connected else f"not connected: {where}: {printable(etcd.error)}"
 
 
 def _format_peers(peers: Sequence[ClusterDocument]) -> str:

@@ -40,10 +40,10 @@ def file_faults(config: Config) -> Iterator[Fault]:
     """What is wrong with the files that `config` names. Reads nothing of what is in them."""
     if config.state_dir.exists() and not config.state_dir.is_dir():
         yield Fault(("state_dir",), f"{config.state_dir} is not a directory", "a directory, made if it is missing")
-    for key, path, secret in config.files():
+    for at, path, secret in config.files():
         fault = _file_fault(path, secret)
         if fault:
-            yield Fault(("etcd", key), *fault)
+            yield Fault(at, *fault)
 
 
 def _file_fault(path: Path, secret: bool) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from discovery.config_values import (
     FilePath,
     Label,
     ListenAddress,
+    Location,
     Place,
     ReachableAddress,
     Section,
@@ -123,11 +124,12 @@ class Config(Section):
         """The static source's services."""
         return tuple(service.to_model() for service in self.services)
 
-    def files(self) -> Iterator[tuple[str, Path, bool]]:
-        """Every file that must be there: its key in the `etcd` section, its path, and whether it is a secret."""
-        if self.etcd is None:
-            return
-        for key in ("ca_file", "cert_file", "key_file", "password_file"):
-            path = getattr(self.etcd, key)
-            if path is not None:
-                yield key, path, key in ("key_file", "password_file")
+    def files(self) -> Iterator[tuple[Location, Path, bool]]:
+        """Every file that must be there: where it is named, its path, and whether it is a secret."""
+        sections: dict[Location, EtcdSection | None] = {("etcd",): self.etcd}
+        sections |= {("peers", name, "etcd"): peer.etcd for name, peer in self.peers.items()}
+        for at, section in sections.items():
+            for key in ("ca_file", "cert_file", "key_file", "password_file"):
+                path = getattr(section, key, None)
+                if path is not None:
+                    yield (*at, key), path, key in ("key_file", "password_file")

@@ -22,7 +22,6 @@ from gateway.config.model import Config
 _LATER: tuple[Location, ...] = (
     ("policies",),
     ("failover", "max_share"),
-    ("peers", "*", "etcd"),
     ("kubernetes",),
     ("registry",),
 )

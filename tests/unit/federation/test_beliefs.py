@@ -142,7 +142,8 @@ def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
     east = members[0]
     east.take_changes()
     peers = as_peers(authorities)
-    assert not east.configure(settings(authorities, tmp_path, "east", eu=peers["eu"]), 0.0)
+    east.configure(settings(authorities, tmp_path, "east", eu=peers["eu"]), 0.0, WALL)
+    assert not east.changes.list_again
     changes = east.take_changes()
     assert changes.peers == {"west"}
     assert changes.services == {PAY}
@@ -154,11 +155,14 @@ def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
     east.observe_link("west", True, 0.0, WALL)
     etcd.delete(LAYOUT.key("west", paths.export(PAY)))
 
-    assert east.configure(settings(authorities, tmp_path, "east"), 0.0)
+    east.configure(settings(authorities, tmp_path, "east"), 0.0, WALL)
+    assert east.changes.list_again == {None}
     etcd.list_for(east)
     assert "west" in east.members
     # Another root under the same name is another peer: nothing of the old one is kept.
-    assert east.configure(settings(authorities, tmp_path, "east", eu=Peer("eu.acme.test", "sha256:0")), 0.0)
+    east.take_changes()
+    east.configure(settings(authorities, tmp_path, "east", eu=Peer("eu.acme.test", "sha256:0")), 0.0, WALL)
+    assert east.changes.list_again == {None}
     assert shares(east) == []
 
 
@@ -169,10 +173,12 @@ def test_changed_imports_let_in_and_out(authorities: dict[str, Authority], tmp_p
     join(etcd, *members)
     east = members[0]
     closed = dataclasses.replace(east.settings, imports={"west": ("web/*",)})
-    assert not east.configure(closed, 0.0)
+    east.take_changes()
+    east.configure(closed, 0.0, WALL)
+    assert not east.changes.list_again
     assert shares(east) == []
     assert PAY not in east.vips.addresses
-    east.configure(dataclasses.replace(closed, imports={"west": ("shop/p*",)}), 0.0)
+    east.configure(dataclasses.replace(closed, imports={"west": ("shop/p*",)}), 0.0, WALL)
     assert shares(east) == ["west"]
     assert PAY in east.vips.addresses
 

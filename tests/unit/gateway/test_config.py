@@ -244,6 +244,25 @@ def test_files_that_are_missing_or_no_files(tmp_path: Path) -> None:
     ]
 
 
+def test_files_of_a_peers_etcd_are_looked_at_too(tmp_path: Path) -> None:
+    """They come from another owner, who may have sent them by mail."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        _MINIMAL
+        + "peers:\n  west:\n    trust_domain: west.acme.test\n"
+        + f"    root: sha256:{'ab' * 32}\n"
+        + "    etcd: {endpoints: [https://etcd-1:2379], username: reader, password_file: password}\n"
+    )
+    (tmp_path / "password").touch()
+    (tmp_path / "password").chmod(0o644)
+    (problem,) = validate_config(path).problems
+    assert problem.path == "peers.west.etcd.password_file"
+    (tmp_path / "password").chmod(0o600)
+    west = load_config(path).peers["west"]
+    assert west.etcd is not None
+    assert west.etcd.prefix == "/isthmus"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_files_that_this_user_cannot_read(tmp_path: Path) -> None:
     """A key of another user is the commonest reason for a start that fails."""

@@ -58,6 +58,7 @@ def test_peers_tunnels_and_freshness() -> None:
     assert seen["isthmus_tunnels", ("eu", "wanted")] == 4
     assert (seen["isthmus_peer_ready", ("west",)], seen["isthmus_peer_ready", ("eu",)]) == (1, 0)
     assert seen["isthmus_peer_freshness", ("eu", "suspect")] == 1
+    assert seen["isthmus_peer_etcd_connected", ("west",)] == 1
     assert seen["isthmus_peer_freshness", ("eu", "fresh")] == 0
     assert seen["isthmus_tunnel_rtt_seconds", ("west",)] == pytest.approx(0.00042)
     assert ("isthmus_tunnel_rtt_seconds", ("eu",)) not in seen

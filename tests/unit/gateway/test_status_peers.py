@@ -40,8 +40,8 @@ def report(*tunnels: Tunnel, inbound: int = 0) -> Report:
     return Report([*tunnels], {}, inbound={"west": inbound, "eu": 7}, ready=True)
 
 
-def describe(peer: PeerStatus = WEST, *reports: Report, etcd_connected: bool = True) -> ClusterDocument:
-    return describe_peer(peer, reports, PeerServicesDocument(1, 1), etcd_connected=etcd_connected)
+def describe(peer: PeerStatus = WEST, *reports: Report) -> ClusterDocument:
+    return describe_peer(peer, reports, PeerServicesDocument(1, 1))
 
 
 def test_a_peer_is_ready_when_both_paths_are_good() -> None:
@@ -74,9 +74,19 @@ def test_a_good_data_path_alone_is_not_ready(change: dict[str, object], told: st
 
 def test_without_etcd_the_control_path_is_not_good() -> None:
     """What was heard before says nothing about now, though it stays in use."""
-    west = describe(WEST, report(GOOD), etcd_connected=False)
-    assert (west.ready, west.data.ok) == (False, True)
-    assert "stays in use" in west.problem
+    west = describe(msgspec.structs.replace(WEST, etcd_synced=False), report(GOOD))
+    assert (west.ready, west.data.ok, west.control.etcd_connected) == (False, True, False)
+    assert west.problem == "control: etcd can't be followed; what was known stays in use"
+
+
+def test_the_etcd_of_a_peer_is_named() -> None:
+    """Whoever reads that it can't be followed, or is empty, must know which of several it is."""
+    url = "https://etcd.west.acme.test:2379"
+    away = describe(msgspec.structs.replace(WEST, etcd=(url,), etcd_synced=False), report(GOOD))
+    assert away.problem == f"control: its etcd ({url}) can't be followed; what was known stays in use"
+    assert away.control.etcd == (url,)
+    empty = describe(msgspec.structs.replace(WEST, etcd=(url,), away=True), report(GOOD))
+    assert "is in the etcd that peers.west.etcd names" in empty.problem
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from discovery.model import ServiceName
 from federation.catalog import Conflict, ConflictReason, ServiceView
 from federation.record import RefusalCode
 from federation.refusals import Refusal
-from federation.report import EtcdStatus, FederationStatus
+from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus
 from federation.status.values import ProblemDocument
 from gateway.control import Report
 from gateway.status_problems import (
@@ -69,6 +69,10 @@ def test_the_federations_troubles_are_of_their_kinds() -> None:
     status = msgspec.structs.replace(
         FINE,
         etcd=EtcdStatus(False, "no answer", {}, "no leader", False, 0),
+        peer_etcds=(
+            PeerEtcdStatus(("eu", "mars"), False, "no answer", {}),
+            PeerEtcdStatus(("west",), True, "", {}),
+        ),
         stray_keys=("/isthmus/v1/acme/odd",),
         vips_exhausted=("shop/x",),
         cache_complaints=("west.json is damaged",),
@@ -76,6 +80,7 @@ def test_the_federations_troubles_are_of_their_kinds() -> None:
     assert shown(federation_problems(status)) == [
         ("etcd", "read"),
         ("etcd", "write"),
+        ("etcd", "read eu, mars"),
         ("record", "/isthmus/v1/acme/odd"),
         ("service", "shop/x"),
         ("state", "catalog"),

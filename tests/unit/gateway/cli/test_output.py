@@ -11,7 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from federation.status.values import EtcdDocument, EtcdEndpointDocument, ListenerDocument, ServicesDocument
+from federation.status.values import (
+    EtcdDocument,
+    EtcdEndpointDocument,
+    ListenerDocument,
+    PeerEtcdDocument,
+    ServicesDocument,
+)
 from gateway.cli.resolve import Answer, Resolution, format_resolution
 from gateway.cli.services import format_services
 from gateway.cli.status import format_status
@@ -55,12 +61,18 @@ _MISSING = Resolution(
     service=None,
 )
 
+_PEER_ETCDS = (
+    PeerEtcdDocument(("eu", "west"), True, "", (EtcdEndpointDocument("https://etcd.west.acme.test:2379", ""),)),
+    PeerEtcdDocument(("mars",), False, "no route", (EtcdEndpointDocument("https://etcd.mars.test:2379", "no route"),)),
+)
+
 TEXTS = {
     "status": format_status(FakeSource().status()),
     "status-alone-without-etcd": format_status(
         msgspec.structs.replace(
             FakeSource(ready=False, peers=()).status(),
             etcd=_WITHOUT_ETCD,
+            peer_etcds=_PEER_ETCDS,
             listeners=_MANY_LISTENERS,
             region="",
             zone="",
