@@ -15,7 +15,9 @@ from tests.bench.rig.contender import BenchError, Contender, MissingProgram
 from tests.bench.rig.figures import Figure, Sample
 from tests.bench.rig.report import cpu_table, json_line, table, verdict
 from tests.bench.rig.rounds import alternate
-from tests.bench.rig.stage import PEERS, Stage, missing_peers, open_stage
+from tests.bench.rig.stage import PEERS, Stage, open_stage
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -28,8 +30,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """One round of one contender; the number is the seconds of each piece of its load."""
     warm_up: Callable[[Stage, Contender], object]
     """Makes sure that the contender does what is measured, before the rounds. Raises BenchError."""
-    require: Callable[[], object] = bool
-    """Raises MissingProgram if the load can't be made."""
+    requirements: Sequence[Callable[[], object]] = ()
+    """Each raises MissingProgram if something that makes the load is not there."""
     default_seconds: float = 2.0
 
 
@@ -41,20 +43,21 @@ def run_comparison(comparison: Comparison, argv: list[str]) -> int:
 
 def guarded(run: Callable[[], None]) -> int:
     """Runs it, so that SIGTERM ends what it started just as Ctrl-C does, and says plainly what went wrong."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _ENDING}
     try:
         run()
     except MissingProgram as error:
         print(error, file=sys.stderr)
         return 2
     except (BenchError, NotInTime) as error:
-        print(f"nothing was measured: {error}", file=sys.stderr)
+        print("\n".join([f"nothing was measured: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
@@ -80,11 +83,9 @@ def parse(name: str, documentation: str, argv: list[str], default_seconds: float
 
 
 def _compare(comparison: Comparison, arguments: argparse.Namespace) -> None:
-    comparison.require()
-    missing = {name: how for name, how in missing_peers().items() if name in arguments.peers}
-    for name, how in missing.items():
-        print(f"{name} is not installed and is left out ({how})")
-    with open_stage([name for name in arguments.peers if name not in missing]) as stage:
+    for require in comparison.requirements:
+        require()
+    with open_stage(arguments.peers) as stage:
         _describe(stage, arguments)
         for contender in stage.contenders:
             comparison.warm_up(stage, contender)
@@ -108,4 +109,7 @@ def _describe(stage: Stage, arguments: argparse.Namespace) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A second one must not leave half of the gateways behind.
+    for ending in _ENDING:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt

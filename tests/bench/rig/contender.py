@@ -6,10 +6,11 @@ import enum
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from gateway.demo.group import Group
 from gateway.process_usage import ProcessUsage, read_usage
 
 
@@ -61,6 +62,12 @@ class Contender(msgspec.Struct, frozen=True):
                 raise BenchError(f"the process {pid} of {self.name} ({role}) has ended")
             usages[role] = usage
         return usages
+
+
+def processes_of(group: Group, names: Iterable[str]) -> Callable[[], dict[str, int]]:
+    """For programs of a group that are one process each: their names are their roles."""
+    roles = tuple(names)
+    return lambda: {role: group.pid(role) for role in roles}
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

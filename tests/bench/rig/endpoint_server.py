@@ -13,6 +13,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from collections.abc import Callable
 
 _READ_BYTES = 1 << 18
 _TURN_BYTES = 1 << 20
@@ -56,21 +57,28 @@ class GrpcConnection:
         self._sock = sock
         self._http2 = ngh2.Connection(ngh2.Role.SERVER)
         self._http2.initiate_connection({ngh2.Setting.MAX_CONCURRENT_STREAMS: 1000})
+        self._gone = ngh2.StreamProtocolError
         self._whole = (ngh2.RequestReceived, ngh2.DataReceived)
 
     def on_ready(self) -> bool:
         data = self._sock.recv(_READ_BYTES)
         if not data:
             return False
-        http2 = self._http2
-        http2.receive_data(data)
-        for event in http2.events():
+        self._http2.receive_data(data)
+        for event in self._http2.events():
             if isinstance(event, self._whole) and event.end_stream:
-                http2.send_response(event.stream_id, _GRPC_HEAD)
-                http2.send_data(event.stream_id, _GRPC_MESSAGE)
-                http2.send_trailers(event.stream_id, _GRPC_TRAILERS)
-        self._sock.sendall(http2.data_to_send())
+                self._answer(event.stream_id)
+        self._sock.sendall(self._http2.data_to_send())
         return True
+
+    def _answer(self, stream_id: int) -> None:
+        try:
+            self._http2.send_response(stream_id, _GRPC_HEAD)
+            self._http2.send_data(stream_id, _GRPC_MESSAGE)
+            self._http2.send_trailers(stream_id, _GRPC_TRAILERS)
+        except self._gone:
+            # The client gave it up in the same turn, as it does when a load ends.
+            pass
 
 
 class TcpConnection:
@@ -120,14 +128,22 @@ class TcpConnection:
         return self._left > 0
 
 
+Connection = HttpConnection | GrpcConnection | TcpConnection
+KINDS: dict[str, Callable[[socket.socket], Connection]] = {
+    "http": HttpConnection,
+    "grpc": GrpcConnection,
+    "tcp": TcpConnection,
+}
+
+
 def serve(kind: str, port: int) -> None:
     """Until it is killed."""
     listener = socket.create_server(("127.0.0.1", port), backlog=4096)
     listener.setblocking(False)
-    make = {"http": HttpConnection, "grpc": GrpcConnection, "tcp": TcpConnection}[kind]
+    make = KINDS[kind]
     epoll = select.epoll()
     epoll.register(listener.fileno(), select.EPOLLIN)
-    open_sockets: dict[int, tuple[socket.socket, HttpConnection | GrpcConnection | TcpConnection]] = {}
+    open_sockets: dict[int, tuple[socket.socket, Connection]] = {}
     sending: set[int] = set()
     while True:
         for number, _ in epoll.poll():
@@ -150,7 +166,12 @@ def serve(kind: str, port: int) -> None:
                 epoll.modify(number, select.EPOLLOUT if number in sending else select.EPOLLIN)
 
 
-def _accept(listener, make, epoll, open_sockets) -> None:  # type: ignore[no-untyped-def]
+def _accept(
+    listener: socket.socket,
+    make: Callable[[socket.socket], Connection],
+    epoll: select.epoll,
+    open_sockets: dict[int, tuple[socket.socket, Connection]],
+) -> None:
     while True:
         try:
             sock, _ = listener.accept()

@@ -17,7 +17,7 @@ import msgspec
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.loopback_ports import LOOPBACK
-from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, find_program
+from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, find_program, processes_of
 from tests.bench.rig.endpoints import Endpoints, wait_listening
 from tests.bench.rig.identities import Identity, make_identity
 
@@ -39,8 +39,8 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def open_envoy(directory: Path, ports: Iterator[int], endpoints: Endpoints) -> Iterator[Contender]:
-    """Runs them until the block ends. The program must be there: `find_envoy`."""
+def open_envoy(program: str, directory: Path, ports: Iterator[int], endpoints: Endpoints) -> Iterator[Contender]:
+    """Runs them until the block ends."""
     directory.mkdir()
     http, tcp, mesh = next(ports), next(ports), next(ports)
     east, west = make_identity(directory, "east"), make_identity(directory, "west")
@@ -53,22 +53,22 @@ def open_envoy(directory: Path, ports: Iterator[int], endpoints: Endpoints) -> I
         "east": east_configuration(http, tcp, mesh, east, west),
         "west": west_configuration(mesh, upstreams, west, east),
     }
-    with run_envoys(directory, configurations) as group:
+    with run_envoys(program, directory, configurations) as group:
         for port in (http, tcp, mesh):
             wait_listening(LOOPBACK, port)
         entrances = {entrance: (LOOPBACK, tcp if entrance is Entrance.TCP else http) for entrance in Entrance}
-        yield Contender(NAME, envoy_version(), entrances, lambda: {name: group.pid(name) for name in configurations})
+        yield Contender(NAME, envoy_version(program), entrances, processes_of(group, configurations))
 
 
 @contextmanager
-def run_envoys(directory: Path, configurations: dict[str, Config]) -> Iterator[Group]:
+def run_envoys(program: str, directory: Path, configurations: dict[str, Config]) -> Iterator[Group]:
     """A process for each configuration, in one group."""
     programs = []
     for name, configuration in configurations.items():
         path = directory / f"{name}.json"
         path.write_bytes(msgspec.json.encode(configuration))
         options = ["--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "error"]
-        programs.append(Program(name, [str(find_envoy()), "-c", str(path), *options]))
+        programs.append(Program(name, [program, "-c", str(path), *options]))
     group = Group(directory, programs)
     try:
         group.start()
@@ -81,10 +81,10 @@ def find_envoy() -> str | None:
     return find_program("envoy")
 
 
-def envoy_version() -> str:
+def envoy_version(program: str) -> str:
     """`1.40.0`"""
     done = subprocess.run(
-        [str(find_envoy()), "--version"], capture_output=True, text=True, check=True, timeout=_VERSION_TIMEOUT_S
+        [program, "--version"], capture_output=True, text=True, check=True, timeout=_VERSION_TIMEOUT_S
     )
     return done.stdout.partition("version: ")[2].split("/")[1]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.loopback_ports import LOOPBACK
-from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, find_program
+from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, find_program, processes_of
 from tests.bench.rig.endpoints import Endpoints, wait_listening
 from tests.bench.rig.identities import Identity, make_identity
 
@@ -40,8 +40,8 @@ defaults
 
 
 @contextmanager
-def open_haproxy(directory: Path, ports: Iterator[int], endpoints: Endpoints) -> Iterator[Contender]:
-    """Runs them until the block ends. The program must be there: `find_haproxy`."""
+def open_haproxy(program: str, directory: Path, ports: Iterator[int], endpoints: Endpoints) -> Iterator[Contender]:
+    """Runs them until the block ends."""
     directory.mkdir()
     http1, http2, tcp, mesh, mesh_tcp = (next(ports) for _ in range(5))
     east, west = make_identity(directory, "east"), make_identity(directory, "west")
@@ -49,7 +49,7 @@ def open_haproxy(directory: Path, ports: Iterator[int], endpoints: Endpoints) ->
         "east": _east_configuration(http1, http2, tcp, mesh, mesh_tcp, east, west),
         "west": _west_configuration(mesh, mesh_tcp, endpoints, west, east),
     }
-    with run_haproxies(directory, configurations) as group:
+    with run_haproxies(program, directory, configurations) as group:
         for port in (http1, http2, tcp, mesh, mesh_tcp):
             wait_listening(LOOPBACK, port)
         entrances = {
@@ -58,17 +58,17 @@ def open_haproxy(directory: Path, ports: Iterator[int], endpoints: Endpoints) ->
             Entrance.GRPC: (LOOPBACK, http2),
             Entrance.TCP: (LOOPBACK, tcp),
         }
-        yield Contender(NAME, haproxy_version(), entrances, lambda: {name: group.pid(name) for name in configurations})
+        yield Contender(NAME, haproxy_version(program), entrances, processes_of(group, configurations))
 
 
 @contextmanager
-def run_haproxies(directory: Path, configurations: dict[str, str]) -> Iterator[Group]:
+def run_haproxies(program: str, directory: Path, configurations: dict[str, str]) -> Iterator[Group]:
     """A process for each configuration, in one group."""
     programs = []
     for name, configuration in configurations.items():
         path = directory / f"{name}.cfg"
         path.write_text(configuration)
-        programs.append(Program(name, [str(find_haproxy()), "-db", "-f", str(path)]))
+        programs.append(Program(name, [program, "-db", "-f", str(path)]))
     group = Group(directory, programs)
     try:
         group.start()
@@ -81,11 +81,9 @@ def find_haproxy() -> str | None:
     return find_program("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
 
 
-def haproxy_version() -> str:
+def haproxy_version(program: str) -> str:
     """`2.6.12-1`"""
-    done = subprocess.run(
-        [str(find_haproxy()), "-v"], capture_output=True, text=True, check=True, timeout=_VERSION_TIMEOUT_S
-    )
+    done = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, timeout=_VERSION_TIMEOUT_S)
     return done.stdout.split()[2]
 
 

@@ -19,7 +19,7 @@ class Work(msgspec.Struct, frozen=True):
 
     units: float
     """Requests, connections or megabytes: what CPU is divided by."""
-    values: dict[str, float]
+    units_per_s: float
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, sample: Callable[[Contender], Sample]) -> list[Measured]:
