@@ -47,7 +47,7 @@ class EtcdServer:
     """One etcd process and its data directory. Its ports stay the same over restarts.
 
     `client_tls` is (certificate, key, CA) as PEM files: the server then speaks TLS only and demands a client's
-    certificate.
+    certificate, from other members as well.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EtcdServer:
 
     @property
     def peer_url(self) -> str:
-        return f"http://127.0.0.1:{self.peer_port}"
+        return f"{'https' if self.client_tls else 'http'}://127.0.0.1:{self.peer_port}"
 
     def start(self) -> None:
         """Starts it and waits until it answers as healthy."""
@@ -164,6 +164,8 @@ class EtcdServer:
             certificate, key, ca = self.client_tls
             command += [f"--cert-file={certificate}", f"--key-file={key}"]
             command += [f"--trusted-ca-file={ca}", "--client-cert-auth"]
+            command += [f"--peer-cert-file={certificate}", f"--peer-key-file={key}"]
+            command += [f"--peer-trusted-ca-file={ca}", "--peer-client-cert-auth"]
         return [*command, *self.arguments]
 
 
@@ -181,9 +183,14 @@ def run_etcd(
 
 
 @contextmanager
-def run_etcd_cluster(directory: Path, count: int) -> Iterator[list[EtcdServer]]:
+def run_etcd_cluster(
+    directory: Path, count: int, *, client_tls: tuple[Path, Path, Path] | None = None, arguments: tuple[str, ...] = ()
+) -> Iterator[list[EtcdServer]]:
     """Starts an etcd of `count` members, and at the end kills them and removes their data."""
-    servers = [EtcdServer(directory / f"member-{number}") for number in range(count)]
+    servers = [
+        EtcdServer(directory / f"member-{number}", client_tls=client_tls, arguments=arguments)
+        for number in range(count)
+    ]
     try:
         for server in servers:
             server.members = tuple(servers)

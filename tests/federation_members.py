@@ -121,14 +121,14 @@ async def run_member(
     directory: FilePath,
     cluster: str,
     peers: Mapping[str, Peer],
-    endpoint: str,
+    etcd: str | EtcdConfig,
     *,
     services: tuple[LocalService, ...] = (),
     gateway: str = "",
     stale_after_s: float = 30.0,
 ) -> AsyncIterator[FederationMember]:
-    """Runs a member until the block ends. It is there at once; etcd need not be. `gateway` names a second one of the
-    same cluster: with the cluster's CA, and a state directory of its own."""
+    """Runs a member until the block ends. It is there at once; etcd (which may be given by its URL) need not be.
+    `gateway` names a second one of the same cluster: with the cluster's CA, and a state directory of its own."""
     settings = FederationSettings(
         federation=FEDERATION,
         cluster=cluster,
@@ -139,14 +139,15 @@ async def run_member(
     )
     listener = Listener()
     authority = make_authority(directory, cluster)
-    async with open_etcd(EtcdConfig(endpoints=(endpoint,), call_timeout_s=2.0)) as etcd, trio.open_nursery() as nursery:
+    access = etcd if isinstance(etcd, EtcdConfig) else EtcdConfig(endpoints=(etcd,), call_timeout_s=2.0)
+    async with open_etcd(access) as client, trio.open_nursery() as nursery:
         federation = Federation(
             settings=settings, authority=authority, listener=listener, rng=random.Random(cluster + gateway)
         )
         federation.set_gateway([f"gw{gateway}.{cluster}.acme.test:15443"])
         federation.set_local_services(services)
-        await nursery.start(federation.run, etcd)
-        yield FederationMember(federation, etcd, listener, settings)
+        await nursery.start(federation.run, client)
+        yield FederationMember(federation, client, listener, settings)
         nursery.cancel_scope.cancel()
 
 
