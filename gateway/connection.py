@@ -35,11 +35,10 @@ from gateway.codec.events import (
 )
 from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
-from gateway.reactor import READ, WRITE, Reactor
+from gateway.reactor import READ, READ_BYTES, WRITE, Reactor
 
-READ_BYTES = 65_536
-# Chunks read from one connection before the others have their turn.
-CHUNKS_PER_TURN = 16
+# Chunks of `READ_BYTES` read from one connection before the others have their turn.
+CHUNKS_PER_TURN = 4
 # A stream whose sink holds more than this unsent is not given more window yet.
 LOW_WATER_BYTES = 32_768
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
@@ -134,16 +133,11 @@ class Connection:
             self._reactor.unforeseen(self)
 
     def _read(self) -> None:
-        codec, recv = self.codec, self.sock.recv
+        codec = self.codec
         self.last_active = self._reactor.now
         for _ in range(CHUNKS_PER_TURN):
-            try:
-                data = recv(READ_BYTES)
-            except WOULD_BLOCK:
-                return
-            except OSError as error:
-                self.lost_to = error
-                self.abort()
+            data = self._receive()
+            if data is None:
                 return
             if self._lingering:
                 if not data:
@@ -157,9 +151,38 @@ class Connection:
             # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
             self._paused = codec.paused
             self._handle(events)
-            # A short read from plain TCP has emptied the socket; TLS gives one record at a time.
-            if self.closed or codec.paused or (len(data) < READ_BYTES and not self._tls):
+            # A short read has emptied the socket.
+            if self.closed or codec.paused or len(data) < READ_BYTES:
                 return
+
+    def _receive(self) -> bytes | None:
+        """What has come, up to `READ_BYTES`; b"" at the end, None if there is nothing, or the connection is lost.
+
+        TLS gives one record of at most 16 KiB at a time: they are put together, so that everything behind this call
+        is done once for all of them.
+        """
+        if self.lost_to is not None:
+            self.abort()
+            return None
+        view, received = self._reactor.buffer, 0
+        while received < READ_BYTES:
+            try:
+                size = self.sock.recv_into(view[received:] if received else view)
+            except WOULD_BLOCK:
+                if not received:
+                    return None
+                break
+            except OSError as error:
+                # What came before it is still worth having.
+                self.lost_to = error
+                if not received:
+                    self.abort()
+                    return None
+                break
+            received += size
+            if not size or not self._tls:
+                break
+        return view[:received].tobytes()
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:

@@ -23,6 +23,7 @@ log = logging.getLogger("isthmus.reactor")
 READ = select.EPOLLIN | select.EPOLLRDHUP
 WRITE = select.EPOLLOUT
 EVENTS_PER_TURN = 256
+READ_BYTES = 262_144
 # Turns in a row before other tasks (handshakes, control messages, probes) are let in.
 TURNS_IN_A_ROW = 8
 
@@ -53,6 +54,8 @@ class Reactor:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        """What connections read into, one after the other: nobody keeps it beyond one call."""
         self.defects = 0
         """What raised and should not have."""
         self._epoll = select.epoll()
