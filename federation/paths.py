@@ -5,6 +5,8 @@
                                                /exports/<namespace>/<name>
                                                /acks/<peer>
                                                /vips/<namespace>/<name>
+                                               /requests/<inviter>
+                                               /answers/<joiner>
 
 What follows the cluster's name is the *path*: it is what a signed record claims as its place.
 """
@@ -28,9 +30,20 @@ class Kind(enum.StrEnum):
     EXPORT = "exports"
     ACK = "acks"
     VIP = "vips"
+    REQUEST = "requests"
+    """A wish to join, to the cluster that invited (`federation.join_request`)."""
+    ANSWER = "answers"
 
 
-_NAMES = {Kind.BUNDLE: 0, Kind.GATEWAY: 1, Kind.EXPORT: 2, Kind.ACK: 1, Kind.VIP: 2}
+_NAMES = {
+    Kind.BUNDLE: 0,
+    Kind.GATEWAY: 1,
+    Kind.EXPORT: 2,
+    Kind.ACK: 1,
+    Kind.VIP: 2,
+    Kind.REQUEST: 1,
+    Kind.ANSWER: 1,
+}
 """How many names follow the kind."""
 
 
@@ -82,6 +95,14 @@ def ack(peer: str) -> Path:
 
 def vip(name: ServiceName) -> Path:
     return Path(Kind.VIP, (name.namespace, name.name))
+
+
+def request(inviter: str) -> Path:
+    return Path(Kind.REQUEST, (inviter,))
+
+
+def answer(joiner: str) -> Path:
+    return Path(Kind.ANSWER, (joiner,))
 
 
 def parse_path(text: str) -> Path | None:

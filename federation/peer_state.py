@@ -121,8 +121,8 @@ class PeerState:
                 return self._end_listing()
 
     def _put(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
-        if path.kind is Kind.VIP:
-            return []  # Unsigned, and the peer's own business.
+        if path.kind in (Kind.VIP, Kind.REQUEST, Kind.ANSWER):
+            return []  # Nothing that a peer is believed by: addresses of its own, and what joining clusters say.
         self._ledger.mark_seen(path)
         if self._ledger.holds(path, raw):
             return self._seen_again(path)

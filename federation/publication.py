@@ -59,6 +59,7 @@ class Publication:
         self._cluster = cluster
         self._authority = authority
         self._own_paths = {Path(Kind.GATEWAY, (gateway_id,)), BUNDLE}
+        self._done_with: set[Path] = set()
         self._record_key = RecordKey.of(authority.record_key.public_key)
         self._verifying_key = ECKey.import_key(self._record_key.public_key)
         self._wanted: dict[Path, _Want] = {}
@@ -92,6 +93,7 @@ class Publication:
     def want(self, path: Path, value: bytes, now: float, *, leased: bool = False, urgent: bool = True) -> None:
         """`value` (JSON) shall lie at `path`."""
         want = _Want(value, leased)
+        self._done_with.discard(path)
         if self._wanted.get(path) == want:
             return
         self._wanted[path] = want
@@ -104,6 +106,12 @@ class Publication:
     def unwant(self, path: Path) -> None:
         if self._wanted.pop(path, None) is not None:
             self._ready[path] = None
+
+    def discard(self, path: Path) -> None:
+        """Nothing shall lie at `path`, whoever of our cluster wrote it."""
+        self._wanted.pop(path, None)
+        self._done_with.add(path)
+        self._ready[path] = None
 
     def begin_listing(self) -> None:
         """What etcd holds is told anew; its revisions may have gone back, if it was restored."""
@@ -193,7 +201,9 @@ class Publication:
 
     def _may_delete(self, path: Path) -> bool:
         """Other gateways of our cluster register themselves; exports wait until all of ours are known."""
-        return path.kind is Kind.ACK or (path.kind is Kind.EXPORT and self.withdrawing) or path in self._own_paths
+        if path.kind is Kind.EXPORT:
+            return self.withdrawing
+        return path.kind is Kind.ACK or path in self._own_paths or path in self._done_with
 
     def _sign(self, path: Path, value: bytes, wall: float) -> bytes:
         self._sequence = next_sequence(self._sequence, wall)

@@ -188,6 +188,15 @@ def parse_header(raw: bytes) -> RecordHeader:
     return header
 
 
+def peek_value(raw: bytes) -> bytes:
+    """What a record says before anything of it is verified: to find the key that verifies it. Raises RecordRefused."""
+    parse_header(raw)
+    try:
+        return bytes(_read_claims(_decode_segment(raw.split(b".")[1])).value)
+    except _UNREADABLE:
+        raise RecordRefused(RefusalCode.MALFORMED_VALUE, "its claims can't be read") from None
+
+
 def _encode_segment(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
