@@ -7,6 +7,7 @@ import socket
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 from tests.bench.rig.contender import AUTHORITIES, BenchError, Contender, Entrance
 
@@ -27,7 +28,7 @@ def check_grpc(contender: Contender) -> None:
                     fields.update((str(name), str(value)) for name, value in event.headers)
                 elif isinstance(event, h2.events.DataReceived):
                     seen += event.data
-    except OSError as error:
+    except (OSError, h2.exceptions.ProtocolError) as error:
         raise BenchError(f"a gRPC call through {contender.name} failed: {error}") from error
     if fields.get("grpc-status") != "0" or len(seen) != 5 + int.from_bytes(seen[1:5], "big"):
         raise BenchError(f"a gRPC call through {contender.name} came back as {fields} and {len(seen)} bytes")

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.demo.waiting import NotInTime
 from tests.bench.rig.contender import BenchError, Contender, MissingProgram
-from tests.bench.rig.figures import Figure, Sample
+from tests.bench.rig.figures import Figure, Measured, Sample
 from tests.bench.rig.report import cpu_table, json_line, table, verdict
 from tests.bench.rig.rounds import alternate
 from tests.bench.rig.stage import PEERS, Stage, open_stage
@@ -35,9 +35,19 @@ class Comparison(msgspec.Struct, frozen=True):
     default_seconds: float = 2.0
 
 
+class Arguments(msgspec.Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    json: bool
+    rounds: int
+    seconds: float
+    """Of each load."""
+    peers: list[str]
+
+
 def run_comparison(comparison: Comparison, argv: list[str]) -> int:
     """The exit code: 0, 1 if the measurement failed, 2 if something is not installed."""
-    arguments = parse(comparison.name, comparison.documentation, argv, comparison.default_seconds)
+    arguments = parse(comparison.name, comparison.documentation, argv, default_seconds=comparison.default_seconds)
     return guarded(lambda: _compare(comparison, arguments))
 
 
@@ -61,28 +71,32 @@ def guarded(run: Callable[[], None]) -> int:
     return 0
 
 
-def parse(name: str, documentation: str, argv: list[str], default_seconds: float) -> argparse.Namespace:
-    """The options: `json`, `rounds`, `seconds`, `peers`."""
+def parse(
+    name: str, documentation: str, argv: list[str], *, default_seconds: float, default_rounds: int = 3
+) -> Arguments:
+    """Reads the command line, or ends the process as argparse does."""
     parser = argparse.ArgumentParser(
         prog=f"python -m tests.bench {name}",
         description=documentation,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, in turns (default 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=default_rounds, help=f"how often each is measured (default {default_rounds})"
+    )
     parser.add_argument(
         "--seconds", type=float, default=default_seconds, help=f"of each load (default {default_seconds:g})"
     )
     parser.add_argument("--peers", default=",".join(PEERS), help=f"whom to compare with (default {','.join(PEERS)})")
-    arguments = parser.parse_args(argv)
-    arguments.peers = [peer for peer in arguments.peers.split(",") if peer]
-    unknown = [peer for peer in arguments.peers if peer not in PEERS]
-    if unknown or arguments.rounds < 1 or arguments.seconds <= 0:
+    given = parser.parse_args(argv)
+    peers = [peer for peer in given.peers.split(",") if peer]
+    unknown = [peer for peer in peers if peer not in PEERS]
+    if unknown or given.rounds < 1 or given.seconds <= 0:
         parser.error(f"unknown peer {unknown[0]}" if unknown else "rounds and seconds are above 0")
-    return arguments
+    return Arguments(given.json, given.rounds, given.seconds, peers)
 
 
-def _compare(comparison: Comparison, arguments: argparse.Namespace) -> None:
+def _compare(comparison: Comparison, arguments: Arguments) -> None:
     for require in comparison.requirements:
         require()
     with open_stage(arguments.peers) as stage:
@@ -94,14 +108,19 @@ def _compare(comparison: Comparison, arguments: argparse.Namespace) -> None:
             arguments.rounds,
             lambda contender: comparison.sample(stage, contender, arguments.seconds),
         )
-    print(table(comparison.figures, measured))
-    print(cpu_table(measured))
-    print(verdict(comparison.figures, measured))
-    if arguments.json:
-        print(json_line(comparison.name, comparison.figures, measured))
+    print_result(comparison.name, comparison.figures, measured, as_json=arguments.json)
 
 
-def _describe(stage: Stage, arguments: argparse.Namespace) -> None:
+def print_result(name: str, figures: Sequence[Figure], measured: Sequence[Measured], *, as_json: bool) -> None:
+    """The table, and with `as_json` the object on the last line."""
+    print(
+        "\n".join(part for part in (table(figures, measured), cpu_table(measured), verdict(figures, measured)) if part)
+    )
+    if as_json:
+        print(json_line(name, figures, measured))
+
+
+def _describe(stage: Stage, arguments: Arguments) -> None:
     versions = ", ".join(f"{contender.name} {contender.version}" for contender in stage.contenders)
     print(f"{versions}; two gateways in a row with one worker each")
     print(f"endpoints: {stage.endpoints.described}")

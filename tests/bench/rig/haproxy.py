@@ -23,7 +23,7 @@ NAME = "haproxy"
 HOW_TO_GET = "apt install haproxy"
 _VERSION_TIMEOUT_S = 20
 
-_COMMON = """\
+COMMON = """\
 global
   nbthread 1
   maxconn 8000
@@ -91,7 +91,7 @@ def _east_configuration(
     http1: int, http2: int, tcp: int, mesh: int, mesh_tcp: int, own: Identity, peer: Identity
 ) -> str:
     tls = f"ssl crt {own.combined} ca-file {peer.root} verify required"
-    return f"""{_COMMON}
+    return f"""{COMMON}
 frontend http1
   bind {LOOPBACK}:{http1}
   # h2load counts no HTTP/1.1 status that comes without a reason.
@@ -114,7 +114,7 @@ backend west-tcp
 
 def _west_configuration(mesh: int, mesh_tcp: int, endpoints: Endpoints, own: Identity, peer: Identity) -> str:
     tls = f"ssl crt {own.combined} ca-file {peer.root} verify required"
-    return f"""{_COMMON}
+    return f"""{COMMON}
 frontend mesh
   bind {LOOPBACK}:{mesh} {tls} alpn h2
   use_backend grpc if {{ req.hdr(host) {AUTHORITIES[Entrance.GRPC]} }}

@@ -27,6 +27,8 @@ from tests.bench.rig.endpoints import Endpoints
 from tests.bench.rig.figures import OURS
 from trust.authority import Authority
 
+BENCH_SERVICES = 3
+"""Those that every benchmark has: HTTP, gRPC and TCP."""
 _NAMESPACE = "bench"
 _HTTP_PORT = 8080
 _STATUS_TIMEOUT_S = 10.0
@@ -136,7 +138,7 @@ status: {{listen: 127.0.0.1:0}}
 
 @contextmanager
 def open_isthmus(
-    directory: Path, ports: Iterator[int], endpoints: Endpoints, *, more_services: int = 0
+    directory: Path, ports: Iterator[int], endpoints: Endpoints, more_services: int = 0
 ) -> Iterator[Contender]:
     """Runs them, ready to be measured, with `more_services` besides those that the benchmarks use."""
     directory.mkdir()

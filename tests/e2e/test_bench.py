@@ -1,0 +1,37 @@
+"""A benchmark as a person runs it, briefly and without peers: the rig must work when it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.processes
+
+_ROOT = Path(__file__).parents[2]
+_TIMEOUT_S = 90
+
+
+def test_a_benchmark_runs_and_its_last_line_is_one_object() -> None:
+    options = ["--rounds", "1", "--seconds", "0.2", "--peers", "", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "connect", *options],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout.splitlines()[-1])
+    assert document.keys() == {"bench", "isthmus", "peers", "ratio"}
+    assert document["isthmus"]["connections_per_s"] > 0
+    assert set(document["isthmus"]["cpu_share"]) == {
+        "east worker",
+        "east controller",
+        "west worker",
+        "west controller",
+    }
