@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -22,6 +21,7 @@ from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
 from federation.follower import Follower
 from federation.gateway_id import load_gateway_id
+from federation.join_answer import AnswerValue
 from federation.members import PeerView
 from federation.publication import Write
 from federation.publisher import Publisher
@@ -29,6 +29,7 @@ from federation.report import FederationStatus
 from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
 from federation.vips import VipClaim
+from federation.wall_clock import wall_clock
 from trust.authority import Authority
 
 __all__ = ["EtcdSource", "Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
@@ -58,6 +59,7 @@ class Federation:
         authority: Authority,
         listener: FederationListener,
         rng: random.Random,
+        wall: Callable[[], float] = wall_clock,
     ) -> None:
         cache = CatalogCache(settings.state_dir / "catalog")
         self._cached = cache.load()
@@ -66,11 +68,15 @@ class Federation:
         self._authority = authority
         self._listener = listener
         self._rng = rng
-        self._followers: dict[EtcdSource | None, Follower] = {None: Follower(None, self._beliefs, self._tell, rng)}
+        self._wall = wall
+        self._followers: dict[EtcdSource | None, Follower] = {
+            None: Follower(None, self._beliefs, self._tell, rng, wall)
+        }
         """By etcd; None: ours."""
         self._publisher: Publisher | None = None
         self._nursery: trio.Nursery | None = None
         self._tick_wanted = trio.Event()
+        self._join_requested = trio.Event()
         if settings.cluster in self._cached:
             self._beliefs.restore_own(self._cached[settings.cluster])
 
@@ -89,11 +95,11 @@ class Federation:
             if name not in wanted:
                 self._beliefs.remove_local(name, trio.current_time())
         for service in wanted.values():
-            self._beliefs.upsert_local(service, trio.current_time(), wall_clock())
+            self._beliefs.upsert_local(service, trio.current_time(), self._wall())
         self.complete_local_services()
 
     def upsert_local(self, service: LocalService) -> None:
-        self._beliefs.upsert_local(service, trio.current_time(), wall_clock())
+        self._beliefs.upsert_local(service, trio.current_time(), self._wall())
         self._tell()
 
     def remove_local(self, name: ServiceName) -> None:
@@ -112,15 +118,29 @@ class Federation:
 
     def observe_link(self, cluster: str, up: bool) -> None:
         """Whether our tunnels to a peer answer."""
-        self._beliefs.observe_link(cluster, up, trio.current_time(), wall_clock())
+        self._beliefs.observe_link(cluster, up, trio.current_time(), self._wall())
         self._tell()
 
     def configure(self, settings: FederationSettings) -> None:
         """Takes changed peers, imports and limits; names, state directory, prefix and range stay what they were."""
-        self._beliefs.configure(settings, trio.current_time(), wall_clock())
+        self._beliefs.configure(settings, trio.current_time(), self._wall())
         self._tick_wanted.set()
         self._tell()
         self._follow_sources()
+
+    # Who wants to join.
+
+    def join_requests(self) -> Mapping[str, bytes]:
+        """What lies in etcd for us, by cluster, unverified: a live, read-only view."""
+        return self._beliefs.join.requests
+
+    async def wait_join_requests(self) -> None:
+        """Returns at the next change of `join_requests`."""
+        await self._join_requested.wait()
+
+    def answer_join(self, joiner: str, answer: AnswerValue) -> None:
+        self._beliefs.answer_join(joiner, answer, trio.current_time())
+        self._tell()
 
     # What is believed.
 
@@ -144,12 +164,12 @@ class Federation:
         """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
         without etcd. Peers' etcds are opened and closed as the settings name them."""
         for cluster, cached in self._cached.items():
-            self._beliefs.restore_peer(cluster, cached, trio.current_time(), wall_clock())
+            self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
             self._tell()
             await trio.lowlevel.checkpoint()
         self._cached = {}
         beliefs = self._beliefs
-        self._publisher = Publisher(etcd, beliefs, self, self._rng)
+        self._publisher = Publisher(etcd, beliefs, self, self._rng, self._wall)
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._followers[None].follow, etcd)
@@ -170,7 +190,7 @@ class Federation:
         for source in self._followers.keys() - wanted - {None}:
             self._followers.pop(source).stop()
         for source in wanted - self._followers.keys():
-            follower = self._followers[source] = Follower(source, self._beliefs, self._tell, self._rng)
+            follower = self._followers[source] = Follower(source, self._beliefs, self._tell, self._rng, self._wall)
             self._nursery.start_soon(follower.run, source)
 
     async def _watch_time(self) -> None:
@@ -179,7 +199,7 @@ class Federation:
             with trio.move_on_at(deadline if deadline is not None else float("inf")):
                 await self._tick_wanted.wait()
             self._tick_wanted = trio.Event()
-            self._beliefs.tick(trio.current_time(), wall_clock())
+            self._beliefs.tick(trio.current_time(), self._wall())
             self._tell()
 
     async def _keep_cache(self) -> None:
@@ -201,6 +221,9 @@ class Federation:
         for source in changes.list_again:
             if source in self._followers:  # A new one begins with a listing anyway.
                 self._followers[source].list_again()
+        if self._beliefs.join.take_changed():
+            self._join_requested.set()
+            self._join_requested = trio.Event()
         if changes.peers:
             self._listener.peers_changed(changes.peers)
         if changes.services:
@@ -216,8 +239,3 @@ class Federation:
     def vip_agreed(self, claim: VipClaim, revision: int) -> None:
         self._beliefs.vip_agreed(claim, revision)
         self._tell()
-
-
-def wall_clock() -> float:
-    """Unix seconds: records and status carry wall-clock times."""
-    return time.time()  # noqa: TID251 - this is the driver that reads the clock

@@ -68,6 +68,7 @@ class Members:
         moved = {name for name, member in self._members.items() if settings.peers[name].etcd != member.peer.etcd}
         for name in moved:
             self._members[name].peer = settings.peers[name]
+            self._members[name].state.live = False
         new = settings.peers.keys() - self._members.keys()
         for name in new:
             self._members[name] = self._admit(name, settings.peers[name], now)
@@ -90,6 +91,8 @@ class Members:
             self._heard.add(source)
         else:
             self._heard.discard(source)
+        for name in self.read_in(source):
+            self._members[name].state.live = heard
         return self._collect({name: self.observe_lease(name, now) for name in self.read_in(source)})
 
     def observe_lease(self, cluster: str, now: float) -> Transition | None:

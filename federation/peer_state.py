@@ -14,6 +14,7 @@ from types import MappingProxyType
 import msgspec
 
 from discovery.model import ServiceName
+from federation.clock_skew import ClockSkew
 from federation.ledger import Ledger
 from federation.paths import BUNDLE, Kind, Path
 from federation.peer_events import (
@@ -56,6 +57,9 @@ class PeerState:
         self.refusals = RefusalLog()
         self.away = True
         """Whether the peer has no bundle in etcd: it never joined, or etcd lost what it said."""
+        self.live = False
+        """Whether what comes now has just been written: the watch is up to date."""
+        self.clock = ClockSkew()
         self._federation = federation
         self._ledger = Ledger()
         self._gateways: dict[str, KnownGateway] = {}
@@ -149,6 +153,7 @@ class PeerState:
         )
         changes = self._take(path, record)
         self._ledger.store(path, record.sequence, raw)
+        self.clock.observe(record.issued_at, now, live=self.live and not self._listing_open)
         return changes
 
     def _take(self, path: Path, record: Record) -> list[PeerChange]:

@@ -68,13 +68,15 @@ class Publication:
         self._damped: list[tuple[float, str, Path]] = []
         self._written_at: dict[Path, float] = {}
         self._sequence = -1
+        self._latest: dict[Path, int] = {}
         self.lease = 0
         """The lease of our gateway; 0: none now, and what is leased waits."""
         self.withdrawing = False
         """Whether exports that we don't want are deleted: not before all of our services are known."""
 
     def open_own(self, path: Path, raw: bytes) -> Record | None:
-        """Our own record at `path`, read back from etcd or disk; None when it is not one. Sequences go on above it."""
+        """Our own record at `path`, read back from etcd or disk. Sequences go on above it. None when it is not one, or
+        not the latest that we know of: in a restored etcd lie records that peers refuse, whatever they say."""
         try:
             record = open_record(
                 raw,
@@ -82,12 +84,13 @@ class Publication:
                 cluster=self._cluster,
                 path=str(path),
                 key_for=self._own_key,
-                last_sequence=-1,
+                last_sequence=self._latest.get(path, 0) - 1,
                 now=float("inf"),
             )
         except RecordRefused:
             return None
         self._sequence = max(self._sequence, record.sequence)
+        self._latest[path] = record.sequence
         return record
 
     def want(self, path: Path, value: bytes, now: float, *, leased: bool = False, urgent: bool = True) -> None:
@@ -182,6 +185,7 @@ class Publication:
                 self.found(write.path, write.value, write.lease, revision)
             else:
                 self._written_at.pop(write.path, None)
+                self._latest.pop(write.path, None)
                 self.missing(write.path, revision)
 
     def fail(self, batch: list[Write]) -> None:
@@ -206,7 +210,7 @@ class Publication:
         return path.kind is Kind.ACK or path in self._own_paths or path in self._done_with
 
     def _sign(self, path: Path, value: bytes, wall: float) -> bytes:
-        self._sequence = next_sequence(self._sequence, wall)
+        self._sequence = self._latest[path] = next_sequence(self._sequence, wall)
         return sign_record(
             value,
             federation=self._federation,

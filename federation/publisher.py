@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -46,6 +46,7 @@ class Publisher:
         beliefs: Beliefs,
         written: Written,
         rng: random.Random,
+        wall: Callable[[], float],
     ) -> None:
         self.problem = ""
         """Why the last write failed; empty when it did not."""
@@ -59,6 +60,7 @@ class Publisher:
         self._vips = beliefs.vips
         self._written = written
         self._rng = rng
+        self._wall = wall
         self._synced = False
         self._wake = trio.Event()
         self._lease_scope = trio.CancelScope()
@@ -99,7 +101,7 @@ class Publisher:
 
     async def _write_some(self) -> bool:
         """Writes what comes next; returns whether there was anything. Raises EtcdError."""
-        batch = self._publication.take_due(trio.current_time(), _wall())
+        batch = self._publication.take_due(trio.current_time(), self._wall())
         if batch:
             await self._write_records(batch)
             return True
@@ -193,7 +195,3 @@ async def _revoke(lease: Lease) -> None:
     """Says goodbye, so that peers need not wait for the lease to expire. Nothing depends on its being heard."""
     with trio.move_on_after(_FAREWELL_S, shield=True), contextlib.suppress(EtcdError):
         await lease.revoke()
-
-
-def _wall() -> float:
-    return time.time()  # noqa: TID251 - records carry wall-clock times

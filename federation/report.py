@@ -53,6 +53,10 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """How many of them are in our catalog."""
     refusals: tuple[Refusal, ...]
     refusal_counts: dict[str, int]
+    clock_skew_s: float | None = None
+    """How far its clock is ahead of ours, negative: behind; None: not known yet."""
+    clock_is_wrong: bool = False
+    """Whether that is more than good clocks differ by. One of the two is."""
     etcd: tuple[str, ...] = ()
     """The URLs of the etcd that it is read in; empty: ours."""
     etcd_synced: bool = True

@@ -105,6 +105,8 @@ def _view_peer(
         imported=beliefs.catalog.shared_by(cluster),
         refusals=state.refusals.current(),
         refusal_counts={str(code): count for code, count in state.refusals.counts.items()},
+        clock_skew_s=state.clock.ahead_s,
+        clock_is_wrong=state.clock.is_bad,
         etcd=source.access.endpoints if source is not None else (),
         etcd_synced=source in followers and followers[source].link.synced,
     )

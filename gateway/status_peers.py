@@ -64,6 +64,7 @@ def _describe_control(peer: PeerStatus) -> ControlDocument:
         refused_records=len(peer.refusals),
         etcd=peer.etcd,
         etcd_connected=peer.etcd_synced,
+        clock_skew_s=round(peer.clock_skew_s, 3) if peer.clock_skew_s is not None else None,
     )
 
 

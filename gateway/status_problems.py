@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from federation.catalog import ServiceView
-from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus
+from federation.record import MAX_SKEW_S
+from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.status.values import ClusterDocument, ProblemDocument
 from gateway.control import Report
 
@@ -26,6 +27,7 @@ def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
         yield ProblemDocument("service", name, text)
     for complaint in status.cache_complaints:
         yield ProblemDocument("state", "catalog", complaint)
+    yield from clock_problems(status.peers)
 
 
 def _etcd_problems(etcd: EtcdStatus) -> Iterator[ProblemDocument]:
@@ -42,6 +44,15 @@ def _peer_etcd_problems(etcds: Iterable[PeerEtcdStatus]) -> Iterator[ProblemDocu
             yield ProblemDocument("etcd", f"read {', '.join(etcd.clusters)}", text)
 
 
+def clock_problems(peers: Iterable[PeerStatus]) -> Iterator[ProblemDocument]:
+    """Clocks that differ by more than good ones do."""
+    for peer in peers:
+        if peer.clock_is_wrong and peer.clock_skew_s is not None:
+            size = f"{abs(peer.clock_skew_s):.0f} s {'ahead of' if peer.clock_skew_s > 0 else 'behind'} ours"
+            text = f"its clock is {size}; compare both with NTP: from {MAX_SKEW_S:.0f} s ahead on, records are refused"
+            yield ProblemDocument("clock", peer.cluster, text)
+
+
 def peer_problems(peers: Iterable[ClusterDocument]) -> Iterator[ProblemDocument]:
     return (ProblemDocument("peer", peer.cluster, peer.problem) for peer in peers if not peer.ready)
 
@@ -56,6 +67,14 @@ def conflict_problems(views: Iterable[ServiceView]) -> Iterator[ProblemDocument]
 def configuration_problems(reload_problem: str) -> Iterator[ProblemDocument]:
     """A changed configuration that was refused: each of its lines."""
     return (ProblemDocument("configuration", "reload refused", line) for line in reload_problem.splitlines())
+
+
+def join_problems(refused: Mapping[str, str], files: Mapping[str, str]) -> Iterator[ProblemDocument]:
+    """Requests to join that are refused, by cluster, and what is wrong with invitations."""
+    for cluster, why in sorted(refused.items()):
+        yield ProblemDocument("request", cluster, f"its request to join is refused: {why}")
+    for subject, why in sorted(files.items()):
+        yield ProblemDocument("invitation", subject, why)
 
 
 def listener_problems(problems: Mapping[str, str]) -> Iterator[ProblemDocument]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -126,9 +127,11 @@ async def run_member(
     services: tuple[LocalService, ...] = (),
     gateway: str = "",
     stale_after_s: float = 30.0,
+    clock_ahead_s: float = 0.0,
 ) -> AsyncIterator[FederationMember]:
     """Runs a member until the block ends. It is there at once; etcd (which may be given by its URL) need not be.
-    `gateway` names a second one of the same cluster: with the cluster's CA, and a state directory of its own."""
+    `gateway` names a second one of the same cluster: with the cluster's CA, and a state directory of its own. Its wall
+    clock is `clock_ahead_s` ahead of the others'."""
     settings = FederationSettings(
         federation=FEDERATION,
         cluster=cluster,
@@ -142,7 +145,11 @@ async def run_member(
     access = etcd if isinstance(etcd, EtcdConfig) else EtcdConfig(endpoints=(etcd,), call_timeout_s=2.0)
     async with open_etcd(access) as client, trio.open_nursery() as nursery:
         federation = Federation(
-            settings=settings, authority=authority, listener=listener, rng=random.Random(cluster + gateway)
+            settings=settings,
+            authority=authority,
+            listener=listener,
+            rng=random.Random(cluster + gateway),
+            wall=lambda: time.time() + clock_ahead_s,
         )
         federation.set_gateway([f"gw{gateway}.{cluster}.acme.test:15443"])
         federation.set_local_services(services)

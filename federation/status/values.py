@@ -103,6 +103,8 @@ class ControlDocument(msgspec.Struct, frozen=True):
     """Where the peer's records are read (`peers.<cluster>.etcd`); empty: in this cluster's own etcd."""
     etcd_connected: bool = True
     """Whether that etcd was read, and is followed without a gap."""
+    clock_skew_s: float | None = None
+    """How far the peer's clock is ahead of this cluster's, negative where it is behind, by its last record."""
 
 
 class DataDocument(msgspec.Struct, frozen=True):
@@ -231,8 +233,8 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """Something that a person should look at. `subject` is what it is about, `message` says what and what to do."""
 
     kind: str
-    """`configuration`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection` or
-    `conflict`."""
+    """`configuration`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection`,
+    `conflict` or `clock`."""
     subject: str
     message: str
 
@@ -245,6 +247,17 @@ class TransitionDocument(msgspec.Struct, frozen=True):
     after: str
     reason: str
     at: datetime
+
+
+class PendingDocument(msgspec.Struct, frozen=True):
+    """A cluster that redeemed an invitation of ours and waits for `isthmus accept`."""
+
+    cluster: str
+    trust_domain: str
+    root: str
+    """The fingerprint of its root: compare it with what its operator sees."""
+    invitation: str
+    redeemed_at: datetime
 
 
 class StatusDocument(msgspec.Struct, frozen=True):
@@ -275,6 +288,8 @@ class StatusDocument(msgspec.Struct, frozen=True):
     strangers: tuple[str, ...]
     """Clusters that write under this federation's name and are not among our peers: nothing of theirs is believed."""
     peer_etcds: tuple[PeerEtcdDocument, ...] = ()
+    pending: tuple[PendingDocument, ...] = ()
+    """Clusters that wait to be accepted, the first first."""
 
 
 class ItemDocument(msgspec.Struct, frozen=True):

@@ -95,6 +95,24 @@ def test_sequences_go_on_above_what_was_read(publication: Publication, authority
     assert record.sequence == int(WALL * 1000) + 1
 
 
+def test_what_is_older_than_our_latest_is_written_again(publication: Publication, authority: Authority) -> None:
+    """A restored etcd holds what we said before: peers refuse that by its sequence, also where it says what we mean."""
+    raws = []
+    for revision, value in enumerate((b"1", b"2", b"1"), 5):
+        publication.want(A, value, 0.0)
+        (write,) = batch = publication.take_due(0.0, WALL)
+        assert isinstance(write, PutRecord)
+        publication.settle(batch, revision, 0.0)
+        raws.append(write.raw)
+    assert publication.open_own(A, raws[0]) is None
+    latest = publication.open_own(A, raws[2])
+    assert latest is not None
+    assert latest.value == b"1"
+    restarted = Publication(federation="acme", cluster="west", authority=authority, gateway_id="g1")
+    assert restarted.open_own(A, raws[2]) is not None, "from disk"
+    assert restarted.open_own(A, raws[0]) is None, "from etcd"
+
+
 def test_flapping_is_damped_and_catalog_changes_are_not(publication: Publication) -> None:
     """At most one write a second for what can wait; the last state is what is written."""
     publication.want(A, b"1", 0.0)

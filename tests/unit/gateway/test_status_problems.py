@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+import pytest
 
 from discovery.model import ServiceName
 from federation.catalog import Conflict, ConflictReason, ServiceView
@@ -85,6 +86,15 @@ def test_the_federations_troubles_are_of_their_kinds() -> None:
         ("service", "shop/x"),
         ("state", "catalog"),
     ]
+
+
+@pytest.mark.parametrize(("skew_s", "told"), [(300.4, "300 s ahead of ours"), (-300.0, "300 s behind ours")])
+def test_a_clock_that_is_wrong_is_told_with_its_size(skew_s: float, told: str) -> None:
+    """Which of the two is wrong nobody knows; by how much, and what comes of it, is said."""
+    west = msgspec.structs.replace(WEST_STATUS, clock_skew_s=skew_s, clock_is_wrong=True)
+    (problem,) = federation_problems(msgspec.structs.replace(FINE, peers=(west,)))
+    assert (problem.kind, problem.subject) == ("clock", "west")
+    assert told in problem.message
 
 
 def test_peers_that_are_not_ready_are_problems() -> None:
