@@ -7,6 +7,7 @@ connection costs it a TLS handshake.
 
 from __future__ import annotations
 
+from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison, run_comparison
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample
@@ -37,5 +38,10 @@ def _warm_up(stage: Stage, contender: Contender) -> None:
     connect_again_and_again(contender.entrances[Entrance.TCP], CLIENTS, _WARM_UP_S)
 
 
+def _alone(stage: Stage) -> str:
+    made = connect_again_and_again((LOOPBACK, stage.endpoints.tcp), CLIENTS, _WARM_UP_S)
+    return f"{made.per_s:,.0f} connections/s"
+
+
 def main(argv: list[str]) -> int:
-    return run_comparison(Comparison("connect", __doc__ or "", FIGURES, sample, _warm_up), argv)
+    return run_comparison(Comparison("connect", __doc__ or "", FIGURES, sample, _warm_up, _alone), argv)

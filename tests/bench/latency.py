@@ -53,6 +53,11 @@ def _warm_up(stage: Stage, contender: Contender) -> None:
     _durations_us(contender.entrances[Entrance.HTTP1], _WARM_UP_S)
 
 
+def _alone(stage: Stage) -> str:
+    p50_us, p99_us = percentiles(_durations_us((LOOPBACK, stage.endpoints.http), _WARM_UP_S))
+    return f"p50 {p50_us:.0f} µs, p99 {p99_us:.0f} µs"
+
+
 def main(argv: list[str]) -> int:
-    comparison = Comparison("latency", __doc__ or "", FIGURES, sample, _warm_up, requirements=(require_h2load,))
+    comparison = Comparison("latency", __doc__ or "", FIGURES, sample, _warm_up, _alone, requirements=(require_h2load,))
     return run_comparison(comparison, argv)

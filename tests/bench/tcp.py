@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison, run_comparison
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample
@@ -18,6 +19,7 @@ from tests.bench.rig.stage import Stage
 from tests.bench.rig.tcp_load import Address, Moved, check_tcp, download, upload
 
 _MEGABYTE = 1e6
+_ALONE_S = 0.5
 
 
 class Bulk(msgspec.Struct, frozen=True):
@@ -63,6 +65,14 @@ def _warm_up(stage: Stage, contender: Contender) -> None:
     check_tcp(contender.entrances[Entrance.TCP])
 
 
+def _alone(stage: Stage) -> str:
+    address = (LOOPBACK, stage.endpoints.tcp)
+    down, up = (move(address, 1, _ALONE_S).per_s / _MEGABYTE for move in (download, upload))
+    return f"{down:,.0f} MB/s down, {up:,.0f} MB/s up on 1 connection"
+
+
 def main(argv: list[str]) -> int:
     figures = [figure for bulk in BULKS for figure in (bulk.throughput, bulk.cpu)]
-    return run_comparison(Comparison("tcp", __doc__ or "", figures, sample, _warm_up, default_seconds=1.0), argv)
+    return run_comparison(
+        Comparison("tcp", __doc__ or "", figures, sample, _warm_up, _alone, default_seconds=1.0), argv
+    )

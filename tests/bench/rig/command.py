@@ -30,6 +30,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """One round of one contender; the number is the seconds of each piece of its load."""
     warm_up: Callable[[Stage, Contender], object]
     """Makes sure that the contender does what is measured, before the rounds. Raises BenchError."""
+    alone: Callable[[Stage], str]
+    """What the endpoint and the load do without gateways between them: a bench can show no more than that."""
     requirements: Sequence[Callable[[], object]] = ()
     """Each raises MissingProgram if something that makes the load is not there."""
     default_seconds: float = 2.0
@@ -100,9 +102,11 @@ def _compare(comparison: Comparison, arguments: Arguments) -> None:
     for require in comparison.requirements:
         require()
     with open_stage(arguments.peers) as stage:
-        _describe(stage, arguments)
+        _describe(stage)
         for contender in stage.contenders:
             comparison.warm_up(stage, contender)
+        print(f"without gateways: {comparison.alone(stage)}")
+        print(f"{arguments.rounds} rounds of {arguments.seconds:g} s for each load; medians:", flush=True)
         measured = alternate(
             stage.contenders,
             arguments.rounds,
@@ -120,11 +124,10 @@ def print_result(name: str, figures: Sequence[Figure], measured: Sequence[Measur
         print(json_line(name, figures, measured))
 
 
-def _describe(stage: Stage, arguments: Arguments) -> None:
+def _describe(stage: Stage) -> None:
     versions = ", ".join(f"{contender.name} {contender.version}" for contender in stage.contenders)
     print(f"{versions}; two gateways in a row with one worker each")
-    print(f"endpoints: {stage.endpoints.described}")
-    print(f"{arguments.rounds} rounds of {arguments.seconds:g} s for each load; medians:", flush=True)
+    print(f"endpoints: {stage.endpoints.described}", flush=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

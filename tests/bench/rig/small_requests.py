@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
+from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison
 from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample
@@ -32,8 +35,11 @@ def request_comparison(
         for load in loads:
             run_h2load(load, contender.entrances[entrance], AUTHORITIES[entrance], _WARM_UP_S)
 
+    def alone(stage: Stage) -> str:
+        return _alone(stage, entrance, loads[-1])
+
     figures = [figure for load in loads for figure in _figures(load)]
-    return Comparison(name, documentation, figures, sample, warm_up, requirements=(require_h2load,))
+    return Comparison(name, documentation, figures, sample, warm_up, alone, requirements=(require_h2load,))
 
 
 def _figures(load: Load) -> list[Figure]:
@@ -51,6 +57,15 @@ def _sample(contender: Contender, entrance: Entrance, load: Load, seconds: float
     done, cpu_s = with_cpu(contender, work)
     cpu_us = sum(cpu_s.values()) / done.units * 1e6
     return Sample({_throughput(load): done.units_per_s, _cpu(load): cpu_us}, cpu_s)
+
+
+def _alone(stage: Stage, entrance: Entrance, load: Load) -> str:
+    if entrance is Entrance.HTTP2:
+        # The endpoint speaks HTTP/1.1.
+        load = msgspec.structs.replace(load, connections=load.concurrent, streams=1, http1=True)
+    port = stage.endpoints.grpc if entrance is Entrance.GRPC else stage.endpoints.http
+    seen = run_h2load(load, (LOOPBACK, port), AUTHORITIES[entrance], _WARM_UP_S)
+    return f"{seen.requests_per_s:,.0f} requests/s"
 
 
 def _throughput(load: Load) -> str:

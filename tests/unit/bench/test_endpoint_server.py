@@ -61,5 +61,5 @@ def test_a_load_without_an_endpoint_says_so() -> None:
 
 def test_an_answer_that_is_no_grpc_call_is_refused() -> None:
     """What does not speak HTTP/2 is named, not raised through."""
-    with serving("http") as address, pytest.raises(BenchError, match="a gRPC call through endpoint failed"):
+    with serving("tcp") as address, pytest.raises(BenchError, match="a gRPC call through endpoint failed"):
         check_grpc(Contender("endpoint", "1", {Entrance.GRPC: address}, dict))
