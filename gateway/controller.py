@@ -21,6 +21,8 @@ from discovery.health import EndpointHealthChanged, HealthMonitor
 from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
 from federation.etcd.client import EtcdClient
 from federation.federation import Federation, FederationSettings, Peer
+from federation.invitation_files import InvitationFiles
+from gateway.admissions import Admissions
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
@@ -30,7 +32,7 @@ from gateway.listeners import Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
-from gateway.telemetry import Totals
+from gateway.totals import Totals
 from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
 from trust.authority import Authority
@@ -67,6 +69,14 @@ class Controller:
             reported=self._worker_reported,
             ended=self.totals.retire,
         )
+        self.admissions = Admissions(
+            files=InvitationFiles(config.state_dir),
+            requests=self.federation,
+            root=self.authority.fingerprint,
+            config=lambda: self.config,
+            config_path=config_path,
+            reload=self.reload,
+        )
         self._services: dict[ServiceName, LocalService] = {}
         self._vip_specs: dict[ServiceName, dict[str, ListenerSpec]] = {}
         self._links_up: dict[str, bool] = {}
@@ -87,6 +97,7 @@ class Controller:
         self._advertise()
         nursery.start_soon(self.health.run)
         nursery.start_soon(self._reload_when_changed)
+        nursery.start_soon(self.admissions.run)
         nursery.start_soon(self._retry_listeners)
         nursery.start_soon(self._close_left_over)
 
@@ -280,6 +291,7 @@ def federation_settings(config: Config) -> FederationSettings:
             name: Peer(peer.trust_domain, peer.root, peer_source(config, name)) for name, peer in config.peers.items()
         },
         imports=config.imports.from_,
+        import_limits=config.imports.limits,
         vip_range=str(config.gateway.vip_range),
         state_dir=config.state_dir,
         stale_after_s=config.freshness.stale_after_s,

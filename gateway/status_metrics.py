@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from federation.freshness import Freshness
 from federation.status.values import ClusterDocument, StatusDocument
 from gateway.process_usage import ProcessUsage
-from gateway.telemetry import MetricSpec, gauge
+from gateway.telemetry import MetricSpec
+from gateway.totals import gauge
 
 BUILD = MetricSpec("isthmus_build_info", "1, with the version as a label.", ("version",))
 START = MetricSpec("isthmus_start_time_seconds", "When the controller started, in Unix seconds.", ())

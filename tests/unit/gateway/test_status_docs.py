@@ -14,7 +14,7 @@ from federation.status.values import ClusterDocument, ProblemDocument
 from gateway import status_metrics, status_problems
 from gateway.cli import exit_codes
 from gateway.cli.parser import make_parser
-from gateway.telemetry import Totals
+from gateway.totals import Totals
 from tests.unit.gateway.test_status_metrics import Registry
 
 _ROOT = Path(__file__).parents[3]

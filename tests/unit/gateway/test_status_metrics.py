@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.process_usage import ProcessUsage, read_usage
 from gateway.status_metrics import status_metrics
-from gateway.telemetry import Totals
+from gateway.totals import Totals
 from tests.status_documents import FakeSource
 
 _NAME = re.compile(r"isthmus_[a-z]+(_[a-z]+)*")
