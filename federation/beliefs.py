@@ -243,11 +243,11 @@ class Beliefs:
             self.own.want_ack(cluster, -1, now)
         self.changes.peers |= gone | new
         self.changes.list_again |= {settings.peers[cluster].etcd for cluster in new | moved}
-        if settings.imports != self.settings.imports:
-            self.catalog.apply_imports(ImportPolicy(settings.imports))
-            for cluster in self.members:
-                for name, value in self.members[cluster].state.exports.items():
-                    self._note(self.catalog.apply_export(cluster, name, value))
+        before = self.settings
+        if (settings.imports, settings.import_limits) != (before.imports, before.import_limits):
+            policy = ImportPolicy(settings.imports, settings.import_limits)
+            exports = {cluster: self.members[cluster].state.exports for cluster in self.members}
+            self._note(self.catalog.apply_imports(policy, exports))
         self.settings = settings
         self._read_sources()
         for cluster in moved:

@@ -15,6 +15,7 @@ import msgspec
 
 from discovery.model import LocalService, Port, ServiceName, ZoneHealth
 from federation.freshness import Freshness
+from federation.import_cap import ImportCap
 from federation.imports import ImportPolicy
 from federation.values import ExportValue
 
@@ -68,6 +69,7 @@ class Catalog:
     def __init__(self, cluster: str, imports: ImportPolicy) -> None:
         self.cluster = cluster
         self._imports = imports
+        self._caps: dict[str, ImportCap] = {}
         self._shares: dict[ServiceName, dict[str, _Share]] = {}
         self._by_cluster: dict[str, set[ServiceName]] = {}
         self._freshness: dict[str, Freshness] = {}
@@ -83,10 +85,12 @@ class Catalog:
         return len(self._by_cluster.get(cluster, ()))
 
     def apply_export(self, cluster: str, name: ServiceName, value: ExportValue | None) -> set[ServiceName]:
-        """A peer exports this now (None: no longer). What is not for us, or not let in, counts as nothing."""
-        if value is None or not value.is_for(self.cluster) or not self._imports.admits(cluster, name):
-            return self._put(name, cluster, None)
-        return self._put(name, cluster, _Share(cluster, value.ports, value.zones, value.created))
+        """A peer exports this now (None: no longer). What is not for us, or not let in, counts as nothing; of the rest,
+        as much is taken as the limits allow, so that other services of the peer may come or go by it."""
+        if cluster not in self._caps:
+            self._caps[cluster] = ImportCap(self._imports.limits)
+        taken = self._caps[cluster].put(name, value if self._is_wanted(cluster, name, value) else None)
+        return self._take(cluster, taken)
 
     def apply_local(
         self, service: LocalService, zones: tuple[ZoneHealth, ...], created: float | None
@@ -108,15 +112,44 @@ class Catalog:
         self._freshness[cluster] = freshness
         return {name for name in self._by_cluster.get(cluster, ()) if self._compile(name)}
 
-    def apply_imports(self, imports: ImportPolicy) -> None:
-        """What is let in from now on. The caller applies the peers' exports again."""
+    def apply_imports(
+        self, imports: ImportPolicy, exports: Mapping[str, Mapping[ServiceName, ExportValue]]
+    ) -> set[ServiceName]:
+        """What is let in from now on, of all that each peer exports. What is let in before and after does not change in
+        between."""
         self._imports = imports
+        changed: set[ServiceName] = set()
+        for cluster, offered in exports.items():
+            before, cap = self._caps.get(cluster), ImportCap(imports.limits)
+            self._caps[cluster] = cap
+            for name, value in offered.items():
+                if self._is_wanted(cluster, name, value):
+                    cap.put(name, value)
+            gone = (before.taken.keys() if before is not None else set()) - cap.taken.keys()
+            changed |= self._take(cluster, {**dict.fromkeys(gone), **cap.taken})
+        return changed
+
+    def left_out(self, cluster: str) -> tuple[int, ServiceName | None]:
+        """How many of the services that a peer exports to us are more than we take, and the first of them."""
+        cap = self._caps.get(cluster)
+        return (cap.left_out, cap.first_left_out) if cap is not None else (0, None)
 
     def drop_cluster(self, cluster: str) -> set[ServiceName]:
         """Nothing that `cluster` said counts any longer."""
         changed = {name for name in tuple(self._by_cluster.get(cluster, ())) if self._put(name, cluster, None)}
         self._by_cluster.pop(cluster, None)
+        self._caps.pop(cluster, None)
         self._freshness.pop(cluster, None)
+        return changed
+
+    def _is_wanted(self, cluster: str, name: ServiceName, value: ExportValue | None) -> bool:
+        return value is not None and value.is_for(self.cluster) and self._imports.admits(cluster, name)
+
+    def _take(self, cluster: str, taken: Mapping[ServiceName, ExportValue | None]) -> set[ServiceName]:
+        changed: set[ServiceName] = set()
+        for name, value in taken.items():
+            share = _Share(cluster, value.ports, value.zones, value.created) if value is not None else None
+            changed |= self._put(name, cluster, share)
         return changed
 
     def _put(self, name: ServiceName, cluster: str, share: _Share | None) -> set[ServiceName]:

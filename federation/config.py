@@ -22,8 +22,10 @@ from discovery.config_values import (
     show,
     text_of,
     text_that,
+    whole_number,
 )
 from discovery.model import Locality
+from federation.import_cap import DEFAULT_MAX_ENDPOINTS, DEFAULT_MAX_SERVICES, ImportLimits
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
 from trust.spiffe_id import parse_trust_domain
@@ -137,9 +139,16 @@ class PeerConfig(Section):
 
 
 class ImportsConfig(Section):
-    """What we take of what is exported to us: by default everything; with `from`, only what it names."""
+    """What we take of what is exported to us: by default everything; with `from`, only what it names. Of each peer as
+    many as the limits allow, the oldest exports first."""
 
     from_: dict[ClusterName, tuple[_Pattern, ...]] | None = Field(default=None, alias="from")
+    max_services: Annotated[int, whole_number(1, 1_000_000, "a number of services")] = DEFAULT_MAX_SERVICES
+    max_endpoints: Annotated[int, whole_number(1, 100_000_000, "a number of endpoints")] = DEFAULT_MAX_ENDPOINTS
+
+    @property
+    def limits(self) -> ImportLimits:
+        return ImportLimits(self.max_services, self.max_endpoints)
 
 
 class FreshnessConfig(Section):

@@ -7,13 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 
 from discovery.model import ServiceName
+from federation.import_cap import DEFAULT_LIMITS, ImportLimits
 
 
 class ImportPolicy:
     """`patterns` are globs over `namespace/name` by peer, like `{"west": ["shop/*"]}`, and let in what they name and
-    nothing else. None lets in all that is exported to us."""
+    nothing else. None lets in all that is exported to us. `limits` is how much of that is taken from each peer."""
 
-    def __init__(self, patterns: Mapping[str, Sequence[str]] | None) -> None:
+    def __init__(self, patterns: Mapping[str, Sequence[str]] | None, limits: ImportLimits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
         self._allowed = (
             {
                 cluster: re.compile("|".join(map(fnmatch.translate, globs)))

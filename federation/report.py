@@ -53,6 +53,9 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """How many of them are in our catalog."""
     refusals: tuple[Refusal, ...]
     refusal_counts: dict[str, int]
+    left_out: int = 0
+    """How many services it exports to us beyond what we take of one peer (`imports.max_services`)."""
+    first_left_out: str = ""
     clock_skew_s: float | None = None
     """How far its clock is ahead of ours, negative: behind; None: not known yet."""
     clock_is_wrong: bool = False

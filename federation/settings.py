@@ -8,6 +8,7 @@ from pathlib import Path
 
 from discovery.model import Locality
 from federation.etcd.config import EtcdConfig
+from federation.import_cap import DEFAULT_LIMITS, ImportLimits
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class FederationSettings:
     prefix: str = "/isthmus"
     peers: Mapping[str, Peer] = field(default_factory=dict)
     imports: Mapping[str, tuple[str, ...]] | None = None
+    import_limits: ImportLimits = DEFAULT_LIMITS
     vip_range: str = "127.80.0.0/16"
     stale_after_s: float = 30.0
     withdraw_after_s: float = 86_400.0

@@ -77,6 +77,7 @@ def _view_peer(
 ) -> PeerStatus:
     member = beliefs.members[cluster]
     source = member.peer.etcd
+    left_out, first = beliefs.catalog.left_out(cluster)
     state, freshness = member.state, member.freshness
     return PeerStatus(
         cluster=cluster,
@@ -105,6 +106,8 @@ def _view_peer(
         imported=beliefs.catalog.shared_by(cluster),
         refusals=state.refusals.current(),
         refusal_counts={str(code): count for code, count in state.refusals.counts.items()},
+        left_out=left_out,
+        first_left_out=str(first) if first is not None else "",
         clock_skew_s=state.clock.ahead_s,
         clock_is_wrong=state.clock.is_bad,
         etcd=source.access.endpoints if source is not None else (),

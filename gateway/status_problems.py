@@ -27,6 +27,7 @@ def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
         yield ProblemDocument("service", name, text)
     for complaint in status.cache_complaints:
         yield ProblemDocument("state", "catalog", complaint)
+    yield from import_problems(status.peers)
     yield from clock_problems(status.peers)
 
 
@@ -42,6 +43,18 @@ def _peer_etcd_problems(etcds: Iterable[PeerEtcdStatus]) -> Iterator[ProblemDocu
         if not etcd.synced:
             text = f"{etcd.problem}; what was known stays in use"
             yield ProblemDocument("etcd", f"read {', '.join(etcd.clusters)}", text)
+
+
+def import_problems(peers: Iterable[PeerStatus]) -> Iterator[ProblemDocument]:
+    """Peers that export more to us than we take of one."""
+    for peer in peers:
+        if peer.left_out:
+            text = (
+                f"it exports {peer.imported + peer.left_out} services to us and the oldest {peer.imported} are taken; "
+                f"{peer.left_out} are left out, {peer.first_left_out} is the first; if that many are meant, raise "
+                "imports.max_services or imports.max_endpoints"
+            )
+            yield ProblemDocument("import", peer.cluster, text)
 
 
 def clock_problems(peers: Iterable[PeerStatus]) -> Iterator[ProblemDocument]:

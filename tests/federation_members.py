@@ -16,6 +16,7 @@ from discovery.model import Endpoint, Locality, LocalService, Port, Protocol, Se
 from federation.etcd.client import EtcdClient, open_etcd
 from federation.etcd.config import EtcdConfig
 from federation.federation import EtcdSource, Federation, FederationSettings, Peer
+from federation.import_cap import DEFAULT_LIMITS, ImportLimits
 from federation.paths import Layout, Path
 from federation.record import sign_record
 from trust.authority import Authority
@@ -128,6 +129,7 @@ async def run_member(
     gateway: str = "",
     stale_after_s: float = 30.0,
     clock_ahead_s: float = 0.0,
+    import_limits: ImportLimits = DEFAULT_LIMITS,
 ) -> AsyncIterator[FederationMember]:
     """Runs a member until the block ends. It is there at once; etcd (which may be given by its URL) need not be.
     `gateway` names a second one of the same cluster: with the cluster's CA, and a state directory of its own. Its wall
@@ -139,6 +141,7 @@ async def run_member(
         locality=Locality(f"region-{cluster}", "a"),
         peers={name: peer for name, peer in peers.items() if name != cluster},
         stale_after_s=stale_after_s,
+        import_limits=import_limits,
     )
     listener = Listener()
     authority = make_authority(directory, cluster)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from discovery.model import LocalService, Port, Protocol, ServiceName, ZoneHealth
 from federation.catalog import Catalog, ConflictReason
 from federation.freshness import Freshness
+from federation.import_cap import ImportLimits
 from federation.imports import ImportPolicy
 from federation.values import ExportValue
 
@@ -75,11 +76,42 @@ def test_only_what_is_for_us_and_let_in_counts() -> None:
     assert not it.services
 
 
-def test_changed_imports_apply_when_exports_are_told_again() -> None:
-    it = catalog({})
-    it.apply_export("west", PAY, export(1.0))
-    it.apply_imports(ImportPolicy(None))
-    assert it.apply_export("west", PAY, export(1.0)) == {PAY}
+def test_changed_imports_apply_to_what_is_exported() -> None:
+    """What is let in before and after is not touched; what is not exported to us stays out."""
+    it = catalog({"west": ("shop/pay",)})
+    offered = {name: export(1.0) for name in (PAY, ServiceName("shop", "cart"))}
+    offered[ServiceName("shop", "theirs")] = export(1.0, to=("eu",))
+    for name, value in offered.items():
+        it.apply_export("west", name, value)
+    assert set(it.services) == {PAY}
+    assert it.apply_imports(ImportPolicy(None), {"west": offered}) == {ServiceName("shop", "cart")}
+    assert it.apply_imports(ImportPolicy({"west": ("shop/c*",)}), {"west": offered}) == {PAY}
+    assert set(it.services) == {ServiceName("shop", "cart")}
+
+
+def test_a_peer_is_cut_at_the_limits_and_others_are_not() -> None:
+    """Whichever comes first, the oldest are taken; what one withdraws makes room for the next; other limits move the
+    cut at once."""
+    names = [ServiceName("shop", f"s{number}") for number in range(5)]
+    limits = ImportLimits(max_services=3)
+    it = Catalog("east", ImportPolicy(None, limits))
+    for age, name in reversed([*enumerate(names)]):
+        it.apply_export("west", name, export(float(age)))
+    it.apply_export("eu", names[4], export(9.0))
+    assert it.left_out("west") == (2, names[3])
+    assert it.left_out("eu") == it.left_out("mars") == (0, None)
+    assert set(it.services) == {*names[:3], names[4]}
+    assert [share.cluster for share in it.services[names[4]].exports] == ["eu"]
+    assert it.apply_export("west", names[0], None) == {names[0], names[3]}
+    offered = {
+        "west": {name: export(float(age)) for age, name in enumerate(names) if age},
+        "eu": {names[4]: export(9.0)},
+    }
+    assert it.apply_imports(ImportPolicy(None, ImportLimits(max_services=1)), offered) == {names[2], names[3]}
+    assert it.apply_imports(ImportPolicy(None), offered) == set(names[2:])
+    assert it.left_out("west") == (0, None)
+    it.drop_cluster("west")
+    assert set(it.services) == {names[4]}
 
 
 def test_a_local_service_is_part_of_the_same_service() -> None:

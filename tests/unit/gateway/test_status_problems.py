@@ -97,6 +97,15 @@ def test_a_clock_that_is_wrong_is_told_with_its_size(skew_s: float, told: str) -
     assert told in problem.message
 
 
+def test_a_peer_that_floods_is_named() -> None:
+    """With how much of it is taken, and what to do if it is meant."""
+    west = msgspec.structs.replace(WEST_STATUS, imported=10, left_out=5, first_left_out="shop/x")
+    (problem,) = federation_problems(msgspec.structs.replace(FINE, peers=(west,)))
+    assert (problem.kind, problem.subject) == ("import", "west")
+    assert "exports 15 services" in problem.message
+    assert "5 are left out, shop/x is the first" in problem.message
+
+
 def test_peers_that_are_not_ready_are_problems() -> None:
     """With the same sentence as in their own status."""
     assert [*peer_problems([EU, WEST])] == [ProblemDocument("peer", "eu", EU.problem)]
