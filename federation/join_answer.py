@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 
 import msgspec
 
@@ -48,11 +49,16 @@ class RequestRefused(FederationError):
 
 
 class AnswerValue(msgspec.Struct, frozen=True):
-    """The answer to the request with this sequence."""
+    """The answer to the request with this digest (`digest_of`)."""
 
-    request: int
+    request: str
     code: AnswerCode
     detail: str = ""
+
+
+def digest_of(raw: bytes) -> str:
+    """What an answer calls the request that it answers."""
+    return hashlib.sha256(raw).hexdigest()
 
 
 def encode_answer(answer: AnswerValue) -> bytes:

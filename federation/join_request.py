@@ -48,11 +48,10 @@ class Redemption(msgspec.Struct, frozen=True):
 
 
 class OpenedRequest(msgspec.Struct, frozen=True):
-    """A request whose every signature was checked. `sequence` names this very request in the answer."""
+    """A request whose every signature was checked."""
 
     invitation: str
     redemption: Redemption
-    sequence: int
 
 
 class RequestValue(msgspec.Struct, frozen=True):
@@ -72,25 +71,23 @@ InvitationKey: TypeAlias = Callable[[str], Ed25519PublicKey | None]
 """Gives the public key of an invitation, None if there is none of that id."""
 
 
-def make_request(token: JoinToken, authority: Authority, cluster: str, now: float) -> tuple[bytes, int]:
-    """The request of `cluster` (its CA is `authority`) to the token's inviter, and its sequence."""
+def make_request(token: JoinToken, authority: Authority, cluster: str, now: float) -> bytes:
+    """The request of `cluster` (its CA is `authority`) to the token's inviter."""
     redemption = Redemption(
         token.federation, token.cluster, token.root, cluster, authority.trust_domain, authority.fingerprint, now
     )
     value = RequestValue(sign_redemption(redemption, token.key(), token.invitation))
-    sequence = next_sequence(-1, now)
-    raw = sign_record(
+    return sign_record(
         msgspec.json.encode(value),
         federation=token.federation,
         cluster=cluster,
         path=str(request(token.cluster)),
-        sequence=sequence,
+        sequence=next_sequence(-1, now),
         issued_at=now,
         key=authority.record_key,
         kid=RecordKey.of(authority.record_key.public_key).kid,
         chain=authority.record_chain,
     )
-    return raw, sequence
 
 
 def sign_redemption(redemption: Redemption, key: Ed25519PrivateKey, invitation: str) -> str:
@@ -122,7 +119,7 @@ def open_request(
     redemption = _verify(text, key, header.kid)
     _validate_place(redemption, federation, inviter, inviter_root, cluster)
     try:
-        record = open_record(
+        open_record(
             raw,
             federation=federation,
             cluster=cluster,
@@ -133,7 +130,7 @@ def open_request(
         )
     except RecordRefused as error:
         raise RequestRefused(AnswerCode.BAD_RECORD, str(error)) from None
-    return OpenedRequest(header.kid, redemption, record.sequence)
+    return OpenedRequest(header.kid, redemption)
 
 
 def _redemption_of(raw: bytes) -> str:

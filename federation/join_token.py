@@ -84,7 +84,7 @@ def invitation_key(secret: bytes, invitation: str) -> Ed25519PrivateKey:
 
 
 def encode_token(token: JoinToken) -> str:
-    payload = msgspec.json.encode(token)
+    payload = msgspec.json.encode(msgspec.structs.replace(token, secret=bytes(token.secret)))
     return f"{_VERSION}.{_encode(payload)}.{_encode(_check(payload))}"
 
 

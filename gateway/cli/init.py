@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.cli.config_file import load_authority
 from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config, parse_config
 from gateway.config.template import Beginning, first_config
@@ -35,12 +35,6 @@ def execute(arguments: argparse.Namespace) -> int:
         raise Failure(NEGATIVE, str(error)) from None
     print(_said(path, config, authority), end="")
     return OK
-
-
-def load_authority(config: Config) -> Authority:
-    """The cluster's CA, made if there is none yet. Raises TrustError."""
-    now = datetime.now(UTC)  # noqa: TID251 - a certificate is dated by the wall clock
-    return Authority.load_or_create(config.state_dir / "trust", config.cluster.trust_domain, now)
 
 
 def _beginning(arguments: argparse.Namespace) -> Beginning:

@@ -33,6 +33,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_services(commands)
     _add_resolve(commands)
+    _add_invite(commands)
+    _add_join(commands)
+    _add_accept(commands)
     _add_demo(commands)
     return parser
 
@@ -149,6 +152,48 @@ def _add_resolve(commands: Any) -> None:
     )
     command.add_argument("--tcp", action="store_true", help="ask over TCP")
     _add_gateway(command)
+
+
+def _add_invite(commands: Any) -> None:
+    command = commands.add_parser(
+        "invite",
+        help="make a token with which another cluster joins",
+        description="Print a token with which another cluster joins, on one line of standard output. It is a secret.",
+    )
+    command.add_argument("name", metavar="NAME", nargs="?", default="", help="the only cluster that may use it (any)")
+    command.add_argument("--expires", default="1h", metavar="DURATION", help="for how long it can be used (1h)")
+    command.add_argument("--uses", type=int, default=1, metavar="N", help="how many clusters can join with it (1)")
+    command.add_argument(
+        "--accept",
+        choices=("auto", "manual"),
+        default="manual",
+        help="manual: whoever joins waits for isthmus accept; auto: it becomes a peer at once (manual)",
+    )
+    _add_config(command)
+
+
+def _add_join(commands: Any) -> None:
+    command = commands.add_parser(
+        "join",
+        help="join the cluster that made a token",
+        description="Redeem a token of isthmus invite: ask its cluster to take this one as a peer, and write that "
+        "cluster into peers here.",
+    )
+    command.add_argument(
+        "token", metavar="TOKEN", help="the token; - reads it from standard input, where no list of processes shows it"
+    )
+    _add_config(command)
+
+
+def _add_accept(commands: Any) -> None:
+    command = commands.add_parser(
+        "accept",
+        help="take a cluster that wants to join as a peer",
+        description="Write a cluster that redeemed an invitation into peers; a running gateway takes it in by itself.",
+    )
+    command.add_argument("name", metavar="NAME", help="the cluster, as isthmus status shows it")
+    command.add_argument("--root", default="", metavar="ROOT", help="its root, where several wait under that name")
+    _add_config(command)
 
 
 def _add_demo(commands: Any) -> None:

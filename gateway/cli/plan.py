@@ -10,10 +10,11 @@ import msgspec
 
 from discovery.model import ServiceName
 from federation.status.values import ConfigurationDocument, ServicesDocument
-from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
+from gateway.cli.config_file import load_or_fail
+from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import GatewayApi, find_gateway
 from gateway.cli.table import printable
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config
 from gateway.plan import Change, State, diff
 from gateway.plan_state import catalog_state, config_state, kept_catalog, names_state, own_names
 
@@ -31,7 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    config = _load(Path(arguments.config))
+    config = load_or_fail(Path(arguments.config))
     plan = _make_plan(config, arguments)
     if arguments.output == "json":
         print(msgspec.json.format(msgspec.json.encode(plan)).decode())
@@ -40,17 +41,10 @@ def execute(arguments: argparse.Namespace) -> int:
     return NEGATIVE if plan.changes else OK
 
 
-def _load(path: Path) -> Config:
-    try:
-        return load_config(path)
-    except ConfigError as error:
-        raise Failure(USAGE, str(error)) from None
-
-
 def _make_plan(config: Config, arguments: argparse.Namespace) -> Plan:
     against = arguments.against
     if against is not None and "://" not in against:
-        old = _load(Path(against))
+        old = load_or_fail(Path(against))
         return _plan(against, _alone(old), _alone(config))
     return _against_gateway(config, find_gateway(argparse.Namespace(url=against, config=arguments.config)))
 

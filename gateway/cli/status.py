@@ -12,6 +12,7 @@ from federation.status.values import (
     ClusterDocument,
     ListenerDocument,
     PeerEtcdDocument,
+    PendingDocument,
     ProblemDocument,
     StatusDocument,
 )
@@ -39,6 +40,7 @@ def format_status(status: StatusDocument) -> str:
 def _format_parts(status: StatusDocument) -> Iterator[str]:
     yield _format_gateway(status)
     yield _format_peers(status.peers)
+    yield _format_pending(status.pending)
     yield _format_problems(status.problems)
 
 
@@ -105,6 +107,14 @@ def _peer_row(peer: ClusterDocument) -> tuple[str, ...]:
         str(data.inbound_connections),
         f"{services.reachable}/{services.offered} reachable",
     )
+
+
+def _format_pending(pending: Sequence[PendingDocument]) -> str:
+    """Who waits, with what its operator has to compare."""
+    if not pending:
+        return ""
+    lines = (printable(f"{p.cluster} ({p.trust_domain}), root {p.root}: isthmus accept {p.cluster}") for p in pending)
+    return "waiting to be accepted:\n" + "".join(f"  {line}\n" for line in lines)
 
 
 def _format_problems(problems: Sequence[ProblemDocument]) -> str:

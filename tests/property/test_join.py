@@ -24,7 +24,7 @@ def _request() -> tuple[str, bytes]:
     """East's root, and a good request of west's."""
     with tempfile.TemporaryDirectory() as directory:
         east, west = make_authority(Path(directory), "east"), make_authority(Path(directory), "west")
-    return east.fingerprint, make_request(make_token(east.fingerprint), west, "west", NOW)[0]
+    return east.fingerprint, make_request(make_token(east.fingerprint), west, "west", NOW)
 
 
 def _flip(data: bytes, bit: int) -> bytes:

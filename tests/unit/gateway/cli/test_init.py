@@ -36,7 +36,7 @@ def test_it_makes_the_root_that_it_names(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["init", "east", "-d", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     config = validate_config(tmp_path / "cluster.yaml").require()
-    from gateway.cli.init import load_authority
+    from gateway.cli.config_file import load_authority
 
     assert f"root {load_authority(config).fingerprint}\n" in out
     assert config.state_dir.stat().st_mode & 0o777 == 0o700
