@@ -44,6 +44,8 @@ class EndpointPool:
         self._idle: list[ClientConnection] = []
         self._waiting: deque[Attempt] = deque()
         self._connecting = 0
+        # For how many that wait one new connection is enough.
+        self._shared_by = STREAMS_PER_CONNECTION if protocol in (Protocol.HTTP2, Protocol.GRPC) else 1
         self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
@@ -66,7 +68,10 @@ class EndpointPool:
             attempt.attached(conn)
             return
         self._waiting.append(attempt)
-        if self._connecting < len(self._waiting):
+        self._connect_for_waiting()
+
+    def _connect_for_waiting(self) -> None:
+        while self._connecting * self._shared_by < len(self._waiting):
             self._connecting += 1
             self._nursery.start_soon(self._connect)
 
@@ -82,18 +87,21 @@ class EndpointPool:
         return None
 
     async def _connect(self) -> None:
+        sock, detail = None, ""
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
                 sock = await dial(self.address)
         except trio.TooSlowError:
-            self._connect_failed(f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s")
-            return
+            detail = f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s"
         except OSError as error:
-            self._connect_failed(str(error))
-            return
+            detail = str(error)
         finally:
             self._connecting -= 1
-        self._take(sock)
+        if sock is None:
+            self._connect_failed(detail)
+        else:
+            self._take(sock)
+        self._reactor.flush()
 
     def _take(self, sock: socket.socket) -> None:
         conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
@@ -105,15 +113,14 @@ class EndpointPool:
             self._reactor.unforeseen(conn)
         if not conn.closed:
             conn.start()
-        self._reactor.flush()
+        self._connect_for_waiting()
 
     def _connect_failed(self, detail: str) -> None:
-        while self._waiting:
+        """Those fail for whom no other connection is under way."""
+        while len(self._waiting) > self._connecting * self._shared_by:
             attempt = self._waiting.popleft()
             if not attempt.ended:
                 attempt.failed(Failure.CONNECT, detail)
-                break
-        self._reactor.flush()
 
     def _released(self, conn: ClientConnection) -> None:
         """A connection is free: whoever waits gets it."""
