@@ -17,6 +17,8 @@ from federation.cache import CachedCluster, CatalogCache
 from federation.catalog import Catalog
 from federation.freshness import Transition
 from federation.imports import ImportPolicy
+from federation.join_answer import AnswerValue, encode_answer
+from federation.join_requests import JoinRequests
 from federation.members import Members
 from federation.own_records import OwnRecords
 from federation.paths import Key, Kind, Layout, Path, StrayKey
@@ -88,6 +90,8 @@ class Beliefs:
         self.catalog = Catalog(settings.cluster, ImportPolicy(settings.imports))
         self.own = OwnRecords(settings, authority, gateway_id)
         self.vips = VipBook(settings.vip_range)
+        self.join = JoinRequests()
+        self._request_to_us = paths.request(settings.cluster)
         self.changes = Changes()
         self.strangers: dict[str, None] = {}
         self.stray_keys: dict[str, None] = {}
@@ -130,6 +134,7 @@ class Beliefs:
             self.strangers, self.stray_keys = {}, {}
             self.own.publication.begin_listing()
             self.vips.begin_listing()
+            self.join.begin_listing()
         for cluster in self.members.read_in(source):
             self.members[cluster].state.apply(ListingBegan(), wall)
 
@@ -137,6 +142,9 @@ class Beliefs:
         if (reading := self._readings.get(source)) is None:
             return
         match reading.layout.parse_key(found.key):
+            case Key(cluster, path) if path == self._request_to_us:
+                if source is None:
+                    self.join.found(cluster, found.raw)
             case Key(cluster, path) if self._is_read(cluster, source):
                 if reading.listing and path.kind is Kind.ACK:
                     reading.late.append((path, cluster, found.raw))
@@ -155,6 +163,10 @@ class Beliefs:
         if (reading := self._readings.get(source)) is None:
             return
         match reading.layout.parse_key(key):
+            case Key(cluster, path) if path == self._request_to_us:
+                if source is None:
+                    self.join.gone(cluster)
+                    self.own.publication.discard(paths.answer(cluster))
             case Key(cluster, path) if self._is_read(cluster, source):
                 self._apply(cluster, Deleted(path), now, wall)
             case StrayKey(cluster) as stray if self._is_read(cluster, source):
@@ -181,6 +193,8 @@ class Beliefs:
         if source is None:
             self._listed = True
             self.vips.end_listing()
+            for joiner in self.join.end_listing():
+                self.own.publication.discard(paths.answer(joiner))
             self.own.want_bundle(now)
             self.own.publication.end_listing()
             self._release_unneeded()
@@ -222,6 +236,11 @@ class Beliefs:
         self._locals_complete = True
         self.own.publication.withdraw_unwanted()
         self._release_unneeded()
+
+    def answer_join(self, joiner: str, answer: AnswerValue, now: float) -> None:
+        """Tells a cluster that asked to join what became of it, for as long as its request lies there."""
+        if joiner in self.join.requests:
+            self.own.publication.want(paths.answer(joiner), encode_answer(answer), now)
 
     def set_gateway(self, addresses: Sequence[str], now: float) -> None:
         self.own.want_gateway(addresses, now)
@@ -278,10 +297,19 @@ class Beliefs:
             return
         record, aged = self.own.recall(path, found.raw)
         self.own.publication.found(path, record.value if record is not None else None, found.lease, found.revision)
-        if record is not None:
+        if path.kind is Kind.ANSWER:
+            self.join.found_answer(path.names[0])
+        elif path.kind is Kind.REQUEST:
+            self._settle_request(path.names[0])
+        elif record is not None:
             self.cache.put(self.settings.cluster, path, found.raw)
         if aged is not None:
             self._local_changed(aged, now, urgent=True)
+
+    def _settle_request(self, inviter: str) -> None:
+        """Our request to join is done with when the inviter shows that it believes us."""
+        if inviter in self.members and self.settings.cluster in self.members[inviter].state.acks:
+            self.own.publication.discard(paths.request(inviter))
 
     def _found_strange(self, cluster: str, key: bytes) -> None:
         if cluster in self.members:
@@ -306,6 +334,8 @@ class Beliefs:
                     self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
                 case Stored(path, raw):
                     self.cache.put(cluster, path, raw)
+                    if path.kind is Kind.ACK:
+                        self._settle_request(cluster)
                 case Dropped(path, sequence):
                     self.cache.drop(cluster, path, sequence)
                 case Refused():
