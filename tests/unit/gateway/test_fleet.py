@@ -37,7 +37,7 @@ from gateway.identity import Identity
 from gateway.listeners import Listeners
 from gateway.snapshot import LocalResource, Update
 from gateway.state_dir import WORKERS_FILE, connect_control, prepare
-from gateway.telemetry import Totals
+from gateway.totals import Totals
 from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
 from tests.gateway_ends import make_authority, wait_until, wall_clock
