@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_invite(commands)
     _add_join(commands)
     _add_accept(commands)
+    _add_leave(commands)
     _add_demo(commands)
     return parser
 
@@ -193,6 +194,15 @@ def _add_accept(commands: Any) -> None:
     )
     command.add_argument("name", metavar="NAME", help="the cluster, as isthmus status shows it")
     command.add_argument("--root", default="", metavar="ROOT", help="its root, where several wait under that name")
+    _add_config(command)
+
+
+def _add_leave(commands: Any) -> None:
+    command = commands.add_parser(
+        "leave",
+        help="leave the federation",
+        description="Take exports, trust bundle and all else of this cluster out of etcd. Its gateway must not run.",
+    )
     _add_config(command)
 
 

@@ -39,12 +39,16 @@ def invite(cluster: GatewayProcess, *options: str) -> str:
 
 def leftovers(etcd: EtcdServer) -> list[bytes]:
     """The keys of requests and answers."""
+    return [key for key in keys(etcd) if b"/requests/" in key or b"/answers/" in key]
+
+
+def keys(etcd: EtcdServer) -> list[bytes]:
+    """All keys of all clusters."""
 
     async def read() -> list[bytes]:
         async with open_etcd(EtcdConfig(endpoints=(etcd.endpoint,))) as client:
             await client.wait_connected()
-            found = await client.read_prefix(b"/isthmus/")
-            return [kv.key for kv in found.kvs if b"/requests/" in kv.key or b"/answers/" in kv.key]
+            return [kv.key for kv in (await client.read_prefix(b"/isthmus/")).kvs]
 
     return trio.run(read)
 
@@ -174,3 +178,64 @@ def test_a_refusal_is_shown_at_the_inviter(tmp_path: Path, etcd_server: EtcdServ
             assert process.wait(10) == 130
         wait_until(lambda: not leftovers(etcd_server), "the request is gone", timeout_s=5)
         assert load_config(west.config_path).peers == {}
+
+
+def serve(cluster: GatewayProcess, *, to: str) -> None:
+    """Gives it a service that is exported; nothing listens behind it."""
+    text = cluster.config_path.read_text()
+    cluster.config_path.write_text(
+        f"{text}\nservices:\n- namespace: shop\n  name: cart\n  ports: [{{name: http, port: 8080, protocol: http}}]\n"
+        f"  endpoints: [{{address: 127.0.0.1, port: 9}}]\n  export: {{to: [{to}]}}\n"
+    )
+
+
+def names(cluster: GatewayProcess) -> set[str]:
+    """The services that it may use."""
+    done = cluster.run("services", "-o", "json")
+    return {service["name"] for service in msgspec.json.decode(done.stdout)["services"]}
+
+
+def test_leave(tmp_path: Path, etcd_server: EtcdServer) -> None:
+    """Not while a gateway runs; then everything of the cluster is gone from etcd at once, and from its peers' catalogs.
+    It comes back by running again."""
+    with gateways(tmp_path, "east", "west") as (east, west):
+        east.init(etcd_server.endpoint)
+        west.init(etcd_server.endpoint)
+        serve(west, to="east")
+        east.start()
+        assert west.run("join", "-", stdin=invite(east, "west", "--accept", "auto")).returncode == 0
+        west.start()
+        wait_until(lambda: "cart" in names(east), "east hears of west's service", timeout_s=15)
+        running = west.run("leave")
+        assert running.returncode == 1
+        assert "stop it first" in running.stderr
+        west.stop()
+        assert "cart" in names(east)
+        left = west.run("leave")
+        assert left.returncode == 0, left.stderr
+        assert "1 export is withdrawn" in left.stdout
+        wait_until(lambda: "cart" not in names(east), "east has forgotten it", timeout_s=2)
+        assert not [key for key in keys(etcd_server) if b"/clusters/west/" in key]
+        assert "already" in west.run("leave").stdout
+        west.start()
+        wait_until(lambda: "cart" in names(east), "west is back", timeout_s=15)
+
+
+def test_a_removed_peer_loses_its_tunnels_at_once(tmp_path: Path, etcd_server: EtcdServer) -> None:
+    """Both directions: ours to it, and its own to us; it does not get in again, and sees why it is not ready."""
+    with gateways(tmp_path, "east", "west") as (east, west):
+        east.init(etcd_server.endpoint)
+        west.init(etcd_server.endpoint)
+        east.start()
+        before = east.config_path.read_text()
+        assert west.run("join", "-", stdin=invite(east, "west", "--accept", "auto")).returncode == 0
+        west.start()
+        wait_peers(east, west)
+        wait_until(lambda: status(east).peers[0].data.inbound_connections, "east counts west's tunnels", timeout_s=5)
+        east.config_path.write_text(before)
+        wait_until(lambda: status(east).peers == (), "east took the file in", timeout_s=5)
+        wait_until(lambda: status(west).peers[0].data.tunnels_ready == 0, "west's tunnels are closed", timeout_s=3)
+        wait_until(lambda: status(west).peers[0].data.inbound_connections == 0, "east's are too", timeout_s=3)
+        workers = status(east).workers
+        assert sum(worker.tunnels_ready for worker in workers) == 0
+        assert not status(west).peers[0].ready
