@@ -87,7 +87,7 @@ class Beliefs:
         self.settings = settings
         self.layout = Layout(settings.prefix, settings.federation)
         self.members = Members(settings, now)
-        self.catalog = Catalog(settings.cluster, ImportPolicy(settings.imports))
+        self.catalog = Catalog(settings.cluster, ImportPolicy(settings.imports, settings.import_limits))
         self.own = OwnRecords(settings, authority, gateway_id)
         self.vips = VipBook(settings.vip_range)
         self.join = JoinRequests()
