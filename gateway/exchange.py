@@ -125,6 +125,8 @@ class Exchange:
         if target is None:
             self._give_up()
             return
+        if self.failure is not None:
+            self.path.retried(self, self.failure)
         self.tried.append(target)
         self.attempt = Attempt(self, target)
         self.path.submit(self.attempt)
@@ -210,7 +212,6 @@ class Exchange:
         elif may_retry(
             failure, self.head.method, replayable=self.replayable, attempts=len(self.tried)
         ) and self.path.may_spend_retry(self, failure):
-            self.path.retried(self, failure)
             self._attempt_next()
         else:
             self._refuse_for(failure, detail)

@@ -104,7 +104,9 @@ class WorkerRequestPath:
         if candidates is None:
             local = self._routes.local
             assert local is not None, "there is no route before the first snapshot"
-            candidates = self._candidates[key] = Candidates(route.service, route.port.name, local, self._routes.peers)
+            # The request may have come before the service changed: others must not get its old endpoints.
+            service = self._routes.service(route.service.name) or route.service
+            candidates = self._candidates[key] = Candidates(service, route.port.name, local, self._routes.peers)
         return candidates.choose(
             exchange.tried,
             from_peer=bool(exchange.origin.peer),

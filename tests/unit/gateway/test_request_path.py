@@ -1,0 +1,321 @@
+"""The parts of a worker that carry requests, put together: from a client's socket to an endpoint's, in one process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
+from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
+from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.connection import ClientConnection, ServerConnection
+from gateway.endpoints import EndpointPools
+from gateway.identity import Identity
+from gateway.reactor import Reactor
+from gateway.request_path import WorkerRequestPath
+from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
+from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
+from gateway.tunnels import Tunnels
+from tests.gateway_ends import running_reactor, seeded, wait_until, wall_clock
+
+LOCAL = LocalResource("acme", "east", Locality("us", "a"), "east.test")
+NAME = ServiceName("shop", "payments")
+HOST = b"payments.shop.svc.clusterset.local"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+def service(*addresses: str, protocol: Protocol = Protocol.HTTP, consumers: tuple[str, ...] = ()) -> ServiceResource:
+    endpoints = tuple(
+        LocalEndpoint(Endpoint(host, {"http": int(port)}, zone="a"), healthy=True)
+        for host, _, port in (address.rpartition(":") for address in addresses)
+    )
+    return ServiceResource(NAME, "", (Port("http", 80, protocol),), endpoints, consumers)
+
+
+class Gateway:
+    """What a worker is between its listeners and its endpoints."""
+
+    def __init__(self, reactor: Reactor, nursery: trio.Nursery) -> None:
+        self.reactor = reactor
+        self.routes = RouteTable()
+        self.counters = WorkerCounters()
+        rng = seeded()
+        self.path = WorkerRequestPath(
+            routes=self.routes,
+            pools=EndpointPools(reactor, nursery, lambda protocol: endpoint_codec("auto", protocol, rng)),
+            tunnels=Tunnels(
+                Identity(),
+                reactor,
+                nursery,
+                make_codec=lambda: mesh_codec("auto", client=True),
+                wall_clock=wall_clock,
+                changed=lambda: None,
+                rng=rng,
+            ),
+            reactor=reactor,
+            counters=self.counters,
+            rng=rng,
+        )
+        self.serving: list[ServerConnection] = []
+        self.apply(LOCAL)
+
+    def apply(self, *upserts: Resource, removals: tuple[str, ...] = ()) -> None:
+        for before, after in self.routes.apply(Update([*upserts], [*removals])):
+            for version in (before, after):
+                if version is not None:
+                    self.path.changed(version)
+
+    def connect(self, origin: Origin = LOCAL_ORIGIN) -> socket.socket:
+        """A client's end of a new connection."""
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setblocking(False)
+        conn = self.path.serve(ours, listener_codec("auto"), origin, "192.0.2.9:1234")
+        self.serving.append(conn)
+        conn.start()
+        self.reactor.flush()
+        return theirs
+
+    def count(self, name: str) -> dict[tuple[str, ...], float]:
+        return dict(self.counters.counts[name])
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[Gateway]:
+    async with running_reactor() as (reactor, nursery):
+        running = Gateway(reactor, nursery)
+        try:
+            yield running
+        finally:
+            for conn in running.serving:
+                conn.abort()
+            reactor.flush()
+            for pool in running.path._pools._pools.values():
+                for upstream in [*pool.connections]:
+                    upstream.abort()
+            reactor.flush()
+
+
+class Backend:
+    """A local endpoint that a test speaks for."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.accepted: list[socket.socket] = []
+
+    async def accept(self) -> socket.socket:
+        await trio.lowlevel.wait_readable(self.listener)
+        sock, _ = self.listener.accept()
+        sock.setblocking(False)
+        self.accepted.append(sock)
+        return sock
+
+    def close(self) -> None:
+        for sock in [self.listener, *self.accepted]:
+            sock.close()
+
+
+async def read(sock: socket.socket) -> bytes:
+    await trio.lowlevel.wait_readable(sock)
+    return sock.recv(65_536)
+
+
+async def answer_to(client: socket.socket, request: bytes) -> bytes:
+    client.send(request)
+    return await read(client)
+
+
+def get(host: bytes = HOST, extra: bytes = b"") -> bytes:
+    return b"GET /path HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (host, extra)
+
+
+async def test_a_request_reaches_an_endpoint() -> None:
+    """With the fields that a next hop needs, and without those that only gateways may set."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client:
+            client.send(get(extra=b'isthmus-source: cluster="west"\r\nx-mine: 1\r\n'))
+            request = await read(await backend.accept())
+            assert request.startswith(b"GET /path HTTP/1.1\r\nhost: " + HOST + b":80\r\n")
+            assert b"isthmus-source" not in request
+            assert b"x-mine: 1\r\n" in request
+            assert b'forwarded: for="192.0.2.9:1234";host="%b";proto=http\r\n' % HOST in request
+            backend.accepted[0].send(OK)
+            assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert running.count(REQUESTS.name) == {("local", "shop/payments", "local", "200", ""): 1}
+        backend.close()
+
+
+async def test_names_that_nobody_has_do_not_label_metrics() -> None:
+    """Whoever may connect may ask for anything; what is counted stays bounded."""
+    async with gateway() as running:
+        with running.connect() as client:
+            for i in range(50):
+                answer = await answer_to(client, get(b"name-%d.test" % i))
+                assert answer.startswith(b"HTTP/1.1 404 ")
+                assert b"isthmus-reason: no-route\r\n" in answer
+        assert running.count(REQUESTS.name) == {("local", "", "", "404", "no-route"): 50}
+        assert running.counters.durations == {}
+
+
+@pytest.mark.parametrize("host", [b"a" * 8000, b'"', b"a%0d%0ab", b"\xc3\xa9.test", b"[::1", b"a:b:c", b"\\"])
+async def test_strange_authorities_are_answered(host: bytes) -> None:
+    """They come back in our own words, which must not break the answer: 4xx, one head, and the connection goes on."""
+    async with gateway() as running:
+        for extra in (b"", b"content-type: application/grpc\r\n"):
+            with running.connect() as client:
+                answer = await answer_to(client, get(host, extra))
+                status = int(answer.split()[1])
+                assert status in (200, 400, 404)
+                head, _, body = answer.partition(b"\r\n\r\n")
+                assert head.count(b"HTTP/1.1") == 1
+                assert all(b":" in line for line in head.split(b"\r\n")[1:])
+                assert not body.startswith(b"HTTP")
+        assert running.reactor.defects == 0
+
+
+async def test_a_peer_is_told_nothing_of_what_it_may_not_call() -> None:
+    """The same answer as for a name that does not exist."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address, consumers=("west",)))
+        with running.connect(Origin(peer="north")) as client:
+            known = await answer_to(client, get())
+            unknown = await answer_to(client, get(b"nobody.test"))
+            assert known.replace(HOST, b"nobody.test").partition(b"\r\n\r\n")[2] == unknown.partition(b"\r\n\r\n")[2]
+            assert known.split()[1] == unknown.split()[1] == b"404"
+        backend.close()
+
+
+async def test_no_endpoint() -> None:
+    """Told at once, so that a calling gateway can go elsewhere; for a peer other clusters are no way out."""
+    async with gateway() as running:
+        share = RemoteShare("west", ("http",))
+        running.apply(ServiceResource(NAME, "", (Port("http", 80, Protocol.HTTP),), (), ("*",), (share,)))
+        with running.connect(Origin(peer="north")) as client:
+            answer = await answer_to(client, get())
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"isthmus-reason: no-healthy-upstream\r\n" in answer
+
+
+async def test_another_endpoint_is_tried_when_one_refuses() -> None:
+    """Nothing was processed, so it is safe for any method."""
+    async with gateway() as running:
+        backend = Backend()
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refusing = f"127.0.0.1:{closed.getsockname()[1]}"
+        running.apply(service(*[refusing, backend.address]))
+        for _ in range(6):
+            with running.connect() as client:
+                client.send(b"POST / HTTP/1.1\r\nhost: %b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi" % HOST)
+                assert (await read(await backend.accept())).endswith(b"hi")
+                backend.accepted[-1].send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        (retries,) = [n for labels, n in running.count(RETRIES.name).items() if labels == ("connect-failure",)]
+        assert 1 <= retries <= 6
+        backend.close()
+
+
+async def test_a_retry_that_has_nowhere_to_go_is_none() -> None:
+    """It is not counted as one, and does not use the budget of later ones up."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        for _ in range(3):
+            with running.connect() as client:
+                client.send(get())
+                (await backend.accept()).close()
+                assert (await read(client)).startswith(b"HTTP/1.1 502 ")
+        assert running.count(RETRIES.name) == {}
+        assert (running.path._budget.active, running.path._budget.retrying) == (0, 0)
+        backend.close()
+
+
+async def test_a_service_that_changes_under_a_request() -> None:
+    """A request that began before the change is tried again after it; those that come later must not get the
+    endpoints that were there when it began."""
+    async with gateway() as running:
+        old, new = Backend(), Backend()
+        running.apply(service(old.address))
+        with running.connect() as early, running.connect() as late:
+            early.send(get())
+            upstream = await old.accept()
+            await read(upstream)
+            running.apply(service(new.address))
+            upstream.close()
+            await read(await new.accept())
+            late.send(get())
+            await read(await new.accept())
+            for sock in new.accepted:
+                sock.send(OK)
+            for client in (early, late):
+                assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        old.close()
+        new.close()
+
+
+async def test_a_service_that_goes_under_a_request() -> None:
+    """What is under way ends well; what comes later finds nothing; and nothing of it is left when it is back."""
+    async with gateway() as running:
+        backend, other = Backend(), Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client, running.connect() as retried:
+            client.send(get())
+            upstream = await backend.accept()
+            await read(upstream)
+            retried.send(get())
+            lost = await backend.accept()
+            await read(lost)
+            running.apply(removals=(f"service/{NAME}",))
+            lost.close()
+            assert (await read(retried)).startswith(b"HTTP/1.1 502 ")
+            upstream.send(OK)
+            assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert (await answer_to(client, get())).startswith(b"HTTP/1.1 404 ")
+            running.apply(service(other.address))
+            client.send(get())
+            await read(await other.accept())
+        backend.close()
+        other.close()
+
+
+class GrpcAnswer:
+    """What a gRPC client hears."""
+
+    def __init__(self) -> None:
+        self.head: ResponseHead | None = None
+        self.ended = False
+
+    def on_informational(self, head: ResponseHead) -> None: ...
+
+    def on_response(self, head: ResponseHead, end_stream: bool) -> None:
+        self.head, self.ended = head, end_stream
+
+    def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
+    def on_response_trailers(self, headers: list[Header]) -> None: ...
+    def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...
+
+
+async def test_a_grpc_client_is_refused_in_its_own_terms() -> None:
+    """It looks at `grpc-status` only: UNAVAILABLE, which its retry policies know."""
+    async with gateway() as running:
+        conn = ClientConnection(running.reactor, running.connect(), mesh_codec("auto", client=True))
+        conn.start()
+        head = RequestHead(b"POST", b"http", b"nobody.test", b"/a.B/C", [(b"content-type", b"application/grpc+proto")])
+        answer = GrpcAnswer()
+        conn.open(head, True, answer)
+        running.reactor.flush()
+        await wait_until(lambda: answer.ended)
+        assert answer.head is not None
+        assert answer.head.status == 200
+        assert (b"grpc-status", b"14") in answer.head.headers
+        conn.abort()
+        running.reactor.flush()
