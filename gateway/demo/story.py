@@ -1,4 +1,4 @@
-"""The demo's story in eight steps. Each step is a function of the lab and the teller, and leaves the lab as it was."""
+"""The demo's story in nine steps. Each step is a function of the lab and the teller, and leaves the lab as it was."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.demo.dns_client import DnsQuestion
 from gateway.demo.http_client import HttpRequest
+from gateway.demo.join_steps import join_by_token
 from gateway.demo.lab import Lab
 from gateway.demo.members import NAMESPACE, name_of
 from gateway.demo.survival_steps import lose_a_cluster, lose_etcd
@@ -119,4 +120,4 @@ def _ledger_connections(lab: Lab) -> float:
     return wait_until(lambda: count() if count() >= 2 else 0, "west has counted the connections", timeout_s=5)
 
 
-STEPS = (join, resolve, cross, carry_tcp, prove_identity, keep_private, lose_a_cluster, lose_etcd)
+STEPS = (join, resolve, cross, carry_tcp, prove_identity, keep_private, lose_a_cluster, lose_etcd, join_by_token)

@@ -16,12 +16,13 @@ from federation.status.values import (
     EtcdEndpointDocument,
     ListenerDocument,
     PeerEtcdDocument,
+    PendingDocument,
     ServicesDocument,
 )
 from gateway.cli.resolve import Answer, Resolution, format_resolution
 from gateway.cli.services import format_services
 from gateway.cli.status import format_status
-from tests.status_documents import CART, PAYMENTS, FakeSource
+from tests.status_documents import CART, MOMENT, PAYMENTS, FakeSource
 
 _GOLDEN = Path(__file__).parents[3] / "golden" / "cli"
 
@@ -66,8 +67,11 @@ _PEER_ETCDS = (
     PeerEtcdDocument(("mars",), False, "no route", (EtcdEndpointDocument("https://etcd.mars.test:2379", "no route"),)),
 )
 
+_PENDING = PendingDocument("asia", "asia.acme.test", "sha256:" + "ef" * 32, "0123456789abcdef", MOMENT)
+
 TEXTS = {
     "status": format_status(FakeSource().status()),
+    "status-pending": format_status(msgspec.structs.replace(FakeSource().status(), pending=(_PENDING,))),
     "status-alone-without-etcd": format_status(
         msgspec.structs.replace(
             FakeSource(ready=False, peers=()).status(),
