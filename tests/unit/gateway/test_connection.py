@@ -33,6 +33,7 @@ from tests.gateway_ends import (
 GET = b"GET / HTTP/1.1\r\nhost: payments\r\n\r\n"
 POST = RequestHead(b"POST", b"http", b"payments", b"/", [])
 LARGE = 4_000_000
+SOCKET_BYTES = 131_072
 
 
 @pytest.fixture
@@ -48,8 +49,11 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+        # Fixed sizes: left alone, the kernel lets them grow until nothing here is ever full.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
     return ours, theirs
 
 
