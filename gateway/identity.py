@@ -41,6 +41,8 @@ class Identity:
         self.svid: X509Svid | None = None
         self._pending: PrivateKey | None = None
         self._peers: dict[str, PeerResource] = {}
+        # Of all peers, those that have been believed for longest first.
+        self._roots: list[bytes] = []
         self._server: ssl.SSLContext | None = None
         self._clients: dict[str, ssl.SSLContext] = {}
 
@@ -59,10 +61,15 @@ class Identity:
 
     def set_peer(self, peer: PeerResource) -> None:
         self._peers[peer.cluster] = peer
-        self._forget_contexts()
+        self._follow_roots()
 
     def remove_peer(self, cluster: str) -> None:
         self._peers.pop(cluster, None)
+        self._follow_roots()
+
+    def _follow_roots(self) -> None:
+        believed = dict.fromkeys(root for peer in self._peers.values() for root in peer.roots)
+        self._roots = [*dict.fromkeys([*(root for root in self._roots if root in believed), *believed])]
         self._forget_contexts()
 
     def _forget_contexts(self) -> None:
@@ -75,9 +82,8 @@ class Identity:
             if self.svid is None:
                 raise NotReady("no SVID yet")
             # OpenSSL tries only the first root that matches by name and key identifier, so those believed for longest
-            # come first: a newcomer cannot shadow another's root by copying its name.
-            roots = dict.fromkeys(root for peer in self._peers.values() for root in peer.roots)
-            self._server = server_context(self.svid, roots)
+            # come first: a later root cannot shadow another's by copying its name.
+            self._server = server_context(self.svid, self._roots)
         return self._server
 
     def client_context(self, cluster: str) -> ssl.SSLContext:
