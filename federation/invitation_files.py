@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -36,7 +37,9 @@ class InvitationFiles:
             write_durably(path, _encode(invitation))
 
     def remove(self, invitation: Invitation) -> None:
-        self._path(invitation.id).unlink(missing_ok=True)
+        """Best effort: one that can't be removed is over all the same."""
+        with contextlib.suppress(OSError):
+            self._path(invitation.id).unlink(missing_ok=True)
 
     def state(self) -> tuple[tuple[str, int, int], ...]:
         """Differs whenever a file came, went or was replaced."""

@@ -124,7 +124,10 @@ def _checked(text: str, wanted: Plain, lines: str, insert: Callable[[], str | No
 
 def _insert(text: str, section: str, entries: Sequence[str]) -> str | None:
     """`text` with entries at the end of a section, which is made if it is not there."""
-    root = yaml.compose(text, Loader=_LOADER)
+    try:
+        root = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        return None  # It minds what our reader does not, such as an anchor that is used again.
     if not isinstance(root, yaml.MappingNode) or not root.value:
         return None
     found = next((value for key, value in root.value if key.value == section), None)

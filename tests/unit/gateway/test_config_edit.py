@@ -71,6 +71,7 @@ def test_only_lines_are_added(shape: str) -> None:
         (f"{_HEAD}peers: {{west: {{trust_domain: other.test, root: '{_ROOT}'}}}}\n", "already"),
         (f"{_HEAD}peers: [west]\n", "mapping"),
         (f"{_HEAD}...\n", "layout"),
+        (f"{_HEAD}dns: &a {{}}\nstatus: &a {{}}\n", "layout"),
         ("- a\n", "mapping"),
         ("a: [\n", "read"),
         ("", "mapping"),
