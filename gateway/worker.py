@@ -354,6 +354,11 @@ class Worker:
 
         conn.on_end = ended
         conn.start()
+        if self._draining:
+            # Its handshake was under way when the draining began.
+            conn.codec.drain()
+            conn.codec.drained()
+            conn.touch()
 
     def _refuse(self, spec: ListenerSpec, reason: str, detail: str, client: str) -> None:
         self._counters.add(REFUSED, spec.kind, reason)
