@@ -13,6 +13,7 @@ from federation.etcd.client import open_etcd
 from federation.etcd.config import EtcdConfig
 from gateway.config import Config
 from gateway.controller import Controller
+from gateway.descriptors import raise_descriptor_limit
 from gateway.etcd_access import etcd_config
 from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
@@ -24,6 +25,7 @@ log = logging.getLogger("isthmus")
 async def run_gateway(config: Config, config_path: Path) -> None:
     """Runs until SIGTERM or SIGINT. Raises StateDirError, TrustError, ListenError, PrivateEtcdError: what keeps a
     gateway from starting."""
+    raise_descriptor_limit()
     prepare(config.state_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(config.state_dir))

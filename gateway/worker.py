@@ -10,7 +10,6 @@ import gc
 import logging
 import os
 import random
-import resource
 import signal
 import socket
 import ssl
@@ -447,14 +446,6 @@ async def _sleep_until(when: datetime) -> None:
         await trio.sleep(min(left_s, CLOCK_CHECK_S))
 
 
-def _raise_descriptor_limit() -> None:
-    """Each connection and each virtual IP needs a descriptor; the usual soft limit of 1024 is for programs that use
-    select(2)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def wall_clock() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates are dated by the wall clock
 
@@ -478,7 +469,6 @@ def main() -> None:
     # A Ctrl-C in the terminal goes to the whole process group; the controller decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _raise_descriptor_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     trio.run(serve, Path(sys.argv[1]), sys.argv[2])
 
