@@ -10,6 +10,7 @@ import random
 import socket
 from collections.abc import Iterable
 from functools import partial
+from urllib.parse import quote
 
 from discovery.model import Protocol
 from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
@@ -27,6 +28,10 @@ from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
 
 _GRPC_UNAVAILABLE = b"14"
+# What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
+_GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+# How much of what a client asked for is repeated to it.
+_SHOWN_BYTES = 256
 _STATUS = [str(status) for status in range(1000)]
 
 
@@ -171,9 +176,10 @@ class WorkerRequestPath:
         """An answer of our own. A gRPC client of ours gets a gRPC status, which is all that it looks at."""
         local = self._routes.local
         where = f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
-        text = f"{reason}: {exchange.head.authority.decode('latin-1')} asked of {where}: {detail}\n"
+        authority = exchange.head.authority[:_SHOWN_BYTES].decode("latin-1")
+        text = f"{reason}: {authority} asked of {where}: {detail}\n"
         if not exchange.origin.peer and find(exchange.head.headers, b"content-type").startswith(b"application/grpc"):
-            message = text.strip().encode("ascii", "replace")
+            message = quote(text.strip(), safe=_GRPC_MESSAGE_PLAIN).encode()
             return (
                 ResponseHead(
                     200,

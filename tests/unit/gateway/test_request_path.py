@@ -309,7 +309,8 @@ async def test_a_grpc_client_is_refused_in_its_own_terms() -> None:
     async with gateway() as running:
         conn = ClientConnection(running.reactor, running.connect(), mesh_codec("auto", client=True))
         conn.start()
-        head = RequestHead(b"POST", b"http", b"nobody.test", b"/a.B/C", [(b"content-type", b"application/grpc+proto")])
+        asked = b"nobody%41.test" + b"x" * 5_000
+        head = RequestHead(b"POST", b"http", asked, b"/a.B/C", [(b"content-type", b"application/grpc+proto")])
         answer = GrpcAnswer()
         conn.open(head, True, answer)
         running.reactor.flush()
@@ -317,5 +318,8 @@ async def test_a_grpc_client_is_refused_in_its_own_terms() -> None:
         assert answer.head is not None
         assert answer.head.status == 200
         assert (b"grpc-status", b"14") in answer.head.headers
+        message = dict(answer.head.headers)[b"grpc-message"]
+        assert b"nobody%2541.test" in message, "percent-encoded, as gRPC over HTTP/2 bids"
+        assert len(message) < 500, "a long name is not repeated whole"
         conn.abort()
         running.reactor.flush()
