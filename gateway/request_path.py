@@ -26,6 +26,7 @@ from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
+from trust.spiffe_id import gateway_id
 
 _GRPC_UNAVAILABLE = b"14"
 # What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
@@ -72,7 +73,7 @@ class WorkerRequestPath:
         else:
             self._candidates.clear()
         if isinstance(resource, LocalResource):
-            identity = f"spiffe://{resource.trust_domain}/ns/isthmus-system/sa/isthmus-gateway"
+            identity = str(gateway_id(resource.trust_domain))
             self._source = source_value(resource.cluster, resource.locality, identity)
             self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
 
@@ -199,8 +200,3 @@ class WorkerRequestPath:
             (REASON, reason.encode()),
         ]
         return ResponseHead(status, headers), body
-
-
-def listener_protocol_is_tcp(service: ServiceResource, port_name: str) -> bool:
-    """Whether a virtual IP's listener carries raw bytes."""
-    return any(port.name == port_name and port.protocol is Protocol.TCP for port in service.ports)

@@ -50,7 +50,6 @@ class WorkerCounters:
 
     def __init__(self) -> None:
         self.counts: dict[str, dict[tuple[str, ...], float]] = {spec.name: defaultdict(float) for spec in COUNTERS}
-        self.requests = self.counts[REQUESTS.name]
         self.durations: dict[str, list[float]] = {}
 
     def add(self, spec: MetricSpec, *labels: str) -> None:

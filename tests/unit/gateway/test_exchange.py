@@ -119,7 +119,6 @@ class Play:
         self.exchange = Exchange(
             self, self.down, 1, head, end_stream=ended, now=0.0, client=b"for=c", origin=LOCAL_ORIGIN
         )
-        self.begun = False
 
     def begin(self) -> Play:
         self.exchange.begin()
