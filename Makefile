@@ -27,7 +27,7 @@ demo: $(STAMP)
 	@$(BIN)/isthmus demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

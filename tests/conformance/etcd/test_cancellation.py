@@ -11,12 +11,12 @@ from federation.etcd import EtcdClient
 
 async def test_200_cancelled_calls_and_watches_leave_no_stream_and_no_task(client: EtcdClient, prefix: bytes) -> None:
     """A gateway that cancels (shutdown, timeouts, lost leases) for months must not collect streams or tasks."""
-    await client.put(prefix + b"a", bytes(200_000))
+    began = await client.put(prefix + b"a", bytes(200_000))
     tasks = trio.lowlevel.current_statistics().tasks_living
     rng = random.Random(1)
 
     async def watch() -> None:
-        async with client.watch(prefix, start_revision=1) as watch:
+        async with client.watch(prefix, start_revision=began) as watch:
             async for _ in watch:
                 pass
 

@@ -47,7 +47,11 @@ async def test_a_gateway_that_has_just_begun(controller: Controller) -> None:
     assert [(peer.cluster, peer.ready) for peer in status.peers] == [("west", False)]
     assert {problem.kind for problem in status.problems} == {"worker", "etcd", "peer"}
     assert source.readiness().ready is False
-    assert source.cluster("west") == source.clusters().clusters[0]
+    (west,) = source.clusters().clusters
+    assert (west.cluster, west.ready) == ("west", False)
+    found = source.cluster("west")
+    assert found is not None
+    assert found.problem == west.problem
     assert source.cluster("mars") is None
 
 
