@@ -235,7 +235,10 @@ class H2Codec:
         ended = event.stream_ended is not None
         stream = self._open[stream_id]
         head = parse_response(event.headers)
-        if stream.method not in (b"HEAD", b"CONNECT") and head.status not in (204, 304):
+        if stream.method == b"HEAD" or head.status in (204, 304):
+            # Whatever length it announces (RFC 9110 section 6.4.1).
+            stream.bodiless = True
+        elif stream.method != b"CONNECT":
             stream.missing = content_length(event.headers)
         if ended and stream.missing:
             self._give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
@@ -280,6 +283,9 @@ class H2Codec:
         if stream is None:
             return
         ended = event.stream_ended is not None
+        if stream.bodiless and size:
+            self._give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
+            return
         if stream.missing is not None:
             # h2 itself ends the connection for a body that is longer, or ends too early with DATA.
             stream.missing -= size

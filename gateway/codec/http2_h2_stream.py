@@ -15,6 +15,8 @@ class H2Stream:
         self.tunnel = method == b"CONNECT"
         self.missing: int | None = None
         """What is still to come of the `content-length` that the peer announced."""
+        self.bodiless = False
+        """The response can have no body: DATA with bytes is malformed."""
         self.remote_ended = False
         self.local_ended = False
         self.end_sent = False
