@@ -235,10 +235,10 @@ class H2Codec:
         ended = event.stream_ended is not None
         stream = self._open[stream_id]
         head = parse_response(event.headers)
-        if stream.method == b"HEAD" or head.status in (204, 304):
-            # Whatever length it announces (RFC 9110 section 6.4.1).
+        if head.status in (204, 304):
+            # Whatever length it announces (RFC 9110 section 6.4.1). That HEAD has none either is known to h2.
             stream.bodiless = True
-        elif stream.method != b"CONNECT":
+        elif stream.method not in (b"HEAD", b"CONNECT"):
             stream.missing = content_length(event.headers)
         if ended and stream.missing:
             self._give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
