@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from discovery.model import Protocol
 from gateway.codec.http1_client import Http1ClientCodec
 from gateway.codec.http1_server import Http1ServerCodec
@@ -13,11 +15,14 @@ from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 
 LIMITS = CodecLimits()
+# A tunnel is shared by all of a peer's workloads: however many of them are slow, it never waits for them. Past this
+# much it is worn out, and another is opened in its place.
+MESH_LIMITS = msgspec.structs.replace(LIMITS, widest_window=1 << 30)
 
 
 def mesh_codec(http2: str, *, client: bool) -> Codec:
     """A tunnel's either end. `http2` is the configured engine: "auto", "ngh2" or "h2"."""
-    return http2_codec(http2, client=client, limits=LIMITS)
+    return http2_codec(http2, client=client, limits=MESH_LIMITS)
 
 
 def listener_codec(http2: str, *, tcp_authority: bytes = b"") -> Codec:

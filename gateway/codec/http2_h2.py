@@ -38,6 +38,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.held import HeldBytes
 from gateway.codec.http2_floods import FloodGuard
 from gateway.codec.http2_frames import (
     ACK,
@@ -94,6 +95,7 @@ class H2Codec:
         self._settled = False
         self._open: dict[int, H2Stream] = {}
         self._out = bytearray()
+        self._held = HeldBytes()
         self._connection_credit = 0
         self._peer_streams = ASSUMED_STREAMS
         self._peer_spoke = False
@@ -278,8 +280,10 @@ class H2Codec:
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         stream_id = event.stream_id
         size = len(event.data)
-        self._credit_connection(event.flow_controlled_length)
         stream = self._open.get(stream_id)
+        if stream is not None and not stream.unwanted:
+            self._held.hold(stream_id, size)
+        self._credit_connection(event.flow_controlled_length)
         if stream is None:
             return
         ended = event.stream_ended is not None
@@ -290,7 +294,6 @@ class H2Codec:
             # h2 itself ends the connection for a body that is longer, or ends too early with DATA.
             stream.missing -= size
         if not stream.unwanted:
-            stream.held += size
             self._credit_stream(stream_id, stream, event.flow_controlled_length - size)
             events.append(Data(stream_id, event.data, ended))
         if ended:
@@ -298,6 +301,7 @@ class H2Codec:
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
         stream = self._open.pop(event.stream_id, None)
+        self._let_go(event.stream_id)
         if stream is None or stream.refused:
             return
         code = int(event.error_code)
@@ -371,6 +375,7 @@ class H2Codec:
     def _reset_all(self, code: int, events: list[Event]) -> None:
         events.extend(Reset(stream_id, code) for stream_id, stream in self._open.items() if not stream.refused)
         self._open.clear()
+        self._held.clear()
 
     # Bytes out.
 
@@ -463,6 +468,7 @@ class H2Codec:
 
     def reset(self, stream_id: int, code: int) -> None:
         if self._open.pop(stream_id, None) is not None:
+            self._let_go(stream_id)
             self._reset_engine(stream_id, code)
 
     def _reset_engine(self, stream_id: int, code: int) -> None:
@@ -472,15 +478,19 @@ class H2Codec:
             # Both sides had ended in h2's eyes: there is nothing left to reset.
             pass
 
-    # Flow control. The connection's window is given back as soon as bytes come, so that what slow streams hold never
-    # counts against it; a stream's own window only when its bytes have gone on.
+    # Flow control. The connection's window is given back as soon as bytes come, so that what slow streams hold does not
+    # count against it until it is very much; a stream's own window only when its bytes have gone on.
 
     def consumed(self, stream_id: int, size: int) -> None:
+        size = self._held.consume(stream_id, size)
         stream = self._open.get(stream_id)
         if stream is not None:
-            size = min(size, stream.held)
-            stream.held -= size
             self._credit_stream(stream_id, stream, size)
+        self._credit_connection(0)
+
+    def _let_go(self, stream_id: int) -> None:
+        if self._held.let_go(stream_id):
+            self._credit_connection(0)
 
     def _credit_stream(self, stream_id: int, stream: H2Stream, size: int) -> None:
         stream.credit += size
@@ -490,6 +500,8 @@ class H2Codec:
 
     def _credit_connection(self, size: int) -> None:
         self._connection_credit += size
+        if self._held.total + self._limits.connection_window > self._limits.widest_window:
+            return
         if self._connection_credit * 2 >= self._limits.connection_window:
             self._conn.increment_flow_control_window(self._connection_credit)
             self._connection_credit = 0

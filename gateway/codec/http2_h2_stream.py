@@ -26,8 +26,6 @@ class H2Stream:
         """Our response is whole: what is still to come of the request goes nowhere."""
         self.queued = 0
         self.trailers: list[Header] | None = None
-        self.held = 0
-        """Bytes that were handed on and not consumed yet."""
         self.credit = 0
         """Bytes that were consumed and not yet given back to the peer."""
         self._chunks: deque[bytes] = deque()

@@ -33,6 +33,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.held import HeldBytes
 from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, goaway_frame, settings
 from gateway.codec.http2_message import (
     HARD_LIMIT_FACTOR,
@@ -56,7 +57,6 @@ RESETS = (2_000, 500)
 # delays another stream. Only a server can say it: a client's large bodies go one after the other, a window each.
 LARGE_BYTES = 8_192
 MAX_WINDOW_BYTES = 0x7FFFFFFF
-RETIRING_WINDOW_BYTES = 1 << 30
 _INCREMENTAL = ngh2.Priority(urgency=3, incremental=True)
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
@@ -95,7 +95,7 @@ class Ngh2Codec:
         self._peer_streams = ASSUMED_STREAMS
         self._peer_spoke = False
         self._open: dict[int, int] = {}
-        self._held: dict[int, int] = {}
+        self._held = HeldBytes()
         self._unfinished: dict[int, bool] = {}
         self._early_out = b""
         self._torn = False
@@ -155,7 +155,7 @@ class Ngh2Codec:
             self._fail_for(error, events)
             return events
         self._translate(events)
-        if self._held and not self._over:
+        if self._held.total and not self._over:
             self._widen()
         if not self._early_out and conn.want_write:
             self._early_out = self._pull(EARLY_OUTPUT_BYTES, events)
@@ -307,8 +307,7 @@ class Ngh2Codec:
             self._open[stream_id] |= _REMOTE_ENDED
             if self._unfinished.pop(stream_id, None) is not None:
                 return
-        if data:
-            self._held[stream_id] = self._held.get(stream_id, 0) + len(data)
+        self._held.hold(stream_id, len(data))
         events.append(Data(stream_id, data, event.end_stream))
 
     def _on_reset(self, event: ngh2.StreamReset, events: list[Event]) -> None:
@@ -435,19 +434,13 @@ class Ngh2Codec:
     # Flow control.
 
     def consumed(self, stream_id: int, size: int) -> None:
-        held = self._held.get(stream_id)
-        if held is None:
-            return
-        size = min(size, held)
-        if size == held:
-            del self._held[stream_id]
-        else:
-            self._held[stream_id] = held - size
-        self._acknowledge(stream_id, size)
+        size = self._held.consume(stream_id, size)
+        if size:
+            self._acknowledge(stream_id, size)
 
     def _let_go(self, stream_id: int) -> None:
         """The stream is gone: what is still held of it goes nowhere."""
-        held = self._held.pop(stream_id, 0)
+        held = self._held.let_go(stream_id)
         if held:
             self._acknowledge(stream_id, held)
 
@@ -463,23 +456,28 @@ class Ngh2Codec:
 
         libnghttp2 gives bytes back when half of the window W has been acknowledged, so W/2 less what slow streams
         hold is always open. Twice what is in use and the first size again keeps that above half of the first size.
-        What streams hold is bounded by their own windows, so W is too: about four times that. W is never made
+        W ends at `widest_window`, where the connection waits for the slow streams to be read. W is never made
         smaller: libnghttp2 takes a reduction from the increases that come later (seen: a window that had been widened,
         lowered and widened again stayed shut).
 
         The first part of a DATA frame whose stream we reset before the rest came is lost to the window: ngh2 never
-        reports it, so nobody can acknowledge it. After some 500 MB of that the connection retires.
+        reports it, so nobody can acknowledge it. Where that, and not what streams hold, has used the widest window up,
+        the connection retires.
         """
         base = self._limits.connection_window
         remaining = self._conn.local_window_size
         if remaining >= base >> 2:
             return
         wanted = 2 * (self._window - remaining) + base
-        if wanted > RETIRING_WINDOW_BYTES and not self._no_new:
-            wanted = MAX_WINDOW_BYTES
-            self.drained()
-        self._window = min(wanted, MAX_WINDOW_BYTES)
-        self._conn.set_local_window_size(self._window)
+        widest = self._limits.widest_window
+        if wanted > widest and 8 * self._held.total < widest:
+            widest = MAX_WINDOW_BYTES
+            if not self._no_new:
+                self.drained()
+        wanted = min(wanted, widest)
+        if wanted > self._window:
+            self._window = wanted
+            self._conn.set_local_window_size(wanted)
 
     # The connection.
 

@@ -29,7 +29,8 @@ class CodecLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of one stream's body that may be on the way or held here before `consumed` gives them back."""
     connection_window: int = 16_777_216
     """HTTP/2: the same for the connection. Bytes held by slow streams do not count against it, so that one slow
-    reader never stops the others."""
+    reader never stops the others; up to `widest_window`, where the whole connection waits for them."""
+    widest_window: int = 67_108_864
     frame_bytes: int = 65_536
     """HTTP/2: the largest frame accepted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
 
@@ -46,6 +47,29 @@ def test_slow_streams_never_hold_the_connection(pair: Pair) -> None:
         received += size
         pair.client.consumed(quick, size)
     assert all(pair.server.queued(stream_id) == 100_000 - LIMITS.stream_window for stream_id in slow)
+
+
+@pytest.mark.parametrize("kinds", ENGINE_PAIRS)
+def test_what_a_connection_may_make_us_hold_ends(kinds: str) -> None:
+    """A thousand streams times their windows would be 256 MiB for one client. Past the widest window the connection
+    waits, and goes on when what is held is read."""
+    limits = msgspec.structs.replace(LIMITS, widest_window=1_048_576)
+    pair = Pair(kinds, limits)
+    pair.pump()
+    slow = open_streams(pair, 40)
+    for stream_id in slow:
+        pair.server.send_data(stream_id, bytes(60_000), True)
+    held = sum(len(event.data) for event in only(pair.take_client(), Data))
+    assert LIMITS.connection_window <= held <= limits.widest_window
+    received = 0
+    while received < 40 * 60_000:
+        events = only(pair.take_client(), Data) if received else []
+        size = sum(len(event.data) for event in events) if received else held
+        assert size > 0
+        received += size
+        for stream_id in slow:
+            pair.client.consumed(stream_id, 60_000)
+    assert pair.client.failure is None
 
 
 def test_slow_streams_go_on_when_they_are_read(pair: Pair) -> None:
@@ -142,7 +166,7 @@ def test_a_connection_whose_window_is_worn_out_retires() -> None:
     """Half frames lost to resets add up on a tunnel that lives for months. Before they can shut the window the codec
     asks for a new connection, with a GOAWAY that lets the present streams end."""
     wire = Wire()
-    server = make_server("ngh2", LIMITS)
+    server = make_server("ngh2", msgspec.structs.replace(LIMITS, widest_window=1 << 30))
     server.receive(wire.hello(client=True))
     server.data_to_send()
     server.receive(wire.settings_ack() + wire.headers(1, POST))
