@@ -10,33 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import msgspec
-
 from discovery.address import HostPort
 from discovery.model import Endpoint
+from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.snapshot import LocalResource, PeerResource, RemoteShare, ServiceResource
-
-
-class LocalTarget(msgspec.Struct, frozen=True):
-    """An endpoint of this cluster."""
-
-    address: str
-    """host:port"""
-    place: str = "local"
-    """What metrics call it."""
-
-
-class RemoteTarget(msgspec.Struct, frozen=True):
-    """Any gateway of another cluster."""
-
-    cluster: str
-
-    @property
-    def place(self) -> str:
-        return self.cluster
-
-
-Target = LocalTarget | RemoteTarget
 
 
 def order_remotes(

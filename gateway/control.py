@@ -18,6 +18,8 @@ from typing import TypeAlias
 import msgspec
 import trio
 
+from gateway.failover.events import FailoverEvent
+from gateway.failover.explanation import Explanation
 from gateway.snapshot import Update
 
 _HEADER = struct.Struct("!IB")
@@ -66,6 +68,25 @@ class Drain(msgspec.Struct, tag="drain"):
     timeout_s: float
 
 
+class Explain(msgspec.Struct, tag="explain"):
+    """Controller to worker: say where a service's requests go, and why."""
+
+    request_id: int
+    service: str
+    """`<namespace>/<name>`"""
+    port: str = ""
+    """Its name; empty for the first."""
+    from_cluster: str = ""
+    """The peer whose requests are asked about; empty for those of workloads here."""
+
+
+class Explained(msgspec.Struct, tag="explained"):
+    """Worker to controller. None: it knows no such service or port, or that peer may not ask for it."""
+
+    request_id: int
+    explanation: Explanation | None = None
+
+
 class Hello(msgspec.Struct, tag="hello"):
     """Worker to controller, when it has shown the sockets that it serves already."""
 
@@ -105,10 +126,12 @@ class Report(msgspec.Struct, tag="report"):
     """The last refusal of each kind, for people: "mesh: no-certificate" to what was seen, when and from where."""
     ready: bool = False
     """Whether it has an SVID and a snapshot: it can serve."""
+    events: list[FailoverEvent] = []
+    """What happened since the last report. Each is sent once, and a bounded number of them a second."""
 
 
-ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Drain
-ToController: TypeAlias = Listen | Hello | SigningRequest | Report
+ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Drain | Explain
+ToController: TypeAlias = Listen | Hello | SigningRequest | Report | Explained
 Message: TypeAlias = ToWorker | ToController
 
 _encode = msgspec.msgpack.Encoder().encode

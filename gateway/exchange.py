@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.balance import RemoteTarget, Target
+from discovery.model import Protocol as ServiceProtocol
 from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, Relay, ServerConnection
+from gateway.failover.outcome import Outcome, http_status_of_grpc
+from gateway.failover.target import RemoteTarget, Target
 from gateway.headers import NO_HEALTHY_UPSTREAM, REASON, find, without_ours
 from gateway.retry import IDEMPOTENT_METHODS, REPLAY_BYTES, Failure, may_retry
 from gateway.routing import Origin, Route
@@ -33,11 +35,22 @@ HELD_RESPONSE_BYTES = 16_384
 class RequestPath(Protocol):
     """What an exchange needs of the worker around it."""
 
+    @property
+    def now(self) -> float:
+        """Seconds of the event loop's clock."""
+        ...
+
     def route(self, exchange: Exchange) -> Route | None: ...
     def choose(self, exchange: Exchange, route: Route) -> Target | None: ...
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead: ...
     def submit(self, attempt: Attempt) -> None:
         """Finds a connection for an attempt and calls its `attached`, or `failed`; now or later."""
+        ...
+
+    def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
+        """Told once of each attempt that came to a verdict: the status that it ended with, or why it failed, and how
+        long the head of the response, or the failure, took. An attempt that the client gave up before its upstream
+        answered has none."""
         ...
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool: ...
@@ -266,13 +279,32 @@ class Exchange:
 class Attempt:
     """One try of an exchange at one target. `ResponseHandler` for the upstream's connection."""
 
-    __slots__ = ("conn", "ended", "exchange", "held_bytes", "held_data", "held_head", "relay", "stream_id", "target")
+    __slots__ = (
+        "began",
+        "conn",
+        "ended",
+        "exchange",
+        "held_bytes",
+        "held_data",
+        "held_head",
+        "latency_s",
+        "observed",
+        "relay",
+        "status",
+        "stream_id",
+        "target",
+    )
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
         self.exchange = exchange
         self.target = target
         self.conn: ClientConnection | None = None
         self.stream_id = 0
+        self.began = exchange.path.now
+        self.status = 0
+        """What the upstream answered, as health is judged by it; 0 before it did."""
+        self.latency_s = 0.0
+        self.observed = False
         self.ended = False
         self.relay: Relay | None = None
         self.held_head: ResponseHead | None = None
@@ -302,7 +334,16 @@ class Attempt:
         """No connection could be had."""
         if not self.ended:
             self.ended = True
-            self.exchange.attempt_failed(failure, detail)
+            self._fail(failure, detail)
+
+    def _fail(self, failure: Failure, detail: str) -> None:
+        self._observe(failure, self.exchange.path.now - self.began)
+        self.exchange.attempt_failed(failure, detail)
+
+    def _observe(self, outcome: Outcome, latency_s: float) -> None:
+        if not self.observed:
+            self.observed = True
+            self.exchange.path.observed(self, outcome, latency_s)
 
     # From the exchange.
 
@@ -322,6 +363,8 @@ class Attempt:
         self.ended = True
         if self.conn is None:
             return
+        if self.status:
+            self._observe(self.status, self.latency_s)
         if whole:
             self.conn.release(self.stream_id)
         else:
@@ -340,14 +383,31 @@ class Attempt:
         if isinstance(self.target, RemoteTarget):
             if head.status == 503 and find(head.headers, REASON) == NO_HEALTHY_UPSTREAM:
                 self.end(whole=end_stream and exchange.request_ended)
-                exchange.attempt_failed(Failure.NO_HEALTHY_UPSTREAM, "the other cluster has no healthy endpoint")
+                self._fail(Failure.NO_HEALTHY_UPSTREAM, "the other cluster has no healthy endpoint")
                 return
         else:
             head = without_ours(head)
+        self._answered(head, end_stream)
         if not end_stream and self._holds(head):
             self.held_head = head
         else:
             exchange.pass_response(head, end_stream)
+
+    def _answered(self, head: ResponseHead, end_stream: bool) -> None:
+        """Notes the status and when it came. The verdict waits for the end, as the response may still be lost; that of
+        a CONNECT does not, as its stream may last for days."""
+        exchange = self.exchange
+        self.status = head.status
+        self.latency_s = exchange.path.now - self.began
+        if end_stream:
+            self._judge_grpc(head.headers)
+        if exchange.connect:
+            self._observe(self.status, self.latency_s)
+
+    def _judge_grpc(self, headers: list[Header]) -> None:
+        route = self.exchange.route
+        if route is not None and route.port.protocol is ServiceProtocol.GRPC:
+            self.status = http_status_of_grpc(find(headers, b"grpc-status"), self.status)
 
     def _holds(self, head: ResponseHead) -> bool:
         """Whether this response is short enough to wait for its end before any of it is passed on."""
@@ -369,6 +429,7 @@ class Attempt:
         self.exchange.pass_data(data, end_stream, self.relay)
 
     def on_response_trailers(self, headers: list[Header]) -> None:
+        self._judge_grpc(headers)
         self._pass_held()
         self._pass_held_data()
         self.exchange.pass_trailers(headers)
@@ -403,4 +464,4 @@ class Attempt:
         self.ended = True
         if self.relay is not None:
             self.relay.settle()
-        self.exchange.attempt_failed(failure, f"the upstream ended the stream (code {code})")
+        self._fail(failure, f"the upstream ended the stream (code {code})")

@@ -13,12 +13,14 @@ from functools import partial
 from urllib.parse import quote
 
 from discovery.model import Protocol
-from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
+from gateway.balance import Candidates
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
 from gateway.connection import ServerConnection
 from gateway.endpoints import EndpointPools, endpoint_protocol
 from gateway.exchange import Attempt, Exchange
+from gateway.failover.outcome import Outcome
+from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, SOURCE, find, forwarded_element, request_headers, source_value
 from gateway.reactor import Reactor
 from gateway.retry import Failure, RetryBudget
@@ -101,6 +103,10 @@ class WorkerRequestPath:
 
     # What an exchange asks for.
 
+    @property
+    def now(self) -> float:
+        return self._reactor.now
+
     def route(self, exchange: Exchange) -> Route | None:
         return self._routes.find(exchange.head.authority, exchange.origin)
 
@@ -153,6 +159,9 @@ class WorkerRequestPath:
             attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
         else:
             attempt.attached(conn)
+
+    def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
+        """Nothing is judged by what requests saw."""
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
         return not failure.costs_budget or self._budget.take(self._reactor.now)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName, ZoneHealth
-from gateway.balance import Candidates, LocalTarget, RemoteTarget, Target
+from gateway.balance import Candidates
+from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.snapshot import (
     GatewayAddress,
     LocalEndpoint,

@@ -21,6 +21,8 @@ from gateway.control import (
     ChannelClosed,
     ControlChannel,
     Drain,
+    Explain,
+    Explained,
     Hello,
     Listen,
     ListenerSpec,
@@ -31,6 +33,8 @@ from gateway.control import (
     Unlisten,
     listen_messages,
 )
+from gateway.failover.events import Cause, EventKind, FailoverEvent
+from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
 
 MESSAGES: list[Message] = [
@@ -50,7 +54,22 @@ MESSAGES: list[Message] = [
     Hello("w1-0", 4711, "0.1.0"),
     SigningRequest(b"csr"),
     Report(
-        [Tunnel("west", "g1", ready=2, wanted=2)], {"isthmus_requests": {"local|shop/pay": 3.0}}, {"shop/pay": [1.0]}
+        [Tunnel("west", "g1", ready=2, wanted=2)],
+        {"isthmus_requests": {"local|shop/pay": 3.0}},
+        {"shop/pay": [1.0]},
+        events=[FailoverEvent(1.5, "shop/pay", EventKind.EJECTED, "west", Cause.SERVER_ERRORS, {"in_a_row": 5.0})],
+    ),
+    Explain(7, "shop/pay", "http", "west"),
+    Explained(7),
+    Explained(
+        8,
+        Explanation(
+            "shop/pay",
+            "http",
+            "east",
+            (GroupExplanation("west", "", 0, "same region", 2, 3, ejected=1, share=1.0),),
+            (EjectionExplanation("west", 9.5, 1, Cause.SERVER_ERRORS, 1.0),),
+        ),
     ),
 ]
 

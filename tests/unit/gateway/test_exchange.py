@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from discovery.model import Port, Protocol, ServiceName
-from gateway.balance import LocalTarget, RemoteTarget, Target
 from gateway.codec.events import Data, ErrorCode, Event, Header, RequestHead, Reset, Response, ResponseHead, Trailers
 from gateway.codec.interface import CodecFailure
 from gateway.connection import ClientConnection, ServerConnection
 from gateway.exchange import HELD_RESPONSE_BYTES, Attempt, Exchange
+from gateway.failover.outcome import Outcome
+from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.reactor import Reactor
 from gateway.retry import REPLAY_BYTES, Failure
 from gateway.routing import LOCAL_ORIGIN, Route
@@ -103,7 +104,14 @@ def nowhere() -> socket.socket:
 class Play:
     """The worker around one exchange. Implements `RequestPath`."""
 
-    def __init__(self, *targets: Target, method: bytes = b"GET", ended: bool = True, routed: bool = True) -> None:
+    def __init__(
+        self,
+        *targets: Target,
+        method: bytes = b"GET",
+        ended: bool = True,
+        routed: bool = True,
+        protocol: Protocol = Protocol.HTTP,
+    ) -> None:
         self.reactor = Reactor()
         self.client = Recorder()
         self.down = ServerConnection(self.reactor, nowhere(), self.client, lambda *_: None)
@@ -112,9 +120,11 @@ class Play:
         self.pending: list[Attempt] = []
         self.retries: list[Failure] = []
         self.outcomes: list[tuple[int, str]] = []
+        self.verdicts: list[tuple[Target, Outcome, float]] = []
         self.budget = True
         self.connect_later = False
-        self._routed = routed
+        port = Port("http", 80, protocol)
+        self._route = Route(SERVICE, port, ROUTE.authority, ROUTE.label) if routed else None
         head = RequestHead(method, b"http", b"payments", b"/", [])
         self.exchange = Exchange(
             self, self.down, 1, head, end_stream=ended, now=0.0, client=b"for=c", origin=LOCAL_ORIGIN
@@ -150,7 +160,7 @@ class Play:
         attempt.attached(conn)
 
     def route(self, exchange: Exchange) -> Route | None:
-        return ROUTE if self._routed else None
+        return self._route
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
         return next((target for target in self.targets if target not in exchange.tried), None)
@@ -163,6 +173,13 @@ class Play:
             self.pending.append(attempt)
         else:
             self.connect(attempt)
+
+    @property
+    def now(self) -> float:
+        return self.reactor.now
+
+    def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
+        self.verdicts.append((attempt.target, outcome, latency_s))
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
         return self.budget
@@ -364,3 +381,56 @@ def test_a_tunnelled_connection_may_fail_over_until_it_is_accepted() -> None:
     assert play.upstreams[1][1].said == [("request", b"CONNECT", False), ("data", b"hi", False)]
     play.answer(ok()).lose()
     assert play.client.said[-1] == ("reset", ErrorCode.INTERNAL_ERROR)
+
+
+def test_each_attempt_has_one_verdict() -> None:
+    """Ejection counts them: the one that was lost, and the one that answered, with how long each took."""
+    play = Play(WEST, EU).begin()
+    play.reactor.now = 2.0
+    play.lose()
+    play.reactor.now = 3.0
+    play.answer(ok(2))
+    play.reactor.now = 9.0
+    play.answer(Data(1, b"ok", True))
+    assert play.verdicts == [(WEST, Failure.CONNECTION_LOST, 2.0), (EU, 200, 1.0)]
+
+
+def test_a_response_that_is_lost_in_the_middle_is_a_failure() -> None:
+    """An endpoint that sends heads and then dies must not look healthy."""
+    play = Play(WEST, method=b"POST").begin().answer(ok(), Data(1, b"half", False)).lose()
+    assert play.verdicts == [(WEST, Failure.CONNECTION_LOST, 0.0)]
+
+
+def test_no_healthy_upstream_is_the_other_clusters_failure() -> None:
+    play = Play(WEST, EU).begin().answer(Response(1, UNHEALTHY, True)).answer(ok(end=True))
+    assert play.verdicts == [(WEST, Failure.NO_HEALTHY_UPSTREAM, 0.0), (EU, 200, 0.0)]
+
+
+def test_a_client_that_gives_up_before_the_answer_judges_nobody() -> None:
+    """Clients with short patience would eject healthy upstreams."""
+    assert Play(WEST).begin().send(Reset(1, ErrorCode.CANCEL, unprocessed=False)).verdicts == []
+
+
+def test_a_client_that_gives_up_after_the_answer_judges_by_the_answer() -> None:
+    """Streams of events always end so."""
+    play = Play(WEST).begin().answer(ok(), Data(1, b"event", False))
+    play.send(Reset(1, ErrorCode.CANCEL, unprocessed=False))
+    assert play.verdicts == [(WEST, 200, 0.0)]
+
+
+def test_a_connect_is_judged_when_it_is_accepted() -> None:
+    """A TCP connection may last for days, and ends for reasons of its own."""
+    play = Play(WEST, method=b"CONNECT", ended=False).begin().answer(ok())
+    assert play.verdicts == [(WEST, 200, 0.0)]
+    play.lose()
+    assert play.verdicts == [(WEST, 200, 0.0)]
+
+
+def test_grpc_is_judged_by_its_status() -> None:
+    """Its HTTP status is always 200 (gRPC over HTTP/2, Responses)."""
+    play = Play(WEST, method=b"POST", protocol=Protocol.GRPC).begin()
+    play.answer(ok(), Data(1, b"x", False), Trailers(1, [(b"grpc-status", b"14")]))
+    assert play.verdicts == [(WEST, 503, 0.0)]
+    play = Play(WEST, method=b"POST", protocol=Protocol.GRPC).begin()
+    play.answer(Response(1, ResponseHead(200, [(b"grpc-status", b"5")]), True))
+    assert play.verdicts == [(WEST, 404, 0.0)]

@@ -1,0 +1,60 @@
+"""Why a service's requests go where they go, as a worker answers it from its own state."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.failover.events import Cause
+
+
+class GroupExplanation(msgspec.Struct, frozen=True):
+    """A group of places that are as near as each other."""
+
+    cluster: str
+    zone: str
+    """Of this cluster's groups; empty for another cluster, whose gateways choose the zone."""
+    rank: int
+    """0 is the most preferred. Groups of one rank share their load."""
+    why: str
+    """Why it has this rank: "own zone", "same region", "failover.order 1", …"""
+    healthy: int
+    total: int
+    """Endpoints as their owner publishes them; 0 of 0 if it does not say."""
+    ejected: int = 0
+    """How many of our endpoints, or 1 if the service is ejected in that cluster."""
+    tunnels: int = 0
+    """How many to that cluster answer, from this worker."""
+    rtt_ms: float = 0.0
+    availability: float = 1.0
+    """0 to 1: what is published, reachable and not ejected."""
+    share: float = 0.0
+    """Of the service's requests that come from workloads here, 0 to 1."""
+
+
+class EjectionExplanation(msgspec.Struct, frozen=True):
+    """A place that gets no requests for a while."""
+
+    where: str
+    """An endpoint (host:port), or a cluster in which this service is ejected."""
+    until: float
+    """Seconds since 1970-01-01T00:00:00Z."""
+    count: int
+    """How many times in a row it was ejected, which is what the time grows with."""
+    cause: Cause
+    rate: float
+    """The share of its requests that failed in the last interval, 0 to 1."""
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Where one service's requests go, now, in one worker."""
+
+    service: str
+    """`<namespace>/<name>`"""
+    port: str
+    from_cluster: str
+    """Whose requests: this cluster's own workloads', or those of a peer, which go to local endpoints only."""
+    groups: tuple[GroupExplanation, ...]
+    ejections: tuple[EjectionExplanation, ...] = ()
+    panic: bool = False
+    policy: str = ""
+    """What of `failover.services` applies, in words; empty if nothing does."""

@@ -1,0 +1,27 @@
+"""Where one attempt of a request can go."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LocalTarget(msgspec.Struct, frozen=True):
+    """An endpoint of this cluster."""
+
+    address: str
+    """host:port"""
+    place: str = "local"
+    """What metrics call it."""
+
+
+class RemoteTarget(msgspec.Struct, frozen=True):
+    """Any gateway of another cluster."""
+
+    cluster: str
+
+    @property
+    def place(self) -> str:
+        return self.cluster
+
+
+Target = LocalTarget | RemoteTarget
