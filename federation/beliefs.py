@@ -43,7 +43,7 @@ from federation.publication import PutRecord, Write
 from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
-from trust.authority import Authority
+from trust.source import TrustSource
 
 _MAX_STRANGERS = 64
 _MAX_TRANSITIONS = 128
@@ -82,7 +82,7 @@ class Beliefs:
     we write as well."""
 
     def __init__(
-        self, settings: FederationSettings, authority: Authority, gateway_id: str, cache: CatalogCache, now: float
+        self, settings: FederationSettings, authority: TrustSource, gateway_id: str, cache: CatalogCache, now: float
     ) -> None:
         self.settings = settings
         self.layout = Layout(settings.prefix, settings.federation)
@@ -272,6 +272,12 @@ class Beliefs:
         for cluster in moved:
             self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
 
+    def trust_changed(self, now: float) -> None:
+        """Our roots, or what certifies our record key, are others now: the bundle says so at once."""
+        if self._listed:
+            self.own.want_bundle(now)
+            self.own.publication.sign_again(paths.BUNDLE)
+
     # How all that comes together.
 
     @property
@@ -296,7 +302,9 @@ class Beliefs:
             self._note_vips(self.vips.found(path.service, address, found.revision))
             return
         record, aged = self.own.recall(path, found.raw)
-        self.own.publication.found(path, record.value if record is not None else None, found.lease, found.revision)
+        current = record is not None and self.own.publication.is_current(path, found.raw)
+        value = record.value if record is not None and current else None
+        self.own.publication.found(path, value, found.lease, found.revision)
         if path.kind is Kind.ANSWER:
             self.join.found_answer(path.names[0])
         elif path.kind is Kind.REQUEST:

@@ -30,7 +30,7 @@ from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
 from federation.vips import VipClaim
 from federation.wall_clock import wall_clock
-from trust.authority import Authority
+from trust.source import TrustSource
 
 __all__ = ["EtcdSource", "Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
 
@@ -56,7 +56,7 @@ class Federation:
         self,
         *,
         settings: FederationSettings,
-        authority: Authority,
+        authority: TrustSource,
         listener: FederationListener,
         rng: random.Random,
         wall: Callable[[], float] = wall_clock,
@@ -119,6 +119,11 @@ class Federation:
     def observe_link(self, cluster: str, up: bool) -> None:
         """Whether our tunnels to a peer answer."""
         self._beliefs.observe_link(cluster, up, trio.current_time(), self._wall())
+        self._tell()
+
+    def trust_changed(self) -> None:
+        """What `authority` says is something else now."""
+        self._beliefs.trust_changed(trio.current_time())
         self._tell()
 
     def configure(self, settings: FederationSettings) -> None:

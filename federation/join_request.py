@@ -24,10 +24,10 @@ from federation.join_token import INVITATION_ID, JoinToken
 from federation.paths import request
 from federation.peer_keys import PeerKeys
 from federation.record import RecordRefused, next_sequence, open_record, peek_value, sign_record
-from trust.authority import Authority
 from trust.bundle import RecordKey
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
+from trust.source import TrustSource
 from trust.spiffe_id import parse_trust_domain
 
 REDEMPTION_TYPE = "isthmus-redemption"
@@ -71,7 +71,7 @@ InvitationKey: TypeAlias = Callable[[str], Ed25519PublicKey | None]
 """Gives the public key of an invitation, None if there is none of that id."""
 
 
-def make_request(token: JoinToken, authority: Authority, cluster: str, now: float) -> bytes:
+def make_request(token: JoinToken, authority: TrustSource, cluster: str, now: float) -> bytes:
     """The request of `cluster` (its CA is `authority`) to the token's inviter."""
     redemption = Redemption(
         token.federation, token.cluster, token.root, cluster, authority.trust_domain, authority.fingerprint, now
@@ -84,8 +84,8 @@ def make_request(token: JoinToken, authority: Authority, cluster: str, now: floa
         path=str(request(token.cluster)),
         sequence=next_sequence(-1, now),
         issued_at=now,
-        key=authority.record_key,
-        kid=RecordKey.of(authority.record_key.public_key).kid,
+        key=authority.vouching_key,
+        kid=RecordKey.of(authority.vouching_key.public_key).kid,
         chain=authority.record_chain,
     )
 

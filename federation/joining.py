@@ -13,8 +13,8 @@ from federation.join_token import JoinToken
 from federation.paths import BUNDLE, Layout, Path
 from federation.peer_keys import PeerKeys
 from federation.record import FederationError, KeyLookup, Record, RecordRefused, open_record, parse_header
-from trust.authority import Authority
 from trust.bundle import RecordKey
+from trust.source import TrustSource
 
 
 class JoinFailed(FederationError):
@@ -26,7 +26,7 @@ class JoinFailed(FederationError):
 
 
 async def ask_to_join(
-    etcd: EtcdClient, token: JoinToken, authority: Authority, cluster: str, *, now: float, timeout_s: float
+    etcd: EtcdClient, token: JoinToken, authority: TrustSource, cluster: str, *, now: float, timeout_s: float
 ) -> AnswerValue | None:
     """Leaves `cluster`'s request and returns the inviter's answer to it. A request that was refused, or not answered in
     time (None), is taken back. `now` is Unix seconds. Raises JoinFailed and EtcdError."""
@@ -81,7 +81,7 @@ def _open(raw: bytes, layout: Layout, token: JoinToken, path: Path, key_for: Key
     )
 
 
-async def _require_own_name(etcd: EtcdClient, layout: Layout, authority: Authority, cluster: str) -> None:
+async def _require_own_name(etcd: EtcdClient, layout: Layout, authority: TrustSource, cluster: str) -> None:
     """Another cluster of our name must not be there: names are unique in a federation."""
     kv = await etcd.get(layout.key(cluster, BUNDLE))
     if kv is None:

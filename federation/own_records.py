@@ -15,15 +15,15 @@ from federation.publication import Publication
 from federation.record import Record, RecordRefused
 from federation.settings import FederationSettings
 from federation.values import AckValue, GatewayValue, encode, parse_export
-from trust.authority import Authority
 from trust.bundle import Bundle, encode_bundle, parse_bundle
 from trust.errors import TrustError
+from trust.source import TrustSource
 
 
 class OwnRecords:
     """What we say. `now` is monotonic seconds, `wall` Unix seconds."""
 
-    def __init__(self, settings: FederationSettings, authority: Authority, gateway_id: str) -> None:
+    def __init__(self, settings: FederationSettings, authority: TrustSource, gateway_id: str) -> None:
         self.exports = OwnExports()
         self.publication = Publication(
             federation=settings.federation, cluster=settings.cluster, authority=authority, gateway_id=gateway_id

@@ -40,16 +40,21 @@ class PeerKeys:
         return key
 
     def bundle_key(self, header: RecordHeader, now: float) -> ECKey:
-        """The key of a bundle record: held by the bundle accepted before, or certified by the pinned root in the
-        header's chain (`now`: Unix seconds). Raises RecordRefused."""
+        """The key of a bundle record: held by the bundle accepted before, or certified in the header's chain by the
+        pinned root or by one of that bundle's (`now`: Unix seconds). Raises RecordRefused."""
         if header.kid in self._keys:
             return self._keys[header.kid]
         moment = datetime.fromtimestamp(now, UTC)
+        chain = header.chain_der()
         try:
-            public_key = validate_record_chain(header.chain_der(), self.root, self.trust_domain, moment)
+            return ECKey.import_key(validate_record_chain(chain, self.root, self.trust_domain, moment))
         except PeerRejected as error:
-            raise RecordRefused(RefusalCode.BAD_CHAIN, str(error)) from None
-        return ECKey.import_key(public_key)
+            refused = RecordRefused(RefusalCode.BAD_CHAIN, str(error))
+        try:
+            believed = self.bundle.authorities if self.bundle is not None else ()
+            return ECKey.import_key(validate_record_chain(chain, believed, self.trust_domain, moment))
+        except PeerRejected:
+            raise refused from None
 
     def accept(self, record: Record) -> bool:
         """Takes a verified bundle record; returns whether the bundle is another than before. Raises RecordRefused."""

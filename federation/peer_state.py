@@ -35,7 +35,7 @@ from federation.peer_events import (
     StrayPut,
 )
 from federation.peer_keys import PeerKeys
-from federation.record import Record, RecordRefused, RefusalCode, open_record
+from federation.record import Record, RecordRefused, RefusalCode, open_record, peek_issued_at
 from federation.refusals import Refusal, RefusalLog
 from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
 
@@ -98,7 +98,9 @@ class PeerState:
             self._ledger.bury(path)
         changes: list[PeerChange] = []
         for path in sorted(records, key=lambda path: path != BUNDLE):
-            changes += self._put(path, records[path], now)
+            # What certified a bundle may be short-lived. It was good when we took it, and our disk is our own.
+            moment = _issued_at(records[path], now) if path == BUNDLE else now
+            changes += self._put(path, records[path], moment)
         self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
         self.away = True
         return [change for change in changes if not isinstance(change, Stored | ListingWanted)]
@@ -250,3 +252,11 @@ class PeerState:
     def _refuse(self, path: str, raw: bytes, code: RefusalCode, detail: str, now: float) -> list[PeerChange]:
         news = self.refusals.add(Refusal(path, code, detail, now), raw, self._ledger.listing)
         return [Refused(path, code, detail)] if news else []
+
+
+def _issued_at(raw: bytes, now: float) -> float:
+    """When a record that we accepted once was issued, but not after `now` (Unix seconds)."""
+    try:
+        return max(0.0, min(peek_issued_at(raw), now))
+    except RecordRefused:
+        return now

@@ -7,15 +7,28 @@ listed, and only what differs is. What was wanted while etcd was away is simply 
 from __future__ import annotations
 
 import heapq
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
 from joserfc.jwk import ECKey
 
 from federation.paths import BUNDLE, Kind, Path
-from federation.record import Record, RecordHeader, RecordRefused, RefusalCode, next_sequence, open_record, sign_record
-from trust.authority import Authority
+from federation.record import (
+    Record,
+    RecordHeader,
+    RecordRefused,
+    RefusalCode,
+    next_sequence,
+    open_record,
+    parse_header,
+    peek_issued_at,
+    sign_record,
+)
 from trust.bundle import RecordKey
+from trust.errors import PeerRejected
+from trust.source import TrustSource
+from trust.verify import validate_record_chain
 
 DAMPING_S = 1.0
 """Changes that can wait are written at most this often at one path: health flaps, catalogs do not."""
@@ -54,7 +67,7 @@ class _Found(msgspec.Struct, frozen=True):
 class Publication:
     """The publication of one cluster's records. `now` is monotonic seconds, `wall` Unix seconds."""
 
-    def __init__(self, *, federation: str, cluster: str, authority: Authority, gateway_id: str) -> None:
+    def __init__(self, *, federation: str, cluster: str, authority: TrustSource, gateway_id: str) -> None:
         self._federation = federation
         self._cluster = cluster
         self._authority = authority
@@ -83,7 +96,7 @@ class Publication:
                 federation=self._federation,
                 cluster=self._cluster,
                 path=str(path),
-                key_for=self._own_key,
+                key_for=lambda header, _: self._own_key(path, header, raw),
                 last_sequence=self._latest.get(path, 0) - 1,
                 now=float("inf"),
             )
@@ -92,6 +105,21 @@ class Publication:
         self._sequence = max(self._sequence, record.sequence)
         self._latest[path] = record.sequence
         return record
+
+    def is_current(self, path: Path, raw: bytes) -> bool:
+        """Whether our own record at `path` is certified as we would do it now. Only the bundle's header says how."""
+        if path != BUNDLE:
+            return True
+        try:
+            return parse_header(raw).chain_der() == tuple(self._authority.record_chain)
+        except RecordRefused:
+            return False
+
+    def sign_again(self, path: Path) -> None:
+        """What lies at `path` is written once more, also if it says the same: who certifies it has changed."""
+        if path in self._found:
+            self._found[path] = msgspec.structs.replace(self._found[path], value=None)
+            self._ready[path] = None
 
     def want(self, path: Path, value: bytes, now: float, *, leased: bool = False, urgent: bool = True) -> None:
         """`value` (JSON) shall lie at `path`."""
@@ -211,6 +239,7 @@ class Publication:
 
     def _sign(self, path: Path, value: bytes, wall: float) -> bytes:
         self._sequence = self._latest[path] = next_sequence(self._sequence, wall)
+        key = self._authority.vouching_key if path == BUNDLE else self._authority.record_key
         return sign_record(
             value,
             federation=self._federation,
@@ -218,12 +247,23 @@ class Publication:
             path=str(path),
             sequence=self._sequence,
             issued_at=wall,
-            key=self._authority.record_key,
-            kid=self._record_key.kid,
+            key=key,
+            kid=RecordKey.of(key.public_key).kid if path == BUNDLE else self._record_key.kid,
             chain=self._authority.record_chain if path == BUNDLE else (),
         )
 
-    def _own_key(self, header: RecordHeader, now: float) -> ECKey:
-        if header.kid != self._record_key.kid:
+    def _own_key(self, path: Path, header: RecordHeader, raw: bytes) -> ECKey:
+        if header.kid == self._record_key.kid:
+            return self._verifying_key
+        if path != BUNDLE or not header.chain:
             raise RecordRefused(RefusalCode.UNKNOWN_KEY, "signed with another key than ours")
-        return self._verifying_key
+        return self._former_vouching_key(header, raw)
+
+    def _former_vouching_key(self, header: RecordHeader, raw: bytes) -> ECKey:
+        """The key of our bundle from before its certificate was renewed: judged as of when it signed."""
+        roots, trust_domain = self._authority.bundle(0).authorities, self._authority.trust_domain
+        try:
+            moment = datetime.fromtimestamp(peek_issued_at(raw), UTC)
+            return ECKey.import_key(validate_record_chain(header.chain_der(), roots, trust_domain, moment))
+        except (PeerRejected, ValueError, OverflowError, OSError) as error:
+            raise RecordRefused(RefusalCode.BAD_CHAIN, f"not certified by our own roots: {error}") from None

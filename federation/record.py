@@ -197,6 +197,15 @@ def peek_value(raw: bytes) -> bytes:
         raise RecordRefused(RefusalCode.MALFORMED_VALUE, "its claims can't be read") from None
 
 
+def peek_issued_at(raw: bytes) -> float:
+    """When a record says that it was issued (Unix seconds), before anything is verified. Raises RecordRefused."""
+    parse_header(raw)
+    try:
+        return _read_claims(_decode_segment(raw.split(b".")[1])).iat
+    except _UNREADABLE:
+        raise RecordRefused(RefusalCode.MALFORMED_VALUE, "its claims can't be read") from None
+
+
 def _encode_segment(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 

@@ -9,12 +9,12 @@ from federation.follower import Follower
 from federation.publisher import Publisher
 from federation.report import EtcdStatus, FederationStatus, GatewayStatus, PeerEtcdStatus, PeerStatus
 from federation.settings import EtcdSource
-from trust.authority import Authority
+from trust.source import TrustSource
 
 
 def view_status(
     beliefs: Beliefs,
-    authority: Authority,
+    authority: TrustSource,
     followers: Mapping[EtcdSource | None, Follower],
     publisher: Publisher | None,
     now: float,

@@ -72,6 +72,10 @@ class Authority:
         except OSError as error:
             raise TrustError("unreadable-file", f"{directory}: the CA can't be read or made: {error}") from error
 
+    @property
+    def vouching_key(self) -> PrivateKey:
+        return self.record_key
+
     def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float) -> list[bytes]:
         """Certifies a gateway's key: a chain in DER, leaf first, without the root.
 
