@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import msgspec
+from pydantic import Field, PlainValidator
 
 from discovery.address import HostPort
 from discovery.config_values import (
@@ -19,10 +21,13 @@ from discovery.config_values import (
     PortNumber,
     Section,
     duration,
+    refuse,
+    show,
+    text_of,
     text_that,
     whole_number,
 )
-from discovery.model import Endpoint, HealthCheck, LocalService, Port, Protocol, ServiceName
+from discovery.model import HEALTHY_STATUSES, Endpoint, HealthCheck, LocalService, Port, Protocol, ServiceName
 
 _Interval = Annotated[float, duration("100ms", "1h")]
 _Ttl = Annotated[float, duration("0s", "1h")]
@@ -35,6 +40,49 @@ _UrlPath = Annotated[
         "a path that begins with /, like /healthz",
     ),
 ]
+_Host = Annotated[
+    str,
+    text_that(
+        lambda text: _HOST.fullmatch(text) is not None,
+        "a Host header",
+        "a name with or without a port, like shop.example or shop.example:8080",
+    ),
+]
+_HOST = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?")
+_GrpcService = Annotated[
+    str,
+    text_that(
+        lambda text: text.isascii() and text.isprintable() and len(text) <= 255,
+        "a gRPC service",
+        'its full name, like shop.v1.Payments, or "" for the whole server',
+    ),
+]
+
+
+class StatusRange(msgspec.Struct, frozen=True):
+    """HTTP statuses from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}" if self.last > self.first else str(self.first)
+
+
+_STATUS_RANGE = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+
+
+def _statuses(value: Any) -> StatusRange:
+    expected = "a status from 200 to 599, or a range of them, like 204 or 200-299"
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else text_of(value, expected)
+    found = _STATUS_RANGE.fullmatch(text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 200 <= first <= last:
+        raise refuse(f"{show(value)} is not a range of HTTP statuses", expected)
+    return StatusRange(first, last)
+
+
+_Statuses = Annotated[StatusRange, PlainValidator(_statuses)]
 
 
 class PortConfig(Section):
@@ -88,16 +136,39 @@ class EndpointConfig(Section):
 
 
 class HealthConfig(Section):
-    """How the endpoints are tested: `http` asks for a path, without it a TCP connection is enough."""
+    """How the endpoints are tested: `http` asks for a path, `grpc` speaks the gRPC health protocol; with neither, a
+    TCP connection is enough."""
 
     http: _UrlPath = ""
+    host: _Host = ""
+    status: tuple[_Statuses, ...] = ()
+    grpc: _GrpcService | None = None
     interval_s: _Interval = Field(default=1.0, alias="interval")
     timeout_s: _Interval = Field(default=1.0, alias="timeout")
     rise: _Threshold = 2
     fall: _Threshold = 3
 
     def to_model(self) -> HealthCheck:
-        return HealthCheck(self.http, self.interval_s, self.timeout_s, self.rise, self.fall)
+        return HealthCheck(
+            http_path=self.http,
+            interval_s=self.interval_s,
+            timeout_s=self.timeout_s,
+            rise=self.rise,
+            fall=self.fall,
+            http_host=self.host,
+            http_statuses=tuple((r.first, r.last) for r in self.status) or HEALTHY_STATUSES,
+            grpc_service=self.grpc,
+        )
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        """What does not go together. `at` is where this section stands."""
+        if self.http and self.grpc is not None:
+            yield Fault(at, "http and grpc are both given", "one of them: an endpoint is tested in one way")
+        for key, given in (("host", self.host), ("status", self.status)):
+            if given and not self.http:
+                yield Fault(
+                    (*at, key), f"{key} belongs to an HTTP check, and there is no http", "http: /healthz as well"
+                )
 
 
 class ExportConfig(Section):
@@ -132,6 +203,7 @@ class ServiceConfig(Section):
     def faults(self, at: Location) -> Iterator[Fault]:
         """What is wrong inside this service. `at` is where it stands."""
         yield from self._port_faults(at)
+        yield from self.health.faults((*at, "health"))
         seen: set[object] = set()
         for index, endpoint in enumerate(self.endpoints):
             place = (*at, "endpoints", index)

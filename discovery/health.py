@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
-from discovery.health_state import EndpointHealthChanged, EndpointState, EndpointStatus, HealthBook, Probe
+from discovery.health_state import EndpointHealthChanged, EndpointStatus, HealthBook, Probe
+from discovery.health_verdict import EndpointState
 from discovery.model import Endpoint, LocalService, ServiceName
 from discovery.probe import make_probe
 
 __all__ = ["EndpointHealthChanged", "EndpointState", "EndpointStatus", "HealthMonitor"]
 
-CONCURRENT_PROBES = 64
+CONCURRENT_PROBES = 128
+"""At once, of endpoints that are in use; as many again of those that are unhealthy already. Those may hang until their
+timeout, and must not keep the others from being checked in time."""
 
 
 class HealthMonitor:
@@ -40,7 +43,8 @@ class HealthMonitor:
         self._rng = rng
         self._probe = probe
         self._book = HealthBook()
-        self._limiter = trio.CapacityLimiter(CONCURRENT_PROBES)
+        self._in_use = trio.CapacityLimiter(CONCURRENT_PROBES)
+        self._down = trio.CapacityLimiter(CONCURRENT_PROBES)
         self._planned = trio.Event()
 
     def upsert(self, service: LocalService) -> None:
@@ -54,6 +58,10 @@ class HealthMonitor:
     def is_healthy(self, name: ServiceName, endpoint: Endpoint) -> bool:
         """Whether requests may go to an endpoint; so they may where nothing is known."""
         return self._book.is_healthy(name, endpoint)
+
+    def endpoints(self, name: ServiceName) -> tuple[EndpointStatus, ...]:
+        """The health of one service's endpoints as of now; `since` is `trio.current_time()`."""
+        return self._book.endpoints(name)
 
     def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
         """The health of all endpoints as of now, for status pages."""
@@ -71,7 +79,7 @@ class HealthMonitor:
                     await self._planned.wait()
 
     async def _check(self, probe: Probe) -> None:
-        async with self._limiter:
+        async with self._down if probe.down else self._in_use:
             failure = await self._probe(probe)
         self._tell(self._book.record(probe, failure, trio.current_time(), self._rng))
 

@@ -11,36 +11,26 @@ What an endpoint that was never checked counts as is chosen so that least is los
 
 from __future__ import annotations
 
-import enum
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
 
+from discovery.health_target import check_target
+from discovery.health_verdict import EndpointState, judge
 from discovery.model import Endpoint, HealthCheck, LocalService, Protocol, ServiceName
 
 _INTERVAL_SPREAD = 0.1
-"""Checks drift apart by up to a tenth of the interval, so that many services are not checked in one burst."""
+"""Checks come up to a tenth of the interval early, and so drift apart: many services are not checked in one burst.
+Never late: `fall` checks in a row fit into `fall` intervals, which is how soon a dead endpoint shall be known."""
+FIRST_CHECK_S = 1.0
+"""What was never judged is checked within this time, and again as often, whatever its interval is: a gateway that
+starts beside a dead endpoint finds out soon."""
 
 _EndpointKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
-
-
-class EndpointState(enum.StrEnum):
-    """Only `UNHEALTHY` and `AWAITED` endpoints are not used."""
-
-    UNCHECKED = "unchecked"
-    """The service has no check, or the endpoint nothing that could be checked."""
-    ASSUMED = "assumed"
-    AWAITED = "awaited"
-    HEALTHY = "healthy"
-    UNHEALTHY = "unhealthy"
-
-    @property
-    def usable(self) -> bool:
-        return self not in (EndpointState.AWAITED, EndpointState.UNHEALTHY)
 
 
 _FIRST_REASON = {
@@ -60,6 +50,12 @@ class EndpointHealthChanged(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     healthy: bool
     reason: str
+    check: str = ""
+    """What was checked: `tcp`, `http`, `grpc`; empty where nothing is."""
+    results: int = 0
+    """How many results in a row decided it; 0 where none did."""
+    since: float = 0.0
+    """When the first of them came."""
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
@@ -69,6 +65,10 @@ class EndpointStatus(msgspec.Struct, frozen=True):
     state: EndpointState
     healthy: bool
     reason: str
+    check: str = ""
+    """What is checked: `tcp`, `http`, `grpc`; empty where nothing is."""
+    since: float = 0.0
+    """When the results that put it into this state began, or when it became known."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -81,66 +81,59 @@ class Probe(msgspec.Struct, frozen=True):
     protocol: Protocol | None
     token: int
     """Tells this check's result from one that was overtaken by a change of the service."""
-
-
-def judge(state: EndpointState, streak: int, passed: bool, check: HealthCheck) -> tuple[EndpointState, int]:
-    """An endpoint's next state and streak (results in a row that spoke against the state) after one more result.
-
-    A first success is enough for what never failed; `rise` are asked of what did.
-    """
-    transition = _TRANSITIONS[state, passed]
-    if transition is None:
-        return state, 0
-    needed, target = transition
-    streak += 1
-    return (target, 0) if streak >= needed(check) else (state, streak)
-
-
-def _one(check: HealthCheck) -> int:
-    return 1
-
-
-def _rise(check: HealthCheck) -> int:
-    return check.rise
-
-
-def _fall(check: HealthCheck) -> int:
-    return check.fall
-
-
-_TRANSITIONS: dict[tuple[EndpointState, bool], tuple[Callable[[HealthCheck], int], EndpointState] | None] = {
-    (EndpointState.ASSUMED, True): (_one, EndpointState.HEALTHY),
-    (EndpointState.ASSUMED, False): (_fall, EndpointState.UNHEALTHY),
-    (EndpointState.AWAITED, True): (_one, EndpointState.HEALTHY),
-    (EndpointState.AWAITED, False): (_fall, EndpointState.UNHEALTHY),
-    (EndpointState.HEALTHY, True): None,
-    (EndpointState.HEALTHY, False): (_fall, EndpointState.UNHEALTHY),
-    (EndpointState.UNHEALTHY, True): (_rise, EndpointState.HEALTHY),
-    (EndpointState.UNHEALTHY, False): None,
-    # A result that was under way while the check was taken away.
-    (EndpointState.UNCHECKED, True): None,
-    (EndpointState.UNCHECKED, False): None,
-}
+    down: bool = False
+    """Whether the endpoint is unhealthy already: this check may take long, and nobody waits for it."""
 
 
 class _Watched:
     """One endpoint under watch."""
 
-    def __init__(self, endpoint: Endpoint, state: EndpointState) -> None:
+    def __init__(self, endpoint: Endpoint, state: EndpointState, now: float) -> None:
         self.endpoint = endpoint
         self.state = state
         self.reason = _FIRST_REASON[state]
         self.streak = 0
+        self.streak_began = now
+        self.since = now
         self.token = 0
         """Of the check that is planned or under way; 0 when there is none."""
         self.due = 0.0
 
-    def move(self, service: ServiceName, state: EndpointState, reason: str) -> list[EndpointHealthChanged]:
-        """Changes state; says so when that makes it usable or unusable."""
+    @property
+    def judged(self) -> bool:
+        return self.state in (EndpointState.HEALTHY, EndpointState.UNHEALTHY)
+
+    def move(self, service: ServiceName, state: EndpointState, reason: str, now: float) -> list[EndpointHealthChanged]:
+        """Changes state without a check's doing; says so when that makes it usable or unusable."""
         before, self.state, self.reason = self.state, state, reason
+        if before is not state:
+            self.since = now
         if before.usable == state.usable:
             return []
-        return [EndpointHealthChanged(service, self.endpoint, state.usable, reason)]
+        return [EndpointHealthChanged(service, self.endpoint, state.usable, reason, since=now)]
+
+    def learn(self, probe: Probe, failure: str | None, now: float) -> list[EndpointHealthChanged]:
+        """Takes a check's result; says so when it makes the endpoint usable or unusable."""
+        before, results = self.state, self.streak + 1
+        if self.streak == 0:
+            self.streak_began = now
+        self.state, self.streak = judge(before, self.streak, failure is None, probe.check)
+        self.reason = failure or "check-passed"
+        if self.state is not before:
+            self.since = self.streak_began
+        if before.usable == self.state.usable:
+            return []
+        return [
+            EndpointHealthChanged(
+                probe.service,
+                self.endpoint,
+                self.state.usable,
+                self.reason,
+                check=probe.check.kind,
+                results=results,
+                since=self.since,
+            )
+        ]
 
 
 class _WatchedService:
@@ -173,9 +166,9 @@ class HealthBook:
                 changes += self._change_check(endpoint, service, now, rng)
         others_serve = any(endpoint.state.usable for endpoint in kept.values())
         for key, described in newcomers.items():
-            endpoint = kept[key] = _Watched(described, EndpointState.ASSUMED)
+            endpoint = kept[key] = _Watched(described, EndpointState.ASSUMED, now)
             arrival = _arrival_state(service, described, others_serve)
-            changes += endpoint.move(service.name, arrival, _FIRST_REASON[arrival])
+            changes += endpoint.move(service.name, arrival, _FIRST_REASON[arrival], now)
             self._plan_first(endpoint, service, now, rng)
         watched.endpoints = kept
         return changes
@@ -199,11 +192,12 @@ class HealthBook:
         while (due := self.next_due()) is not None and due <= now:
             _, token, name, endpoint = heapq.heappop(self._queue)
             service = self._services[name].service
-            target = _target(service, endpoint.endpoint)
+            target = check_target(service, endpoint.endpoint)
             assert target is not None, "an endpoint without a target is never planned"
             assert service.health is not None, "nor is one without a check"
             endpoint.due = now
-            probes.append(Probe(name, endpoint.endpoint, service.health, *target, token))
+            down = endpoint.state is EndpointState.UNHEALTHY
+            probes.append(Probe(name, endpoint.endpoint, service.health, *target, token, down=down))
         return probes
 
     def record(self, probe: Probe, failure: str | None, now: float, rng: random.Random) -> list[EndpointHealthChanged]:
@@ -212,11 +206,12 @@ class HealthBook:
         endpoint = watched.endpoints.get(_key(probe.endpoint)) if watched else None
         if endpoint is None or endpoint.token != probe.token:
             return []
-        state, endpoint.streak = judge(endpoint.state, endpoint.streak, failure is None, probe.check)
-        interval = probe.check.interval_s * rng.uniform(1 - _INTERVAL_SPREAD, 1 + _INTERVAL_SPREAD)
+        changes = endpoint.learn(probe, failure, now)
+        interval_s = probe.check.interval_s if endpoint.judged else min(probe.check.interval_s, FIRST_CHECK_S)
         # Counted from the start, so that checks that time out do not make finding out take longer.
-        self._plan(endpoint, probe.service, max(now, endpoint.due + interval))
-        return endpoint.move(probe.service, state, failure or "check-passed")
+        next_due = endpoint.due + interval_s * rng.uniform(1 - _INTERVAL_SPREAD, 1)
+        self._plan(endpoint, probe.service, max(now, next_due))
+        return changes
 
     def is_healthy(self, name: ServiceName, endpoint: Endpoint) -> bool:
         """Whether requests may go to an endpoint; so they may where nothing is known."""
@@ -226,13 +221,19 @@ class HealthBook:
 
     def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
         """The health of all endpoints as of now."""
-        return {
-            name: tuple(
-                EndpointStatus(known.endpoint, known.state, known.state.usable, known.reason)
-                for known in watched.endpoints.values()
-            )
-            for name, watched in self._services.items()
-        }
+        return {name: self.endpoints(name) for name in self._services}
+
+    def endpoints(self, name: ServiceName) -> tuple[EndpointStatus, ...]:
+        """The health of one service's endpoints as of now; none for an unknown name."""
+        watched = self._services.get(name)
+        if watched is None:
+            return ()
+        check = watched.service.health
+        kind = check.kind if check is not None else ""
+        return tuple(
+            EndpointStatus(known.endpoint, known.state, known.state.usable, known.reason, kind, known.since)
+            for known in watched.endpoints.values()
+        )
 
     def _sort_out(
         self, watched: _WatchedService, service: LocalService
@@ -253,18 +254,18 @@ class HealthBook:
         """The service's check or ports changed: what is known of an endpoint holds until results differ."""
         endpoint.streak = 0
         self._plan_first(endpoint, service, now, rng)
-        if _target(service, endpoint.endpoint) is None:
-            return endpoint.move(service.name, EndpointState.UNCHECKED, "no-check")
+        if check_target(service, endpoint.endpoint) is None:
+            return endpoint.move(service.name, EndpointState.UNCHECKED, "no-check", now)
         if endpoint.state is EndpointState.UNCHECKED:
-            return endpoint.move(service.name, EndpointState.ASSUMED, "not-checked-yet")
+            return endpoint.move(service.name, EndpointState.ASSUMED, "not-checked-yet", now)
         return []
 
     def _plan_first(self, endpoint: _Watched, service: LocalService, now: float, rng: random.Random) -> None:
         endpoint.token = 0
-        if service.health is not None and _target(service, endpoint.endpoint):
-            # What waits for its first success is checked at once, the others within an interval.
-            spread = 0.0 if endpoint.state is EndpointState.AWAITED else service.health.interval_s
-            self._plan(endpoint, service.name, now + rng.uniform(0, spread))
+        if service.health is not None and check_target(service, endpoint.endpoint):
+            # What waits for its first success is checked at once, the others soon, but not all in one moment.
+            spread_s = 0.0 if endpoint.state is EndpointState.AWAITED else min(service.health.interval_s, FIRST_CHECK_S)
+            self._plan(endpoint, service.name, now + rng.uniform(0, spread_s))
 
     def _plan(self, endpoint: _Watched, name: ServiceName, due: float) -> None:
         endpoint.token = next(self._tokens)
@@ -272,7 +273,7 @@ class HealthBook:
 
 
 def _arrival_state(service: LocalService, endpoint: Endpoint, others_serve: bool) -> EndpointState:
-    if _target(service, endpoint) is None:
+    if check_target(service, endpoint) is None:
         return EndpointState.UNCHECKED
     return EndpointState.AWAITED if others_serve else EndpointState.ASSUMED
 
@@ -280,23 +281,3 @@ def _arrival_state(service: LocalService, endpoint: Endpoint, others_serve: bool
 def _key(endpoint: Endpoint) -> _EndpointKey:
     """What makes an endpoint the same one: where it listens. Its zone and host name may be corrected."""
     return endpoint.address, tuple(sorted(endpoint.ports.items()))
-
-
-def _target(service: LocalService, endpoint: Endpoint) -> tuple[int, Protocol | None] | None:
-    """Which of an endpoint's ports is checked, and what is spoken there. None: there is no check, or the endpoint has
-    none of the service's ports.
-
-    A check by connection takes the first port. An HTTP check takes the first port of HTTP/1.1, else of HTTP/2, else
-    speaks HTTP/1.1 at the first port, whose own protocol is the user's business.
-    """
-    ports = [port for port in service.ports if port.name in endpoint.ports]
-    if service.health is None or not ports:
-        return None
-    if not service.health.http_path:
-        return endpoint.ports[ports[0].name], None
-    chosen = min(ports, key=lambda port: _HTTP_PREFERENCE[port.protocol])
-    protocol = Protocol.HTTP2 if chosen.protocol in (Protocol.HTTP2, Protocol.GRPC) else Protocol.HTTP
-    return endpoint.ports[chosen.name], protocol
-
-
-_HTTP_PREFERENCE = {Protocol.HTTP: 0, Protocol.HTTP2: 1, Protocol.GRPC: 1, Protocol.TCP: 2}

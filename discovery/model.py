@@ -77,8 +77,13 @@ class Endpoint(msgspec.Struct, frozen=True):
     hostname: str = ""
 
 
+HEALTHY_STATUSES = ((200, 399),)
+"""What an HTTP check takes for healthy unless told otherwise: ranges, both ends included."""
+
+
 class HealthCheck(msgspec.Struct, frozen=True):
-    """How the owner of a service tests its endpoints. An empty `http_path` means: a TCP connection is enough."""
+    """How the owner of a service tests its endpoints. With neither `http_path` nor `grpc_service`, a TCP connection is
+    enough."""
 
     http_path: str = ""
     interval_s: float = 1.0
@@ -87,6 +92,17 @@ class HealthCheck(msgspec.Struct, frozen=True):
     """Successes in a row before an unhealthy endpoint is used again."""
     fall: int = 3
     """Failures in a row before an endpoint is no longer used."""
+    http_host: str = ""
+    """The HTTP check's `Host`; empty: the endpoint's own address and port."""
+    http_statuses: tuple[tuple[int, int], ...] = HEALTHY_STATUSES
+    grpc_service: str | None = None
+    """Ask the gRPC health protocol for this service; an empty name asks for the whole server."""
+
+    @property
+    def kind(self) -> str:
+        if self.grpc_service is not None:
+            return "grpc"
+        return "http" if self.http_path else "tcp"
 
 
 class LocalService(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BaseModel
 
 from discovery.address import HostPort
-from discovery.config import ServiceConfig
+from discovery.config import HealthConfig, ServiceConfig
 from discovery.model import ServiceName
 from discovery.vip import VipPool, VipRangeExhausted
 from federation.imports import ImportPolicy
@@ -73,12 +73,20 @@ def _text(value: Any) -> str:
 def _service_items(service: ServiceConfig) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:
     name = str(service.service_name)
     ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in service.ports)
-    yield ("service", name), {"ports": ports, "health": " ".join(f"{k}={v}" for k, v in _leaves(service.health, ""))}
+    yield ("service", name), {"ports": ports, "health": _health_text(service.health)}
     for endpoint in service.endpoints:
         numbers = endpoint.port or ",".join(f"{key}={number}" for key, number in sorted((endpoint.ports or {}).items()))
         facts = {"zone": endpoint.zone, "hostname": endpoint.hostname}
         where = f"{name} {endpoint.address}:{numbers}"
         yield ("endpoint", where), {key: value for key, value in facts.items() if value}
+
+
+def _health_text(health: HealthConfig) -> str:
+    keys = dict(_leaves(health, ""))
+    if health.grpc is not None:
+        # An empty name is a check as well: of the whole server.
+        keys["grpc"] = health.grpc or '""'
+    return " ".join(f"{key}={value}" for key, value in keys.items())
 
 
 def _access_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:

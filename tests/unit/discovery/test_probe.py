@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import h2.config
 import h2.connection
 import h2.events
+import msgspec
 import pytest
 import trio
+import trio.testing
 
 from discovery.health_state import Probe
 from discovery.model import Endpoint, HealthCheck, Protocol, ServiceName
 from discovery.probe import make_probe
 
+HTTP_CHECK = HealthCheck(http_path="/healthz", timeout_s=10.0)
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
@@ -24,10 +26,8 @@ def probe_of(
     protocol: Protocol | None = Protocol.HTTP,
     *,
     address: str = "127.0.0.1",
-    path: str = "/healthz",
-    timeout_s: float = 5.0,
+    check: HealthCheck = HTTP_CHECK,
 ) -> Probe:
-    check = HealthCheck(http_path=path, timeout_s=timeout_s)
     return Probe(ServiceName("shop", "payments"), Endpoint(address, {"p": port}), check, port, protocol, 1)
 
 
@@ -54,7 +54,7 @@ def saying(*parts: bytes) -> Handler:
         await stream.receive_some(4096)
         for part in parts:
             await stream.send_all(part)
-            await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
 
     return handle
 
@@ -90,24 +90,27 @@ async def test_the_request_is_one_that_any_server_understands() -> None:
         received.append(bytes(await stream.receive_some(4096)))
         await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
 
+    strange = HealthCheck(http_path="/health z\r\nx-evil: 1?a=b&c=%20é", timeout_s=10.0)
     async with server(note) as port:
-        assert await make_probe(probe_of(port, path="/health z\r\nx-evil: 1?a=b&c=%20é")) is None
+        assert await make_probe(probe_of(port, check=strange)) is None
     head, *fields = received[0].decode().split("\r\n")
     assert head == "GET /health%20z%0D%0Ax-evil:%201?a=b&c=%20%C3%A9 HTTP/1.1"
     assert f"Host: 127.0.0.1:{port}" in fields
     assert "Connection: close" in fields
 
 
-async def test_a_silent_server_times_out() -> None:
+async def test_a_silent_server_times_out(autojump_clock: trio.testing.MockClock) -> None:
     """Connecting works, an answer never comes: the timeout holds for the whole check."""
+    ours, _theirs = trio.testing.memory_stream_pair()
 
-    async def silent(stream: trio.SocketStream) -> None:
-        await trio.sleep(math.inf)
+    async def connect(probe: Probe) -> trio.abc.Stream:
+        await trio.sleep(2)
+        return ours
 
-    async with server(silent) as port:
-        started = trio.current_time()
-        assert await make_probe(probe_of(port, timeout_s=0.05)) == "timeout"
-        assert trio.current_time() - started < 2
+    began = trio.current_time()
+    check = HealthCheck(http_path="/", timeout_s=5.0)
+    assert await make_probe(probe_of(1, check=check), connect) == "timeout"
+    assert trio.current_time() - began == pytest.approx(5.0)
 
 
 async def test_nobody_listens() -> None:
@@ -129,9 +132,26 @@ async def test_a_connection_is_enough_without_a_path(address: str) -> None:
 
     async with server(note, address) as port:
         assert await make_probe(probe_of(port, None, address=address)) is None
-        while not received:
-            await trio.sleep(0.001)
+        with trio.fail_after(10):
+            while not received:
+                await trio.lowlevel.checkpoint()
     assert received == [b""]
+
+
+async def test_the_host_and_the_statuses_that_count_are_configured() -> None:
+    """Virtual hosts answer by name, and some servers say 401 when all is well."""
+    received: list[bytes] = []
+
+    async def note(stream: trio.SocketStream) -> None:
+        received.append(bytes(await stream.receive_some(4096)))
+        await stream.send_all(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+
+    check = HealthCheck(http_path="/", timeout_s=10.0, http_host="shop.example")
+    async with server(note) as port:
+        assert await make_probe(probe_of(port, check=check)) == "http-401"
+        picky = msgspec.structs.replace(check, http_statuses=((200, 204), (401, 401)))
+        assert await make_probe(probe_of(port, check=picky)) is None
+    assert all(b"\r\nHost: shop.example\r\n" in request for request in received)
 
 
 def http2(status: str | None) -> Handler:
