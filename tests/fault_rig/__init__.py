@@ -1,0 +1,1 @@
+"""What the tests of failover are made of: clusters that can be broken, endpoints that obey, and a steady load."""

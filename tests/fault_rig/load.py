@@ -1,0 +1,84 @@
+"""A load that runs in a process of its own, and its samples as they come."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.demo.waiting import seconds, wait_until
+from tests.fault_rig.samples import Account, LoadPlan, Sample, account
+
+_END_S = 15.0
+_ENOUGH = 30
+"""Samples in a row that must agree before something counts as reached."""
+
+
+class Load:
+    """`with Load(plan) as load`: it runs until the block ends."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self._plan = plan
+        self._samples: list[Sample] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Load:
+        line = [sys.executable, "-m", "tests.fault_rig.load_process", msgspec.json.encode(self._plan).decode()]
+        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._reader.start()
+        self.wait(lambda samples: len(samples) >= _ENOUGH, "the load has begun")
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_END_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._reader.join(_END_S)
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        decode = msgspec.json.Decoder(Sample).decode
+        for line in self._process.stdout:
+            self._samples.append(decode(line))
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [*self._samples]
+
+    def account(self, kind: str = "get", *, since: float = 0.0, until: float = float("inf")) -> Account:
+        return account(self.samples, kind, since=since, until=until)
+
+    def wait(self, reached: Callable[[list[Sample]], object], what: str, timeout_s: float = 30.0) -> None:
+        """Until the samples so far say so. Raises NotInTime."""
+        wait_until(lambda: reached(self.samples), what, timeout_s=timeout_s)
+
+    def wait_served_by(self, *clusters: str, timeout_s: float = 30.0) -> None:
+        """Until the last GETs are all good and from these clusters."""
+
+        def agreed(samples: list[Sample]) -> bool:
+            last = [sample for sample in samples if sample.kind == "get"][-_ENOUGH:]
+            return len(last) == _ENOUGH and all(sample.good and sample.cluster in clusters for sample in last)
+
+        self.wait(agreed, f"all GETs are served by {' or '.join(clusters)}", timeout_s)
+
+    def wait_more(self, number: int = 100, kind: str = "get") -> None:
+        """Until so many more have been answered."""
+        before = sum(sample.kind == kind for sample in self.samples)
+        self.wait(lambda samples: sum(s.kind == kind for s in samples) >= before + number, f"{number} more samples")
+
+
+def now() -> float:
+    """The clock that samples are in."""
+    return seconds()

@@ -1,0 +1,48 @@
+"""Every process of the preferred cluster stands still (SIGSTOP): connections stay open, and nothing is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.load import Load, now
+
+pytestmark = pytest.mark.processes
+
+GAP_LIMIT_S = 3.0
+"""Wanted is 1 s; a machine that runs the whole suite may stand still for longer. The benchmark has the figure."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
+    """Nothing is configured for failover: no order, no health checks, no ejection. Clusters are then taken by name."""
+    services = {"payments": 1, "ledger": 1}
+    sites = [Site("east"), *(Site(name, services, health="") for name in ("eu", "west"))]
+    with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites) as lab:
+        yield lab
+
+
+def test_peers_02_failover_needs_no_settings(lab: FaultLab) -> None:
+    """What was under way goes elsewhere, what is new does not go there, and when the cluster moves again, it gets its
+    traffic back."""
+    for gateway in (lab.gateway, *lab["eu"].gateways):
+        text = gateway.config_path.read_text()
+        assert "failover:" not in text
+        assert "health:" not in text
+    with Load(lab.plan(tcp="ledger")) as load:
+        load.wait_served_by("eu")
+        at = now()
+        lab["eu"].freeze()
+        load.wait_served_by("west")
+        load.wait_more(10, "tcp")
+        lab["eu"].thaw()
+        load.wait_served_by("eu")
+        gets = load.account(since=at)
+        print(gets, f"{gets.recovered_s * 1000:.0f} ms until all was well")
+        assert gets.failed == 0
+        assert gets.gap_s < GAP_LIMIT_S
+        for kind in ("post", "tcp"):
+            account = load.account(kind, since=at)
+            assert account.failed <= 1, account

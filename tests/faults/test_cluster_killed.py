@@ -1,0 +1,46 @@
+"""Every process of the preferred cluster is killed: gateways, workers, endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault_rig.clusters import FaultLab, open_fault_lab, three_clusters
+from tests.fault_rig.load import Load, now
+
+pytestmark = pytest.mark.processes
+
+GAP_LIMIT_S = 2.0
+"""Wanted are 100 ms; a machine that runs the whole suite may stand still for longer. The benchmark has the figure."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
+    with open_fault_lab(tmp_path_factory.mktemp("lab"), *three_clusters()) as lab:
+        yield lab
+
+
+def test_peers_01_a_dead_cluster_gets_no_traffic(lab: FaultLab) -> None:
+    """No GET fails, neither those that were under way nor those that come later, and when the cluster is back, it gets
+    its traffic back without a failure. A POST that was sent can't be repeated, nor can a TCP stream: each client loses
+    at most the one that was under way."""
+    with Load(lab.plan(tcp="ledger")) as load:
+        load.wait_served_by("west")
+        at = now()
+        lab["west"].kill()
+        load.wait_served_by("eu")
+        killed = now()
+        load.wait_more()
+        load.wait_more(10, "tcp")
+        lab["west"].start()
+        load.wait_served_by("west")
+        gets = load.account(since=at)
+        print(gets, f"{gets.recovered_s * 1000:.0f} ms until all was well")
+        assert gets.failed == 0
+        assert gets.gap_s < GAP_LIMIT_S
+        assert load.account(since=killed, until=killed + 1).by_cluster.keys() == {"eu"}
+        for kind in ("post", "tcp"):
+            account = load.account(kind, since=at)
+            assert account.failed <= 1, account
+            assert account.gap_s < GAP_LIMIT_S
