@@ -260,7 +260,7 @@ class Beliefs:
         for cluster in gone:
             self._note(self.catalog.drop_cluster(cluster))
             self.own.want_ack(cluster, -1, now)
-        self.changes.peers |= gone | new
+        self.changes.peers |= gone | new | self.members.review_roots()
         self.changes.list_again |= {settings.peers[cluster].etcd for cluster in new | moved}
         before = self.settings
         if (settings.imports, settings.import_limits) != (before.imports, before.import_limits):
@@ -336,7 +336,7 @@ class Beliefs:
                     self._note(self.catalog.apply_export(cluster, name, value))
                 case BundleChanged(sequence):
                     self.own.want_ack(cluster, sequence, now)
-                    self.changes.peers.add(cluster)
+                    self.changes.peers |= {cluster} | self.members.review_roots()
                 case GatewaysChanged():
                     self.changes.peers.add(cluster)
                     self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)

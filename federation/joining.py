@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from federation import paths
@@ -16,6 +18,10 @@ from federation.record import FederationError, KeyLookup, Record, RecordRefused,
 from trust.bundle import RecordKey
 from trust.source import TrustSource
 
+INVITER_WAIT_S = 10.0
+"""A token may be redeemed right after it was printed, before the inviter's gateway has said anything in etcd."""
+_POLL_S = 0.25
+
 
 class JoinFailed(FederationError):
     """The request could not be made. `code`: `no-inviter`, `foreign-inviter` or `name-taken`. Nothing was written."""
@@ -26,11 +32,24 @@ class JoinFailed(FederationError):
 
 
 async def ask_to_join(
-    etcd: EtcdClient, token: JoinToken, authority: TrustSource, cluster: str, *, now: float, timeout_s: float
+    etcd: EtcdClient,
+    token: JoinToken,
+    authority: TrustSource,
+    cluster: str,
+    *,
+    now: float,
+    timeout_s: float,
+    waiting: Callable[[], None] = lambda: None,
+    inviter_wait_s: float = INVITER_WAIT_S,
 ) -> AnswerValue | None:
     """Leaves `cluster`'s request and returns the inviter's answer to it. A request that was refused, or not answered in
-    time (None), is taken back. `now` is Unix seconds. Raises JoinFailed and EtcdError."""
+    time (None), is taken back. `waiting` is called when the inviter is not in etcd, and is waited for. `now` is Unix
+    seconds. Raises JoinFailed and EtcdError."""
     layout = Layout(token.prefix, token.federation)
+    bundle = layout.key(token.cluster, BUNDLE)
+    if await etcd.get(bundle) is None:
+        waiting()
+        await _wait_for(etcd, bundle, inviter_wait_s)
     keys = await _find_inviter(etcd, layout, token, now)
     await _require_own_name(etcd, layout, authority, cluster)
     key = layout.key(cluster, paths.request(token.cluster))
@@ -45,6 +64,13 @@ async def ask_to_join(
             with trio.move_on_after(2.0, shield=True):
                 await _take_back(etcd, key)
     return answer
+
+
+async def _wait_for(etcd: EtcdClient, key: bytes, timeout_s: float) -> None:
+    """Returns when something lies at `key`, or after `timeout_s`."""
+    with trio.move_on_after(timeout_s):
+        while await etcd.get(key) is None:
+            await trio.sleep(_POLL_S)
 
 
 async def _find_inviter(etcd: EtcdClient, layout: Layout, token: JoinToken, now: float) -> PeerKeys:

@@ -10,6 +10,7 @@ from federation.freshness import Freshness, Lease, Link, PeerFreshness, Reason, 
 from federation.peer_keys import PeerKeys
 from federation.peer_state import PeerState
 from federation.settings import EtcdSource, FederationSettings, Peer
+from trust.shadowing import Shadow, find_shadows
 
 
 class GatewayView(msgspec.Struct, frozen=True):
@@ -22,7 +23,8 @@ class GatewayView(msgspec.Struct, frozen=True):
 
 
 class PeerView(msgspec.Struct, frozen=True):
-    """A peer as our gateway may use it: `roots` (DER) validate its gateways' certificates."""
+    """A peer as our gateway may use it: `roots` (DER) validate its gateways' certificates. Those that would stand in
+    front of another peer's are not among them."""
 
     cluster: str
     trust_domain: str
@@ -47,6 +49,8 @@ class Members:
         self._settings = settings
         self._members: dict[str, Member] = {}
         self._heard: set[EtcdSource | None] = set()
+        self.shadows: list[Shadow] = []
+        """Roots of peers that are left out, because they imitate another peer's."""
         self.configure(settings, now)
 
     def __contains__(self, cluster: str) -> bool:
@@ -107,6 +111,15 @@ class Members:
     def tick(self, now: float) -> dict[str, Transition]:
         return self._collect({name: self._members[name].freshness.tick(now) for name in self})
 
+    def review_roots(self) -> set[str]:
+        """A bundle changed, or a peer came or went: returns whose roots are others by that."""
+        before = set(self.shadows)
+        bundles = {name: member.state.keys.bundle for name, member in self._members.items()}
+        roots = {name: bundle.authorities for name, bundle in bundles.items() if bundle is not None}
+        pinned = {name: member.peer.root for name, member in self._members.items()}
+        self.shadows = find_shadows(roots, pinned)
+        return {shadow.owner for shadow in before ^ set(self.shadows)} & self._members.keys()
+
     def next_deadline(self) -> float | None:
         deadlines = (member.freshness.next_deadline() for member in self._members.values())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -114,6 +127,7 @@ class Members:
     def view(self, cluster: str) -> PeerView:
         member = self._members[cluster]
         bundle = member.state.keys.bundle
+        left_out = {shadow.der for shadow in self.shadows if shadow.owner == cluster}
         gateways = tuple(
             GatewayView(known.value.id, known.value.addresses, known.value.region, known.value.zone)
             for _, known in sorted(member.state.gateways.items())
@@ -121,7 +135,7 @@ class Members:
         return PeerView(
             cluster=cluster,
             trust_domain=member.peer.trust_domain,
-            roots=bundle.authorities if bundle is not None else (),
+            roots=tuple(der for der in bundle.authorities if der not in left_out) if bundle is not None else (),
             gateways=gateways,
             freshness=member.freshness.state,
             reason=member.freshness.reason,

@@ -64,6 +64,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """The URLs of the etcd that it is read in; empty: ours."""
     etcd_synced: bool = True
     """Whether that etcd is followed without a gap."""
+    roots_left_out: tuple[str, ...] = ()
+    """What is wrong with roots of its bundle that imitate another peer's."""
 
 
 class EtcdStatus(msgspec.Struct, frozen=True):

@@ -112,4 +112,5 @@ def _view_peer(
         clock_is_wrong=state.clock.is_bad,
         etcd=source.access.endpoints if source is not None else (),
         etcd_synced=source in followers and followers[source].link.synced,
+        roots_left_out=tuple(str(shadow) for shadow in beliefs.members.shadows if shadow.owner == cluster),
     )

@@ -27,6 +27,7 @@ def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
         yield ProblemDocument("service", name, text)
     for complaint in status.cache_complaints:
         yield ProblemDocument("state", "catalog", complaint)
+    yield from root_problems(status.peers)
     yield from import_problems(status.peers)
     yield from clock_problems(status.peers)
 
@@ -43,6 +44,11 @@ def _peer_etcd_problems(etcds: Iterable[PeerEtcdStatus]) -> Iterator[ProblemDocu
         if not etcd.synced:
             text = f"{etcd.problem}; what was known stays in use"
             yield ProblemDocument("etcd", f"read {', '.join(etcd.clusters)}", text)
+
+
+def root_problems(peers: Iterable[PeerStatus]) -> Iterator[ProblemDocument]:
+    """Roots that imitate another peer's."""
+    return (ProblemDocument("root", peer.cluster, text) for peer in peers for text in peer.roots_left_out)
 
 
 def import_problems(peers: Iterable[PeerStatus]) -> Iterator[ProblemDocument]:

@@ -234,7 +234,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
 
     kind: str
     """`configuration`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection`,
-    `conflict`, `import`, `clock`, `request` or `invitation`."""
+    `conflict`, `import`, `root`, `clock`, `request` or `invitation`."""
     subject: str
     message: str
 

@@ -15,7 +15,7 @@ from federation.etcd.config import EtcdConfig
 from federation.etcd.errors import EtcdError
 from federation.join_answer import AnswerCode, AnswerValue
 from federation.join_token import JoinToken, TokenRefused, parse_token
-from federation.joining import JoinFailed, ask_to_join
+from federation.joining import INVITER_WAIT_S, JoinFailed, ask_to_join
 from federation.record import MAX_SKEW_S
 from gateway.cli.config_file import authority_or_fail, load_or_fail, wall_clock
 from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
@@ -111,7 +111,13 @@ def _ask(token: JoinToken, config: Config, authority: Authority) -> AnswerValue:
                 reasons = "; ".join(f"{state.url}: {state.error}" for state in etcd.endpoints)
                 raise EtcdError("unavailable", f"etcd can't be reached: {reasons}")
             return await ask_to_join(
-                etcd, token, authority, config.cluster.name, now=wall_clock(), timeout_s=_ANSWER_TIMEOUT_S
+                etcd,
+                token,
+                authority,
+                config.cluster.name,
+                now=wall_clock(),
+                timeout_s=_ANSWER_TIMEOUT_S,
+                waiting=lambda: _say_waiting(token),
             )
 
     try:
@@ -129,6 +135,11 @@ def _ask(token: JoinToken, config: Config, authority: Authority) -> AnswerValue:
             "nothing was changed",
         )
     return answer
+
+
+def _say_waiting(token: JoinToken) -> None:
+    text = f"{token.cluster} is not in etcd: waiting up to {INVITER_WAIT_S:.0f} s for its gateway to come there"
+    print(text, file=sys.stderr, flush=True)
 
 
 def _run(ask: Callable[[], Awaitable[AnswerValue | None]]) -> AnswerValue | None:

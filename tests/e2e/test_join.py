@@ -127,13 +127,28 @@ def test_join_and_be_accepted_at_once(tmp_path: Path, etcd_server: EtcdServer) -
         assert set(load_config(east.config_path).peers) == {"west"}
 
 
+def test_join_before_the_inviter_runs(tmp_path: Path, etcd_server: EtcdServer) -> None:
+    """A token can be redeemed as soon as it is printed: the joiner says that it waits for the inviter, and does."""
+    with gateways(tmp_path, "east", "west") as (east, west):
+        east.init(etcd_server.endpoint)
+        west.init(etcd_server.endpoint)
+        line = [sys.executable, "-m", "gateway", "join", "-", "-c", str(west.config_path)]
+        with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            process.stdin.write(invite(east, "west", "--accept", "auto").encode())
+            process.stdin.close()
+            assert b"east is not in etcd: waiting" in process.stderr.readline()
+            east.start()
+            assert process.wait(30) == 0
+        assert set(load_config(west.config_path).peers) == {"east"}
+
+
 def test_refusals(tmp_path: Path, etcd_server: EtcdServer) -> None:
     """Each by its name, with what to do; the joiner's file stays as it was."""
     with gateways(tmp_path, "east", "west") as (east, west):
         east.init(etcd_server.endpoint)
         west.init(etcd_server.endpoint)
-        early = invite(east, "west")
-        refused(west.run("join", "-", stdin=early), west, "no-inviter", "never ran")
         east.start()
         token = invite(east, "west")
         refused(west.run("join", "-", stdin=token[:-5]), west, "truncated", "copy the whole line")

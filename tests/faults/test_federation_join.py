@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import msgspec
+import pytest
 
 from discovery.model import ServiceName, ZoneHealth
 from federation.freshness import Freshness, Lease
+from federation.joining import JoinFailed, ask_to_join
+from tests import join_parts
 from tests.etcd_server import EtcdServer
 from tests.federation_members import as_peers, local_service, make_authority, run_member, until
 
@@ -59,3 +65,31 @@ async def test_a_gateway_that_leaves_or_dies_is_missed(tmp_path: Path, etcd_serv
         assert east.federation.peers()["west"].freshness is Freshness.SUSPECT
         assert east.sees("pay", "west")
         assert len(east.federation.peers()["west"].gateways) == 1
+
+
+async def test_a_joiner_waits_for_the_inviter_and_not_for_ever(tmp_path: Path, etcd_server: EtcdServer) -> None:
+    """Without it, and with it: then the request is left, and taken back because nobody answers it here."""
+    peers = as_peers({"east": make_authority(tmp_path, "east")})
+    west, url = make_authority(tmp_path, "west"), etcd_server.endpoint
+    token = msgspec.structs.replace(join_parts.make_token(peers["east"].root), endpoints=(url,))
+    waits: list[str] = []
+
+    async def join(inviter_wait_s: float) -> object:
+        return await ask_to_join(
+            east.etcd,
+            token,
+            west,
+            "west",
+            now=time.time(),
+            timeout_s=0.3,
+            waiting=lambda: waits.append("waiting"),
+            inviter_wait_s=inviter_wait_s,
+        )
+
+    async with run_member(tmp_path, "eu", {}, url) as east:
+        with pytest.raises(JoinFailed, match="its gateway never ran") as failed:
+            await join(0.3)
+        assert (failed.value.code, waits) == ("no-inviter", ["waiting"])
+    async with run_member(tmp_path, "east", {}, url) as east:
+        await until(lambda: east.federation.status().etcd.writes > 1)
+        assert await join(10.0) is None
