@@ -220,16 +220,16 @@ class Beliefs:
 
     def upsert_local(self, service: LocalService, now: float, wall: float) -> None:
         if self.own.exports.put(service, wall):
-            self._local_changed(service.name, now, urgent=True)
+            self._local_changed(service.name, now)
 
     def remove_local(self, name: ServiceName, now: float) -> None:
         if self.own.exports.remove(name):
             self._note(self.catalog.remove_local(name))
-            self.own.want_export(name, now, urgent=True)
+            self.own.want_export(name, now)
 
     def set_local_health(self, name: ServiceName, zones: tuple[ZoneHealth, ...], now: float) -> None:
         if self.own.exports.set_health(name, zones):
-            self._local_changed(name, now, urgent=False)
+            self._local_changed(name, now)
 
     def complete_locals(self) -> None:
         """All local services are known now: what we exported beyond them, before a restart, is withdrawn."""
@@ -312,7 +312,7 @@ class Beliefs:
         elif record is not None:
             self.cache.put(self.settings.cluster, path, found.raw)
         if aged is not None:
-            self._local_changed(aged, now, urgent=True)
+            self._local_changed(aged, now)
 
     def _settle_request(self, inviter: str) -> None:
         """Our request to join is done with when the inviter shows that it believes us."""
@@ -351,11 +351,11 @@ class Beliefs:
                 case ListingWanted():
                     self.changes.list_again.add(self.members[cluster].peer.etcd)
 
-    def _local_changed(self, name: ServiceName, now: float, *, urgent: bool) -> None:
+    def _local_changed(self, name: ServiceName, now: float) -> None:
         exports = self.own.exports
         if name in exports:
             self._note(self.catalog.apply_local(exports.service(name), exports.zones(name), exports.created(name)))
-        self.own.want_export(name, now, urgent=urgent)
+        self.own.want_export(name, now)
 
     def _transitioned(self, cluster: str, transition: Transition | None, wall: float) -> None:
         if transition is None:

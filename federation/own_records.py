@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from discovery.model import ServiceName
 from federation import paths
+from federation.damping import urgency_of
 from federation.own_exports import OwnExports
 from federation.paths import BUNDLE, Kind, Path
 from federation.publication import Publication
 from federation.record import Record, RecordRefused
 from federation.settings import FederationSettings
-from federation.values import AckValue, GatewayValue, encode, parse_export
+from federation.values import AckValue, ExportValue, GatewayValue, encode, parse_export
 from trust.bundle import Bundle, encode_bundle, parse_bundle
 from trust.errors import TrustError
 from trust.source import TrustSource
@@ -32,6 +33,8 @@ class OwnRecords:
         self._settings = settings
         self._authority = authority
         self._said: Bundle | None = None
+        self._exported: dict[ServiceName, ExportValue] = {}
+        """What we want our exports to say."""
 
     @property
     def bundle_sequence(self) -> int:
@@ -83,13 +86,16 @@ class OwnRecords:
         value = GatewayValue(self.gateway_id, tuple(addresses), locality.region, locality.zone, version)
         self.publication.want(path, encode(value), now, leased=True)
 
-    def want_export(self, name: ServiceName, now: float, *, urgent: bool) -> None:
-        """Publishes what we export of `name` now, which may be nothing."""
+    def want_export(self, name: ServiceName, now: float) -> None:
+        """Publishes what we export of `name` now, which may be nothing. A change of health alone may have to wait."""
         value = self.exports.value(name) if name in self.exports else None
         if value is None:
+            self._exported.pop(name, None)
             self.publication.unwant(paths.export(name))
         else:
-            self.publication.want(paths.export(name), encode(value), now, urgent=urgent)
+            urgency = urgency_of(self._exported.get(name), value)
+            self._exported[name] = value
+            self.publication.want(paths.export(name), encode(value), now, urgency=urgency)
 
     def want_ack(self, peer: str, sequence: int, now: float) -> None:
         """Tells a peer which sequence of its bundle we accepted; below 0: nothing to tell."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 from joserfc.jwk import ECKey
 
+from federation.damping import Damper, Urgency
 from federation.paths import BUNDLE, Kind, Path
 from federation.record import (
     Record,
@@ -30,8 +31,6 @@ from trust.errors import PeerRejected
 from trust.source import TrustSource
 from trust.verify import validate_record_chain
 
-DAMPING_S = 1.0
-"""Changes that can wait are written at most this often at one path: health flaps, catalogs do not."""
 MAX_BATCH = 64
 MAX_BATCH_BYTES = 524_288
 """etcd takes 128 operations and about 1.5 MB in a transaction; half of each keeps others' writes quick."""
@@ -78,8 +77,12 @@ class Publication:
         self._wanted: dict[Path, _Want] = {}
         self._found: dict[Path, _Found] = {}
         self._ready: dict[Path, None] = {}
-        self._damped: list[tuple[float, str, Path]] = []
-        self._written_at: dict[Path, float] = {}
+        self._queue: list[tuple[float, str, Path]] = []
+        """What waits, by when it may be written. An entry that is not its path's in `_due` is passed over."""
+        self._due: dict[Path, float] = {}
+        self._urgencies: dict[Path, Urgency] = {}
+        """Of what is wanted and not written yet: who pays for the next write."""
+        self._dampers: dict[Path, Damper] = {}
         self._sequence = -1
         self._latest: dict[Path, int] = {}
         self.lease = 0
@@ -121,18 +124,22 @@ class Publication:
             self._found[path] = msgspec.structs.replace(self._found[path], value=None)
             self._ready[path] = None
 
-    def want(self, path: Path, value: bytes, now: float, *, leased: bool = False, urgent: bool = True) -> None:
-        """`value` (JSON) shall lie at `path`."""
+    def want(
+        self, path: Path, value: bytes, now: float, *, leased: bool = False, urgency: Urgency = Urgency.AT_ONCE
+    ) -> None:
+        """`value` (JSON) shall lie at `path`, as soon as that is due."""
         want = _Want(value, leased)
         self._done_with.discard(path)
         if self._wanted.get(path) == want:
             return
         self._wanted[path] = want
-        due = self._written_at.get(path, now - DAMPING_S) + DAMPING_S
-        if urgent or due <= now:
+        self._urgencies[path] = urgency
+        due = self._dampers[path].due(urgency, now) if path in self._dampers else now
+        if due <= now:
             self._ready[path] = None
-        else:
-            heapq.heappush(self._damped, (due, str(path), path))
+        elif due < self._due.get(path, float("inf")):
+            self._due[path] = due
+            heapq.heappush(self._queue, (due, str(path), path))
 
     def unwant(self, path: Path) -> None:
         if self._wanted.pop(path, None) is not None:
@@ -178,15 +185,19 @@ class Publication:
 
     def next_due(self) -> float | None:
         """When something that waits may be written; None: nothing waits. Readiness is not waiting."""
-        return self._damped[0][0] if self._damped else None
+        while self._queue and self._due.get(self._queue[0][2]) != self._queue[0][0]:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
 
     def take_due(self, now: float, wall: float) -> list[Write]:
         """The next batch to write, in one transaction; empty when all agrees. Report it to `settle` or `fail`.
 
         The bundle goes last where etcd has none: readers take its coming as the end of what we say anew.
         """
-        while self._damped and self._damped[0][0] <= now:
-            self._ready[heapq.heappop(self._damped)[2]] = None
+        while (due := self.next_due()) is not None and due <= now:
+            path = heapq.heappop(self._queue)[2]
+            del self._due[path]
+            self._ready[path] = None
         batch: list[Write] = []
         size_bytes = 0
         bundle_waits = BUNDLE in self._ready and BUNDLE not in self._found
@@ -209,12 +220,21 @@ class Publication:
         """The batch was written at `revision`."""
         for write in batch:
             if isinstance(write, PutRecord):
-                self._written_at[write.path] = now
+                self._pay(write, now)
                 self.found(write.path, write.value, write.lease, revision)
             else:
-                self._written_at.pop(write.path, None)
+                self._dampers.pop(write.path, None)
                 self._latest.pop(write.path, None)
                 self.missing(write.path, revision)
+
+    def _pay(self, write: PutRecord, now: float) -> None:
+        """Whatever waited at this path was written too, unless it came while the batch was under way."""
+        urgency = self._urgencies.get(write.path, Urgency.AT_ONCE)
+        self._dampers.setdefault(write.path, Damper()).written(urgency, now)
+        want = self._wanted.get(write.path)
+        if want is not None and want.value == write.value:
+            self._urgencies.pop(write.path, None)
+            self._due.pop(write.path, None)
 
     def fail(self, batch: list[Write]) -> None:
         """The batch was not written, or nobody knows: it is compared again after the next listing."""

@@ -8,6 +8,7 @@ import pytest
 
 from discovery.model import ServiceName
 from federation import paths
+from federation.damping import Urgency
 from federation.paths import BUNDLE, Path
 from federation.publication import MAX_BATCH, DeleteRecord, Publication, PutRecord, Write
 from tests.federation_members import make_authority
@@ -114,19 +115,32 @@ def test_what_is_older_than_our_latest_is_written_again(publication: Publication
 
 
 def test_flapping_is_damped_and_catalog_changes_are_not(publication: Publication) -> None:
-    """At most one write a second for what can wait; the last state is what is written."""
+    """What can wait does, and the last state is what is written; what was written meanwhile is not written again."""
     publication.want(A, b"1", 0.0)
     assert len(write_all(publication, 0.0)) == 1
     for number in range(10):
-        publication.want(A, f"h{number}".encode(), 0.1, urgent=False)
+        publication.want(A, f"h{number}".encode(), 0.1, urgency=Urgency.DRIFT)
     assert publication.take_due(0.1, WALL) == []
     assert publication.next_due() == 1.0
     assert puts(write_all(publication, 1.0, 2)) == {A: b"h9"}
-    publication.want(A, b"ports", 1.1)
-    assert puts(write_all(publication, 1.1, 3)) == {A: b"ports"}
+    publication.want(A, b"h10", 1.1, urgency=Urgency.DRIFT)
+    publication.want(A, b"ports", 1.2)
+    assert puts(write_all(publication, 1.2, 3)) == {A: b"ports"}
+    assert publication.next_due() is None
     # Long quiet: the first flap goes at once.
-    publication.want(A, b"down", 9.0, urgent=False)
-    assert puts(write_all(publication, 9.0, 4)) == {A: b"down"}
+    publication.want(A, b"down", 99.0, urgency=Urgency.DRIFT)
+    assert puts(write_all(publication, 99.0, 4)) == {A: b"down"}
+
+
+def test_what_came_while_a_batch_was_under_way_waits_its_turn(publication: Publication) -> None:
+    """The write pays for what it wrote, and what is newer is written when it is due."""
+    publication.want(A, b"1", 0.0)
+    write_all(publication, 0.0)
+    publication.want(A, b"2", 5.0, urgency=Urgency.DRIFT)
+    batch = publication.take_due(5.0, WALL)
+    publication.want(A, b"3", 5.1, urgency=Urgency.DRIFT)
+    publication.settle(batch, 2, 5.2)
+    assert puts(write_all(publication, 7.0, 3)) == {A: b"3"}
 
 
 def test_a_failed_write_is_wanted_still(publication: Publication) -> None:
