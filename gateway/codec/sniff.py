@@ -1,7 +1,8 @@
 """HTTP/1.1 or HTTP/2 on a cleartext listener, told by the first bytes.
 
 HTTP/2 with prior knowledge begins with a preface that no HTTP/1.1 client sends (RFC 9113 section 3.4). Until enough
-of it has come, the connection is an HTTP/1.1 one on which nothing was said yet.
+of it has come, the connection is an HTTP/1.1 one on which nothing was said yet. What begins with a line that is
+neither ends without an answer: an HTTP/1.1 one would mean nothing to whoever sent it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class SniffingServerCodec:
 
     @property
     def closing(self) -> bool:
-        return self.chosen.closing
+        return self.chosen.closing or self.chosen.failure is not None
 
     @property
     def paused(self) -> bool:
@@ -64,6 +65,9 @@ class SniffingServerCodec:
             self._prefix = None
             if data.startswith(PREFACE):
                 self.chosen = self._http2()
+            elif _is_other(data):
+                self.failure = CodecFailure("not-http", "the first line is neither HTTP/1.1 nor HTTP/2")
+                return []
         return self.chosen.receive(data)
 
     def receive_eof(self) -> list[Event]:
@@ -107,3 +111,9 @@ class SniffingServerCodec:
 
     def drained(self) -> None:
         self.chosen.drained()
+
+
+def _is_other(data: bytes) -> bool:
+    """Whether the first line has come, and names no version of HTTP."""
+    line, newline, _ = data.partition(b"\r\n")
+    return bool(newline) and bool(line) and b"HTTP/" not in line
