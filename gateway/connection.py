@@ -91,6 +91,7 @@ class Connection:
         self._paused = False
         self._half_closed = False
         self._lingering = False
+        self._hung_up = False
         self._ended = False
         self._unsettled: list[tuple[int, Relay]] = []
         self._blocked: dict[int, Relay] = {}
@@ -209,8 +210,10 @@ class Connection:
     def flush(self) -> None:
         """Sends, settles, closes: what a turn has left to do on this connection."""
         self._dirty = False
+        before = len(self._out)
         if not self.closed and self._send():
-            if self._unsettled and not self._out:
+            # A full socket that took nothing since the last look has nothing new to settle.
+            if self._unsettled and (not self._out or len(self._out) != before):
                 self._settle()
             if not self._out:
                 self._end_if_done()
@@ -235,7 +238,7 @@ class Connection:
             except WOULD_BLOCK:
                 sent = 0
             except OSError:
-                self.abort()
+                self._hang_up()
                 return False
             if sent == len(out):
                 self._out = b""
@@ -243,6 +246,14 @@ class Connection:
             # After SSLWantWrite the very same bytes must be offered again, so they stay in `_out`.
             self._out = out[sent:]
             return True
+
+    def _hang_up(self) -> None:
+        """The other side takes nothing any more. What it said before that is still read: it may be an answer that came
+        before all of the request was sent, or the end of a tunnelled connection's data."""
+        if not self._lingering and not self.received_eof:
+            self._hung_up = True
+            self._read()
+        self.abort()
 
     def _follow_interest(self) -> None:
         """Tells the reactor what is waited for now."""
@@ -262,12 +273,20 @@ class Connection:
         self._interest = interest
 
     def _settle(self) -> None:
+        """Each stream by itself: one whose bytes have left the codec goes on while the socket is still busy with the
+        others', so that streams of a full tunnel do not all stop and start together. What the socket has not taken
+        counts where it can only be this stream's."""
         unsettled, self._unsettled = self._unsettled, []
+        codec, stuck = self.codec, len(self._out)
+        alone = stuck if codec.open_streams <= 1 else 0
         for stream_id, relay in unsettled:
-            if self.codec.queued(stream_id) > LOW_WATER_BYTES:
-                self._blocked[stream_id] = relay
-            else:
+            if codec.queued(stream_id) + alone <= LOW_WATER_BYTES:
                 relay.settle()
+            elif stuck:
+                # It waits for the socket, not for the peer's window.
+                self._unsettled.append((stream_id, relay))
+            else:
+                self._blocked[stream_id] = relay
 
     def forget(self, stream_id: int) -> None:
         """The stream has ended: nothing of it is waited for any more."""
@@ -355,6 +374,9 @@ class ServerConnection(Connection):
 
     def _dispatch(self, event: Event) -> None:
         if type(event) is Request:
+            if self._hung_up:
+                # Nobody is there for the answer.
+                return
             self.requests += 1
             if type(self.codec) is SniffingServerCodec:
                 # It has made up its mind: from here on without a man in the middle.

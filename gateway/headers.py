@@ -17,6 +17,7 @@ ATTEMPT = b"isthmus-attempt"
 REASON = b"isthmus-reason"
 
 NO_HEALTHY_UPSTREAM = b"no-healthy-upstream"
+HEADER_LIMIT = b"header-limit"
 
 
 def source_value(cluster: str, locality: Locality, identity: str) -> bytes:

@@ -44,7 +44,7 @@ from gateway.control import (
 from gateway.dial import handshake
 from gateway.endpoints import EndpointPools
 from gateway.identity import Identity, NotReady, Proof
-from gateway.idle import HEAD_S, SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
+from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
 from gateway.names import NameService
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
@@ -397,8 +397,8 @@ class Worker:
                 codec.drained()
                 conn.touch()
             elif verdict is Verdict.SLOW_HEAD:
-                self._refuse(served.spec, verdict.value, f"no whole request head in {HEAD_S:g} s", served.client)
-                conn.abort()
+                codec.expire_head()
+                conn.touch()
 
     async def _drain_on_sigterm(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:

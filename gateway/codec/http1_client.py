@@ -95,6 +95,9 @@ class Http1ClientCodec:
     def mid_head(self) -> bool:
         return False
 
+    def expire_head(self) -> None:
+        raise NotImplementedError("a client reads no requests")
+
     @property
     def open_streams(self) -> int:
         return int(self._head is not None)

@@ -23,6 +23,7 @@ from gateway.codec.http1_request import RequestMessage, RequestReader
 from gateway.codec.interface import CodecFailure, CodecLimits
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
+from gateway.headers import REASON
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_BODY = frozenset({204, 304})
@@ -94,6 +95,9 @@ class Http1ServerCodec:
     @property
     def mid_head(self) -> bool:
         return self._state is _In.HEAD and bool(self._input)
+
+    def expire_head(self) -> None:
+        self._fail(Fault(408, "slow-head", "the rest of a request's head did not come"), [])
 
     @property
     def open_streams(self) -> int:
@@ -205,7 +209,8 @@ class Http1ServerCodec:
             events.append(Reset(self._stream, ErrorCode.PROTOCOL_ERROR))
         if self._message is None or self._framing is None:
             self._output.add(
-                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status_and_reason(fault.status)
+                b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n%b\r\n"
+                % (status_and_reason(fault.status), write_fields([(REASON, fault.code.encode())]))
             )
         self._end()
 

@@ -43,6 +43,39 @@ def goaway_frame(last_stream_id: int, code: int) -> bytes:
     return header + last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big")
 
 
+class HeadWatch:
+    """Where in a client's frames a connection stands, without keeping any of their bytes."""
+
+    __slots__ = ("_header", "_in_block", "_left")
+
+    def __init__(self) -> None:
+        self._left = len(PREFACE)
+        """Bytes still to come of the present frame, or of the preface."""
+        self._header = b""
+        """The beginning of a frame's header."""
+        self._in_block = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether the rest of a frame, or of a header block, is still to come."""
+        return self._left > 0 or self._in_block or bool(self._header)
+
+    def look(self, data: bytes) -> None:
+        """Follows what has come. Bytes that are no HTTP/2 end the connection elsewhere."""
+        at, size = self._left, len(data)
+        if self._header:
+            data = self._header + data
+            size, self._header = len(data), b""
+        while at + HEADER_BYTES <= size:
+            if data[at + 3] in (HEADERS, CONTINUATION):
+                self._in_block = not data[at + 4] & END_HEADERS
+            at += HEADER_BYTES + (data[at] << 16 | data[at + 1] << 8 | data[at + 2])
+        if at >= size:
+            self._left = at - size
+        else:
+            self._left, self._header = 0, data[at:]
+
+
 class FrameSplitter:
     """Cuts a connection's bytes at the ends of frames."""
 
@@ -51,6 +84,11 @@ class FrameSplitter:
         self._buffer = bytearray()
         self._preface = preface
         self._frame_bytes = frame_bytes
+
+    @property
+    def inside(self) -> bool:
+        """Whether the rest of a frame, or of the preface, is still to come."""
+        return bool(self._buffer or self._preface)
 
     def split(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
         """(frame, type, flags) for all that is whole. The preface, or what is not one, comes as CONNECTION_PREFACE; a

@@ -73,6 +73,7 @@ from gateway.codec.http2_message import (
 )
 from gateway.codec.interface import CodecFailure, CodecLimits
 from gateway.codec.output import OUTPUT_BYTES
+from gateway.headers import HEADER_LIMIT, REASON
 
 DATA_FRAME_BYTES = 16_384
 """As libnghttp2 does: small frames let streams take turns."""
@@ -121,7 +122,10 @@ class H2Codec:
 
     @property
     def mid_head(self) -> bool:
-        return False
+        return not self._client and (self._in_block or self._splitter.inside)
+
+    def expire_head(self) -> None:
+        self._fail("slow-head", "the rest of a request's head did not come", ErrorCode.ENHANCE_YOUR_CALM, [])
 
     @property
     def open_streams(self) -> int:
@@ -228,7 +232,7 @@ class H2Codec:
         stream = self._open[stream_id] = H2Stream(b"")
         stream.remote_ended = ended
         stream.refused = True
-        self.send_response(stream_id, ResponseHead(431, []), end_stream=True)
+        self.send_response(stream_id, ResponseHead(431, [(REASON, HEADER_LIMIT)]), end_stream=True)
 
     def _on_response(self, event: h2.events.ResponseReceived, events: list[Event]) -> None:
         stream_id = event.stream_id

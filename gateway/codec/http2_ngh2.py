@@ -34,7 +34,7 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.held import HeldBytes
-from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, goaway_frame, settings
+from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, HeadWatch, goaway_frame, settings
 from gateway.codec.http2_message import (
     HARD_LIMIT_FACTOR,
     MalformedMessage,
@@ -47,6 +47,7 @@ from gateway.codec.http2_message import (
 )
 from gateway.codec.interface import CodecFailure, CodecLimits
 from gateway.codec.output import OUTPUT_BYTES
+from gateway.headers import HEADER_LIMIT, REASON
 
 EARLY_OUTPUT_BYTES = 16_384
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)
@@ -105,6 +106,7 @@ class Ngh2Codec:
         self._no_new = False
         self._peer_left = False
         self._over = False
+        self._watch = None if client else HeadWatch()
 
     # What the driver asks.
 
@@ -122,7 +124,12 @@ class Ngh2Codec:
 
     @property
     def mid_head(self) -> bool:
-        return False
+        return self._watch is not None and self._watch.inside
+
+    def expire_head(self) -> None:
+        self._fail("slow-head", "the rest of a request's head did not come")
+        self._say_last(ErrorCode.ENHANCE_YOUR_CALM)
+        self._reset_all(ErrorCode.ENHANCE_YOUR_CALM, [])
 
     @property
     def open_streams(self) -> int:
@@ -148,6 +155,8 @@ class Ngh2Codec:
             return []
         events, self._late = self._late, []
         conn = self._conn
+        if self._watch is not None:
+            self._watch.look(data)
         try:
             conn.receive_data(data)
         except ngh2.NGH2Error as error:
@@ -259,7 +268,7 @@ class Ngh2Codec:
             self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
         except TooLarge:
-            self._conn.send_response(stream_id, [(b":status", b"431")], end_stream=True)
+            self._conn.send_response(stream_id, [(b":status", b"431"), (REASON, HEADER_LIMIT)], end_stream=True)
             self._open[stream_id] = _REFUSED | _LOCAL_ENDED | (_REMOTE_ENDED if event.end_stream else 0)
             if not event.end_stream:
                 self._unfinished[stream_id] = False
@@ -359,8 +368,11 @@ class Ngh2Codec:
         flooded = isinstance(error, ngh2.DenialOfServiceError)
         code = ErrorCode.ENHANCE_YOUR_CALM if flooded else ErrorCode.PROTOCOL_ERROR
         self._fail("flood" if flooded else "protocol-error", str(error))
-        self._last_words = b"" if self._torn else goaway_frame(self._last_stream, code)
+        self._say_last(code)
         self._reset_all(code, events)
+
+    def _say_last(self, code: int) -> None:
+        self._last_words = b"" if self._torn else goaway_frame(self._last_stream, code)
 
     def _fail(self, code: str, detail: str) -> None:
         if self.failure is None:

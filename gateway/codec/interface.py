@@ -69,8 +69,13 @@ class Codec(Protocol):
 
     @property
     def mid_head(self) -> bool:
-        """Server: whether a part of a request's head has come, and the rest has not. HTTP/2 never says so: its heads
-        come in frames, which no client sends a byte at a time by accident."""
+        """Server: whether a part of a request's head has come, and the rest has not. On HTTP/2 that is a part of any
+        frame, or of a header block."""
+        ...
+
+    def expire_head(self) -> None:
+        """Server: the rest of a head took too long (`mid_head`). Sets `failure`: the client is told in its protocol's
+        words (408, GOAWAY), and the connection closes."""
         ...
 
     @property

@@ -48,6 +48,9 @@ class SniffingServerCodec:
     def mid_head(self) -> bool:
         return bool(self._prefix) or self.chosen.mid_head
 
+    def expire_head(self) -> None:
+        self.chosen.expire_head()
+
     @property
     def open_streams(self) -> int:
         return self.chosen.open_streams

@@ -44,6 +44,9 @@ class _TcpCodec:
     def mid_head(self) -> bool:
         return False
 
+    def expire_head(self) -> None:
+        raise NotImplementedError("raw bytes have no head")
+
     @property
     def open_streams(self) -> int:
         return int(self._begun and not self.closing)

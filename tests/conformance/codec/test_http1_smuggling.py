@@ -140,7 +140,8 @@ def test_a_request_is_refused(what: str, piece: int) -> None:
     assert server.failure is not None
     answer = server.data_to_send()
     assert answer.startswith(refusal(status))
-    assert answer.endswith(b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    reason = server.failure.code.encode()
+    assert answer.endswith(b"\r\nconnection: close\r\ncontent-length: 0\r\nisthmus-reason: %b\r\n\r\n" % reason)
     assert server.closing
     assert server.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == []
     assert server.data_to_send() == b""

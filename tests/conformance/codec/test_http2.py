@@ -204,7 +204,7 @@ def test_a_header_list_above_the_limit_is_answered(server: Peer) -> None:
         assert server.tell(server.wire.headers(stream_id, fields, end_stream=True, pieces=5)) == []
         (answer,) = [frame for frame in server.said() if isinstance(frame, HeadersFrame)]
         assert answer.stream_id == stream_id
-        assert answer.fields == [(b":status", b"431")]  # type: ignore[attr-defined]
+        assert answer.fields == [(b":status", b"431"), (b"isthmus-reason", b"header-limit")]  # type: ignore[attr-defined]
     assert server.codec.open_streams == 0
     assert server.codec.failure is None
 

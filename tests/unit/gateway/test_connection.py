@@ -614,3 +614,103 @@ async def test_an_early_answer_is_heard_although_the_request_cannot_be_sent(pair
         await wait_until(lambda: sink.statuses or sink.resets)
         assert sink.statuses == [413]
         await wait_until(lambda: conn.closed)
+
+
+def test_an_answer_is_heard_although_sending_failed_first(pair: Pair) -> None:
+    """The turn that would have read it began with a flush: what has come is read before the connection is given up."""
+    ours, theirs = pair
+    reactor = Reactor()
+    conn = ClientConnection(reactor, ours, endpoint_codec("auto", Protocol.HTTP, seeded()))
+    sink = Sink()
+    stream_id = conn.open(RequestHead(b"POST", b"http", b"a", b"/", [(b"content-length", b"900000")]), False, sink)
+    reactor.flush()
+    theirs.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    # Closed with the request's head unread: a reset.
+    theirs.close()
+    for _ in range(9):
+        conn.codec.send_data(stream_id, bytes(100_000), False)
+        conn.touch()
+        reactor.flush()
+    assert sink.statuses == [413]
+    assert conn.closed
+
+
+def test_a_client_that_hung_up_begins_nothing_more(pair: Pair) -> None:
+    """Its pipelined request would be carried out for nobody."""
+    ours, theirs = pair
+    reactor = Reactor()
+    begun: list[int] = []
+
+    def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
+        begun.append(stream_id)
+        conn.codec.send_response(stream_id, ResponseHead(200, [(b"content-length", b"900000")]), False)
+        conn.touch()
+
+    conn = ServerConnection(reactor, ours, mesh_codec("auto", client=False), begin)
+    client = mesh_codec("auto", client=True)
+    theirs.send(client.data_to_send())
+    conn._read()
+    reactor.flush()
+    client.send_request(POST, True)
+    theirs.send(client.data_to_send())
+    reset(theirs)
+    for _ in range(3):
+        conn.codec.ping(bytes(8))
+        conn.touch()
+        reactor.flush()
+    assert conn.closed
+    assert begun == []
+
+
+class Busy:
+    """As much of a codec as settling looks at: two streams, and more to send than the socket takes."""
+
+    failure = None
+    closing = paused = half_closed = False
+
+    def __init__(self) -> None:
+        self.open_streams = 2
+        self.unsent = {1: 0, 3: 100_000}
+        self.out = [bytes(LARGE)]
+
+    def queued(self, stream_id: int) -> int:
+        return self.unsent[stream_id]
+
+    def data_to_send(self) -> bytes:
+        return self.out.pop() if self.out else b""
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None: ...
+    def resume(self) -> list[Event]:
+        return []
+
+
+class Source:
+    """As much of a connection and its codec as gets a window back."""
+
+    def __init__(self) -> None:
+        self.codec = self
+        self.consumed_bytes = 0
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        self.consumed_bytes += size
+
+    def touch(self) -> None: ...
+
+
+async def test_streams_of_a_full_tunnel_go_on_one_by_one(pair: Pair) -> None:
+    """One whose bytes are under way gets its window back although the socket is full with the others': waiting until
+    it is empty would stop them all, and start them all, together."""
+    ours, theirs = pair
+    async with running_reactor() as (reactor, _):
+        codec, sources = Busy(), {1: Source(), 3: Source()}
+        conn = ClientConnection(reactor, ours, codec)  # type: ignore[arg-type]
+        for stream_id, source in sources.items():
+            conn.relay(stream_id, bytes(100), False, Relay(source, stream_id))  # type: ignore[arg-type]
+        reactor.flush()
+        assert conn.unsent > 0
+        assert (sources[1].consumed_bytes, sources[3].consumed_bytes) == (100, 0)
+        codec.unsent[3] = 0
+        await read_exactly(theirs, LARGE)
+        await wait_until(lambda: sources[3].consumed_bytes == 100)
+        conn.abort()
+        reactor.flush()

@@ -89,6 +89,8 @@ class Recorder:
 
     def drained(self) -> None: ...
 
+    def expire_head(self) -> None: ...
+
 
 class Unread:
     """A socket that is never read nor written."""

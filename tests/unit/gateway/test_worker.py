@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import dns.message
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -19,6 +20,7 @@ from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
 from gateway import worker as worker_module
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.codec.http2_frames import PREFACE
 from gateway.connection import ClientConnection
 from gateway.control import (
     Certificate,
@@ -603,17 +605,46 @@ async def test_an_order_that_cannot_be_done(
 async def test_a_head_that_trickles(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slowloris: it is ended and named; a client beside it that has sent nothing yet is not."""
+    """Slowloris: it is told, ended and named; a client beside it that has sent nothing yet is not."""
     monkeypatch.setattr("gateway.idle.HEAD_S", 0.05)
     async with worker_at(tmp_path, authorities["east"]) as scene:
         address = await scene.boss.listen("http", "http")
         with await dial(address) as slow, await dial(address) as quiet:
             slow.send(b"GET / HT")
+            answer = await read(slow)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"isthmus-reason: slow-head\r\n" in answer
             assert await read(slow) == b""
             report = await scene.boss.last_report(lambda report: report.refusals)
             assert list(report.refusals) == ["http: slow-head"]
             quiet.send(GET)
             assert (await read(quiet)).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+async def test_an_http2_head_that_trickles(
+    engine: str, tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header block in pieces is a slow head as well; a client that has sent whole frames only is left alone."""
+    monkeypatch.setattr("gateway.idle.HEAD_S", 0.05)
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        await scene.boss.say(msgspec.structs.replace(LOCAL, http2_codec=engine))
+        address = await scene.boss.listen("http", "http")
+        with await dial(address) as slow, await dial(address) as quiet:
+            for sock in (slow, quiet):
+                sock.send(PREFACE + bytes.fromhex("000000040000000000"))
+            # HEADERS of stream 1, not the end of its block.
+            slow.send(bytes.fromhex("00000101000000000182"))
+            while chunk := await read(slow):
+                heard = chunk
+            assert heard[-4:] == (0xB).to_bytes(4, "big"), "GOAWAY with ENHANCE_YOUR_CALM"
+            report = await scene.boss.last_report(lambda report: report.refusals)
+            assert list(report.refusals) == ["http: slow-head"]
+            client = mesh_codec("h2", client=True)
+            client.send_request(RequestHead(b"GET", b"http", b"nobody.test", b"/", []), True)
+            await read(quiet)
+            quiet.send(client.data_to_send()[len(PREFACE) :])
+            assert await read(quiet)
 
 
 async def test_a_connection_that_is_not_used(
