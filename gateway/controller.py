@@ -33,9 +33,9 @@ from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
 from gateway.totals import Totals
+from gateway.trust_sources import ca_renewal, open_authority
 from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
-from trust.authority import Authority
 
 log = logging.getLogger("isthmus.controller")
 
@@ -56,7 +56,7 @@ class Controller:
         self.reload_problem = ""
         self._config_path = config_path
         self._rng = random.Random()
-        self.authority = Authority.load_or_create(config.state_dir / "trust", config.cluster.trust_domain, self.started)
+        self.authority = open_authority(config, self.started)
         self.federation = Federation(
             settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
         )
@@ -69,6 +69,7 @@ class Controller:
             reported=self._worker_reported,
             ended=self.totals.retire,
         )
+        self.ca_renewal = ca_renewal(config, self.authority, self.federation)
         self.admissions = Admissions(
             files=InvitationFiles(config.state_dir),
             requests=self.federation,
@@ -100,6 +101,8 @@ class Controller:
         nursery.start_soon(self.admissions.run)
         nursery.start_soon(self._retry_listeners)
         nursery.start_soon(self._close_left_over)
+        if self.ca_renewal is not None:
+            nursery.start_soon(self.ca_renewal.run)
 
     async def stop(self) -> None:
         """Lets the workers finish what runs."""
@@ -134,6 +137,11 @@ class Controller:
             if self._links_up.get(cluster, False) != up:
                 self._links_up[cluster] = up
                 self.federation.observe_link(cluster, up)
+
+    @property
+    def trust_problem(self) -> str:
+        """Why this cluster's identity can't be renewed; empty when it can."""
+        return self.ca_renewal.problem if self.ca_renewal is not None else ""
 
     def tunnels_ready(self, cluster: str) -> list[int]:
         """Ready tunnels to a peer, for each worker that has reported."""

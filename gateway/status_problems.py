@@ -88,6 +88,12 @@ def configuration_problems(reload_problem: str) -> Iterator[ProblemDocument]:
     return (ProblemDocument("configuration", "reload refused", line) for line in reload_problem.splitlines())
 
 
+def trust_problems(problem: str) -> Iterator[ProblemDocument]:
+    """What keeps this cluster's own identity from being renewed."""
+    if problem:
+        yield ProblemDocument("trust", "renewal", problem)
+
+
 def join_problems(refused: Mapping[str, str], files: Mapping[str, str]) -> Iterator[ProblemDocument]:
     """Requests to join that are refused, by cluster, and what is wrong with invitations."""
     for cluster, why in sorted(refused.items()):

@@ -49,6 +49,7 @@ from gateway.status_problems import (
     join_problems,
     listener_problems,
     peer_problems,
+    trust_problems,
     worker_problems,
 )
 from gateway.status_services import count_by_peer, count_services, describe_service
@@ -221,6 +222,7 @@ class ControllerStatus:
     def _problems(self, federation: FederationStatus, peers: Sequence[ClusterDocument]) -> Iterator[ProblemDocument]:
         controller, reports = self._controller, self._reports()
         yield from configuration_problems(controller.reload_problem)
+        yield from trust_problems(controller.trust_problem)
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
         yield from listener_problems(controller.listeners.problems)
         yield from federation_problems(federation)

@@ -21,6 +21,7 @@ from federation.paths import Layout, Path
 from federation.record import sign_record
 from trust.authority import Authority
 from trust.bundle import RecordKey
+from trust.source import TrustSource
 
 FEDERATION = "acme"
 LAYOUT = Layout("/isthmus", FEDERATION)
@@ -130,10 +131,11 @@ async def run_member(
     stale_after_s: float = 30.0,
     clock_ahead_s: float = 0.0,
     import_limits: ImportLimits = DEFAULT_LIMITS,
+    authority: TrustSource | None = None,
 ) -> AsyncIterator[FederationMember]:
     """Runs a member until the block ends. It is there at once; etcd (which may be given by its URL) need not be.
     `gateway` names a second one of the same cluster: with the cluster's CA, and a state directory of its own. Its wall
-    clock is `clock_ahead_s` ahead of the others'."""
+    clock is `clock_ahead_s` ahead of the others'. `authority` takes the place of a root of its own."""
     settings = FederationSettings(
         federation=FEDERATION,
         cluster=cluster,
@@ -144,7 +146,7 @@ async def run_member(
         import_limits=import_limits,
     )
     listener = Listener()
-    authority = make_authority(directory, cluster)
+    authority = authority or make_authority(directory, cluster)
     access = etcd if isinstance(etcd, EtcdConfig) else EtcdConfig(endpoints=(etcd,), call_timeout_s=2.0)
     async with open_etcd(access) as client, trio.open_nursery() as nursery:
         federation = Federation(

@@ -82,7 +82,7 @@ class Authority:
         Only the key and the proof that its owner has it are taken from the request (PKCS #10, DER); the names it
         asks for are not. Raises TrustError with code `bad-signing-request` or `authority-not-valid`.
         """
-        public_key = _parse_request(csr_der)
+        public_key = parse_request(csr_der)
         if not self._root.not_valid_before_utc <= now < self._root.not_valid_after_utc:
             raise TrustError(
                 "authority-not-valid",
@@ -105,7 +105,7 @@ class Authority:
         )
 
 
-def _parse_request(csr_der: bytes) -> ec.EllipticCurvePublicKey:
+def parse_request(csr_der: bytes) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_der_x509_csr(csr_der)
         public_key = request.public_key()

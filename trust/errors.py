@@ -17,6 +17,8 @@ TrustCode: TypeAlias = Literal[
     "foreign-authority",
     "authority-not-valid",
     "bad-signing-request",
+    "path-length",
+    "name-constraints",
 ]
 
 RejectionCode: TypeAlias = Literal[

@@ -11,6 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from trust.ca_key import CertificateSigner
+from trust.certificate import find_extension
 from trust.keys import PrivateKey
 from trust.spiffe_id import SpiffeId
 
@@ -58,7 +60,7 @@ def issue_leaf(
     public_key: ec.EllipticCurvePublicKey,
     identity: SpiffeId,
     issuer: x509.Certificate,
-    issuer_key: PrivateKey,
+    issuer_key: CertificateSigner,
     now: datetime,
     lifetime: timedelta,
 ) -> x509.Certificate:
@@ -83,13 +85,20 @@ def issue_leaf(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-                issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-            ),
+            _authority_key_identifier(issuer),
             critical=False,
         )
     )
     return issuer_key.sign_certificate(builder)
+
+
+def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    own = find_extension(issuer, x509.SubjectKeyIdentifier)
+    if own is not None:
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    # RFC 5280 section 4.2.1.2 wants one in every CA's certificate; where it lacks, its key tells the same.
+    identifier = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
 def _key_usage(signs_certificates: bool) -> x509.KeyUsage:

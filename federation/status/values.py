@@ -233,7 +233,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """Something that a person should look at. `subject` is what it is about, `message` says what and what to do."""
 
     kind: str
-    """`configuration`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection`,
+    """`configuration`, `trust`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection`,
     `conflict`, `import`, `root`, `clock`, `request` or `invitation`."""
     subject: str
     message: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.cli.exit_codes import NEGATIVE, USAGE, Failure
 from gateway.config import Config, ConfigError, load_config
 from gateway.state_dir import StateDirError, prepare
-from trust.authority import Authority
+from gateway.trust_sources import SigningSource, open_authority
 from trust.errors import TrustError
 
 
@@ -21,7 +21,7 @@ def load_or_fail(path: Path) -> Config:
         raise Failure(USAGE, str(error)) from None
 
 
-def authority_or_fail(config: Config) -> Authority:
+def authority_or_fail(config: Config) -> SigningSource:
     """The cluster's CA, made if there is none yet, in the state directory, made as well. Raises Failure."""
     try:
         prepare(config.state_dir)
@@ -30,10 +30,9 @@ def authority_or_fail(config: Config) -> Authority:
         raise Failure(NEGATIVE, str(error)) from None
 
 
-def load_authority(config: Config) -> Authority:
+def load_authority(config: Config) -> SigningSource:
     """The cluster's CA, made if there is none yet. Raises TrustError."""
-    now = datetime.fromtimestamp(wall_clock(), UTC)
-    return Authority.load_or_create(config.state_dir / "trust", config.cluster.trust_domain, now)
+    return open_authority(config, datetime.fromtimestamp(wall_clock(), UTC))
 
 
 def wall_clock() -> float:

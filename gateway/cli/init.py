@@ -10,8 +10,8 @@ from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config, parse_config
 from gateway.config.template import Beginning, first_config
 from gateway.state_dir import StateDirError, prepare
-from trust.authority import Authority
 from trust.errors import TrustError
+from trust.source import TrustSource
 
 _FILE = "cluster.yaml"
 
@@ -62,7 +62,7 @@ def _read(text: str, path: Path) -> Config:
     return validation.config
 
 
-def _said(path: Path, config: Config, authority: Authority) -> str:
+def _said(path: Path, config: Config, authority: TrustSource) -> str:
     cluster = config.cluster
     mesh = config.gateway.mesh
     if mesh is None:

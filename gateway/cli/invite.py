@@ -16,7 +16,7 @@ from gateway.cli.config_file import authority_or_fail, load_or_fail, wall_clock
 from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config
 from gateway.private_etcd import kept_endpoint
-from trust.authority import Authority
+from trust.source import TrustSource
 
 _LONGEST_S = 30 * 86_400.0
 
@@ -73,7 +73,7 @@ def _endpoints(config: Config) -> tuple[str, ...]:
 
 
 def _make(
-    arguments: argparse.Namespace, config: Config, authority: Authority, endpoints: tuple[str, ...]
+    arguments: argparse.Namespace, config: Config, authority: TrustSource, endpoints: tuple[str, ...]
 ) -> tuple[JoinToken, Invitation]:
     now = wall_clock()
     expires_at = now + _lifetime_s(arguments.expires)

@@ -23,7 +23,7 @@ from gateway.config import Config, parse_config
 from gateway.config.edit import CannotEdit, add_etcd, add_peer, rewrite
 from gateway.config.files import read_config_text
 from gateway.etcd_access import etcd_config
-from trust.authority import Authority
+from trust.source import TrustSource
 
 _ANSWER_TIMEOUT_S = 15.0
 
@@ -99,7 +99,7 @@ def _changed(text: str, token: JoinToken, config: Config) -> str:
     return text if config.etcd is not None else add_etcd(text, token.endpoints, token.prefix)
 
 
-def _ask(token: JoinToken, config: Config, authority: Authority) -> AnswerValue:
+def _ask(token: JoinToken, config: Config, authority: TrustSource) -> AnswerValue:
     """The inviter's answer. Raises Failure."""
 
     async def ask() -> AnswerValue | None:
@@ -152,7 +152,9 @@ def _run(ask: Callable[[], Awaitable[AnswerValue | None]]) -> AnswerValue | None
         raise
 
 
-def _write(token: JoinToken, config: Config, path: Path, authority: Authority, answer: AnswerValue, lines: str) -> int:
+def _write(
+    token: JoinToken, config: Config, path: Path, authority: TrustSource, answer: AnswerValue, lines: str
+) -> int:
     try:
         if not lines:
             rewrite(path, lambda text: _changed(text, token, config))
