@@ -37,8 +37,8 @@ from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.reactor import READ, READ_BYTES, WRITE, Reactor
 
-# Chunks of `READ_BYTES` read from one connection before the others have their turn.
-CHUNKS_PER_TURN = 4
+TLS_RECORD_BYTES = 16_384
+"""The most that one read of a TLS connection gives (RFC 8446 section 5.1)."""
 # A stream whose sink holds more than this unsent is not given more window yet.
 LOW_WATER_BYTES = 32_768
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
@@ -89,6 +89,7 @@ class Connection:
         self._out = b""
         self._dirty = False
         self._paused = False
+        self._emptied = False
         self._half_closed = False
         self._lingering = False
         self._hung_up = False
@@ -136,10 +137,13 @@ class Connection:
     def _read(self) -> None:
         codec = self.codec
         self.last_active = self._reactor.now
-        for _ in range(CHUNKS_PER_TURN):
-            data = self._receive()
+        left = self._reactor.share_bytes
+        while left >= TLS_RECORD_BYTES:
+            size = min(left, READ_BYTES)
+            data = self._receive(size)
             if data is None:
                 return
+            left -= size
             if self._lingering:
                 if not data:
                     self.abort()
@@ -152,37 +156,40 @@ class Connection:
             # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
             self._paused = codec.paused
             self._handle(events)
-            # A short read has emptied the socket.
-            if self.closed or codec.paused or len(data) < READ_BYTES:
+            if self.closed or codec.paused or self._emptied:
                 return
 
-    def _receive(self) -> bytes | None:
-        """What has come, up to `READ_BYTES`; b"" at the end, None if there is nothing, or the connection is lost.
+    def _receive(self, size: int) -> bytes | None:
+        """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost.
 
-        TLS gives one record of at most 16 KiB at a time: they are put together, so that everything behind this call
-        is done once for all of them.
+        TLS gives one record at a time: they are put together, so that everything behind this call is done once for all
+        of them. Each read has room for a whole record: what OpenSSL kept of one would not make the socket readable.
         """
         if self.lost_to is not None:
             self.abort()
             return None
         view, received = self._reactor.buffer, 0
-        while received < READ_BYTES:
+        self._emptied = True
+        while received + TLS_RECORD_BYTES <= size:
             try:
-                size = self.sock.recv_into(view[received:] if received else view)
+                count = self.sock.recv_into(view[received:size])
             except WOULD_BLOCK:
                 if not received:
                     return None
-                break
+                return view[:received].tobytes()
             except OSError as error:
                 # What came before it is still worth having.
                 self.lost_to = error
                 if not received:
                     self.abort()
                     return None
-                break
-            received += size
-            if not size or not self._tls:
-                break
+                return view[:received].tobytes()
+            received += count
+            if not count or not self._tls:
+                # A short read has emptied the socket.
+                self._emptied = count < size
+                return view[:received].tobytes()
+        self._emptied = False
         return view[:received].tobytes()
 
     def _handle(self, events: list[Event]) -> None:

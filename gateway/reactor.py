@@ -24,8 +24,13 @@ READ = select.EPOLLIN | select.EPOLLRDHUP
 WRITE = select.EPOLLOUT
 EVENTS_PER_TURN = 256
 READ_BYTES = 262_144
-# Turns in a row before other tasks (handshakes, control messages, probes) are let in.
+# What one turn reads, shared by the sockets that are ready, and the least that a socket gets. Without it a thousand
+# downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
+TURN_BYTES = 1_048_576
+LEAST_SHARE_BYTES = 16_384
+# Turns in a row, and seconds, before other tasks (handshakes, control messages, probes) are let in.
 TURNS_IN_A_ROW = 8
+TURNS_LIMIT_S = 0.02
 
 
 class Flushable(Protocol):
@@ -56,6 +61,8 @@ class Reactor:
         self.now = 0.0
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What connections read into, one after the other: nobody keeps it beyond one call."""
+        self.share_bytes = TURN_BYTES
+        """What a socket may read in this turn."""
         self.defects = 0
         """What raised and should not have."""
         self._epoll = select.epoll()
@@ -140,24 +147,27 @@ class Reactor:
     async def run(self) -> None:
         """The task that waits for sockets."""
         poll, turns = self._epoll.poll, 0
-        self.now = trio.current_time()
+        self.now = began = trio.current_time()
         try:
             while True:
                 ready = poll(0, EVENTS_PER_TURN)
                 if not ready:
                     turns = 0
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    began = trio.current_time()
                     continue
                 self.now = trio.current_time()
+                self.share_bytes = max(LEAST_SHARE_BYTES, TURN_BYTES // len(ready))
                 for descriptor, flags in ready:
                     handler = self._handlers.get(descriptor)
                     if handler is not None:
                         self._call(handler, descriptor, flags)
                 self.flush()
                 turns += 1
-                if turns >= TURNS_IN_A_ROW:
+                if turns >= TURNS_IN_A_ROW or self.now - began > TURNS_LIMIT_S:
                     turns = 0
                     await trio.lowlevel.checkpoint()
+                    began = trio.current_time()
         finally:
             self._epoll.close()
 

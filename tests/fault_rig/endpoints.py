@@ -6,6 +6,7 @@ what they get. An HTTP endpoint obeys, on its own port:
     GET /tell?status=500&health=503&delay_ms=100
 
 `status` is what it answers from then on, `health` what `/healthz` answers, `delay_ms` how long an answer takes.
+`GET /bytes/N` brings N bytes, as fast as they are taken.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import httptools
 from gateway.loopback_ports import LOOPBACK
 
 _BACKLOG = 512
+_BLOCK = bytes(65_536)
 
 
 class Endpoint:
@@ -47,6 +49,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._transport: asyncio.Transport | None = None
+        self._left_bytes = 0
+        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -62,11 +66,31 @@ class HttpConnection(asyncio.Protocol):
         self._target += url
 
     def on_message_complete(self) -> None:
+        if self._target.startswith(b"/bytes/"):
+            self._left_bytes = int(self._target[7:])
+            assert self._transport is not None
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % self._left_bytes)
+            self._send_bytes()
+            return
         status, delay_s = self._endpoint.answer(self._target.decode())
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._send, status)
         else:
             self._send(status)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._send_bytes()
+
+    def _send_bytes(self) -> None:
+        assert self._transport is not None
+        while self._left_bytes and not self._paused and not self._transport.is_closing():
+            size = min(self._left_bytes, len(_BLOCK))
+            self._left_bytes -= size
+            self._transport.write(_BLOCK[:size])
 
     def _send(self, status: int) -> None:
         assert self._transport is not None

@@ -521,7 +521,7 @@ async def test_a_refusal_arrives_although_more_was_sent(pair: Pair) -> None:
     async with running_reactor() as (reactor, _):
         conn = http1_server(reactor, ours, answer_ok)
         conn.start()
-        theirs.send(b"BAD\0REQUEST\r\n\r\n")
+        theirs.send(b"BAD\0REQUEST / HTTP/1.1\r\n\r\n")
         await wait_until(lambda: conn.codec.failure)
         await fill(theirs, 500_000)
         got = await read_to_end(theirs)
@@ -536,7 +536,7 @@ async def test_lingering_ends(pair: Pair) -> None:
     async with running_reactor() as (reactor, _):
         conn = http1_server(reactor, ours, answer_ok)
         conn.start()
-        theirs.send(b"BAD\0REQUEST\r\n\r\n")
+        theirs.send(b"BAD\0REQUEST / HTTP/1.1\r\n\r\n")
         began = trio.current_time()
         await wait_until(lambda: conn.closed)
         assert 0.9 < trio.current_time() - began < 2.0
