@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field, PlainValidator
 
-from discovery.address import HostPort
+from discovery.address import HostPort, parse_ip
 from discovery.config_values import (
     ClusterNameOrAll,
     Fault,
+    FilePath,
     IPAddress,
     Label,
     ListenAddress,
@@ -27,7 +28,16 @@ from discovery.config_values import (
     text_that,
     whole_number,
 )
-from discovery.model import HEALTHY_STATUSES, Endpoint, HealthCheck, LocalService, Port, Protocol, ServiceName
+from discovery.model import (
+    HEALTHY_STATUSES,
+    Endpoint,
+    EndpointTls,
+    HealthCheck,
+    LocalService,
+    Port,
+    Protocol,
+    ServiceName,
+)
 
 _Interval = Annotated[float, duration("100ms", "1h")]
 _Ttl = Annotated[float, duration("0s", "1h")]
@@ -83,6 +93,22 @@ def _statuses(value: Any) -> StatusRange:
 
 
 _Statuses = Annotated[StatusRange, PlainValidator(_statuses)]
+_HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _is_server_name(text: str) -> bool:
+    """The form only: whether a SPIFFE ID is one is asked where SPIFFE is known."""
+    return text.startswith("spiffe://") or parse_ip(text) is not None or _HOST_NAME.fullmatch(text) is not None
+
+
+_ServerName = Annotated[
+    str,
+    text_that(
+        _is_server_name,
+        "a name that a certificate can be for",
+        "a host name in lower case, an IP address, or a SPIFFE ID",
+    ),
+]
 
 
 class PortConfig(Section):
@@ -171,6 +197,24 @@ class HealthConfig(Section):
                 )
 
 
+class TlsConfig(Section):
+    """The endpoints speak TLS: who signed their certificates, and what those must be for."""
+
+    ca_file: FilePath | None = None
+    cluster_ca: bool = False
+    server_name: _ServerName = ""
+
+    def to_model(self, name: ServiceName) -> EndpointTls:
+        return EndpointTls(self.server_name or name.fqdn, str(self.ca_file) if self.ca_file is not None else "")
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        expected = "ca_file: a PEM file, or cluster_ca: true for the authority of this cluster"
+        if self.ca_file is not None and self.cluster_ca:
+            yield Fault(at, "ca_file and cluster_ca are both given", expected)
+        elif self.ca_file is None and not self.cluster_ca:
+            yield Fault(at, "does not say who signs the endpoints' certificates", expected)
+
+
 class ExportConfig(Section):
     """Which clusters may see and reach the service."""
 
@@ -186,6 +230,7 @@ class ServiceConfig(Section):
     endpoints: tuple[EndpointConfig, ...] = ()
     health: HealthConfig = HealthConfig()
     export: ExportConfig | None = None
+    tls: TlsConfig | None = None
 
     @property
     def service_name(self) -> ServiceName:
@@ -198,12 +243,15 @@ class ServiceConfig(Section):
             endpoints=tuple(endpoint.to_model(self.ports) for endpoint in self.endpoints),
             health=self.health.to_model(),
             export_to=self.export.to if self.export is not None else (),
+            tls=self.tls.to_model(self.service_name) if self.tls is not None else None,
         )
 
     def faults(self, at: Location) -> Iterator[Fault]:
         """What is wrong inside this service. `at` is where it stands."""
         yield from self._port_faults(at)
         yield from self.health.faults((*at, "health"))
+        if self.tls is not None:
+            yield from self.tls.faults((*at, "tls"))
         seen: set[object] = set()
         for index, endpoint in enumerate(self.endpoints):
             place = (*at, "endpoints", index)

@@ -105,6 +105,15 @@ class HealthCheck(msgspec.Struct, frozen=True):
         return "http" if self.http_path else "tcp"
 
 
+class EndpointTls(msgspec.Struct, frozen=True):
+    """How the endpoints of a service are spoken to in TLS."""
+
+    server_name: str
+    """What their certificate must be for: a host name (also sent as SNI), an IP address, or a SPIFFE ID."""
+    ca_file: str = ""
+    """A PEM file with the authorities that may have signed it. Empty: the cluster's own."""
+
+
 class LocalService(msgspec.Struct, frozen=True):
     """A service that runs in this cluster, as a source (static, Kubernetes, registry) describes it."""
 
@@ -114,6 +123,8 @@ class LocalService(msgspec.Struct, frozen=True):
     health: HealthCheck | None = None
     export_to: tuple[str, ...] = ()
     """Names of the clusters that may see and reach it; `"*"` means every peer. Empty means that nobody may."""
+
+    tls: EndpointTls | None = None
 
     def port_named(self, name: str) -> Port | None:
         return next((port for port in self.ports if port.name == name), None)

@@ -9,7 +9,7 @@ import h2.events
 import trio
 
 from discovery.grpc_health import METHOD_PATH, NotHealthAnswer, ServingStatus, decode_answer, encode_request
-from discovery.probe_stream import CheckFailed, http2_answer, http_status
+from discovery.probe_stream import CheckFailed, http2_answer, http_status, scheme_of
 
 _LAST_CODE = 16
 
@@ -22,7 +22,7 @@ async def ask_grpc(stream: trio.abc.Stream, authority: str, service: str) -> str
     """
     head = [
         (":method", "POST"),
-        (":scheme", "http"),
+        (":scheme", scheme_of(stream)),
         (":authority", authority),
         (":path", METHOD_PATH),
         ("content-type", "application/grpc"),

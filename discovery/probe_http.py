@@ -9,7 +9,7 @@ import h2.events
 import httptools
 import trio
 
-from discovery.probe_stream import USER_AGENT, CheckFailed, http2_answer, http_status, receive
+from discovery.probe_stream import USER_AGENT, CheckFailed, http2_answer, http_status, receive, scheme_of
 
 
 async def ask_http1(stream: trio.abc.Stream, host: str, path: str) -> int:
@@ -43,7 +43,13 @@ class _StatusReader:
 
 async def ask_http2(stream: trio.abc.Stream, host: str, path: str) -> int:
     """As `ask_http1`; raises h2's ProtocolError in place of HttpParserError."""
-    head = [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", _quoted(path)), ("accept", "*/*")]
+    head = [
+        (":method", "GET"),
+        (":scheme", scheme_of(stream)),
+        (":authority", host),
+        (":path", _quoted(path)),
+        ("accept", "*/*"),
+    ]
     async with aclosing(http2_answer(stream, head)) as events:
         async for event in events:
             if isinstance(event, h2.events.ResponseReceived):

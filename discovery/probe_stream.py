@@ -18,6 +18,10 @@ class CheckFailed(Exception):
     """A check failed; the text is its bounded reason."""
 
 
+def scheme_of(stream: trio.abc.Stream) -> str:
+    return "https" if isinstance(stream, trio.SSLStream) else "http"
+
+
 async def receive(stream: trio.abc.Stream, size_bytes: int) -> bytes:
     """The next part of an answer of which `size_bytes` came so far."""
     data = await stream.receive_some(_READ_BYTES)

@@ -43,7 +43,7 @@ class Candidates:
         for entry in service.endpoints:
             if port not in entry.endpoint.ports:
                 continue
-            target = LocalTarget(endpoint_address(entry.endpoint, port))
+            target = LocalTarget(endpoint_address(entry.endpoint, port), service.tls)
             if not entry.healthy:
                 self.unhealthy_targets.append(target)
             elif entry.endpoint.zone in ("", local.locality.zone):

@@ -18,6 +18,7 @@ from gateway.snapshot import (
     PeerResource,
     RemoteShare,
     ServiceResource,
+    UpstreamTls,
 )
 
 
@@ -40,6 +41,7 @@ def compile_service(
     local: LocalService | None,
     vip: str,
     is_healthy: Callable[[ServiceName, Endpoint], bool],
+    tls: UpstreamTls | None = None,
 ) -> ServiceResource:
     """A service with everything that a worker needs to route it."""
     remotes = tuple(
@@ -60,6 +62,7 @@ def compile_service(
         endpoints=tuple(LocalEndpoint(endpoint, is_healthy(view.name, endpoint)) for endpoint in endpoints),
         consumers=local.export_to if local is not None else (),
         remotes=remotes,
+        tls=tls,
     )
 
 

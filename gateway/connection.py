@@ -36,6 +36,7 @@ from gateway.codec.events import (
 from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.reactor import READ, READ_BYTES, WRITE, Reactor
+from gateway.tls_socket import TlsSocket
 
 TLS_RECORD_BYTES = 16_384
 """The most that one read of a TLS connection gives (RFC 8446 section 5.1)."""
@@ -44,6 +45,7 @@ LOW_WATER_BYTES = 32_768
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
 # (RFC 9112 section 9.6).
 LINGER_S = 1.0
+SHUTDOWN_RETRY_S = 0.05
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GONE = select.EPOLLERR | select.EPOLLHUP
@@ -72,7 +74,7 @@ class Relay:
 class Connection:
     """What client and server connections have in common: reading, flushing, settling, closing."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, codec: Codec) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket | TlsSocket, codec: Codec) -> None:
         self.codec = codec
         self.sock = sock
         self.closed = False
@@ -84,7 +86,7 @@ class Connection:
         """Called once, when the connection is gone and its streams have been told."""
         self._reactor = reactor
         self._descriptor = sock.fileno()
-        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._tls = isinstance(sock, ssl.SSLSocket | TlsSocket)
         self._interest = 0
         self._out = b""
         self._dirty = False
@@ -330,6 +332,10 @@ class Connection:
     def _shutdown_sending(self) -> None:
         try:
             self.sock.shutdown(socket.SHUT_WR)
+        except WOULD_BLOCK:
+            # TLS ends with bytes of its own, for which there is no room yet.
+            self._half_closed = False
+            self._reactor.call_at(self._reactor.now + SHUTDOWN_RETRY_S, self.touch)
         except OSError:
             self.abort()
 
@@ -366,6 +372,8 @@ class RequestHandler(Protocol):
 
 class ServerConnection(Connection):
     """A connection that asks us: a local workload's, or a peer gateway's."""
+
+    sock: socket.socket
 
     def __init__(
         self,
@@ -426,7 +434,7 @@ class ClientConnection(Connection):
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: socket.socket | TlsSocket,
         codec: Codec,
         *,
         released: Callable[[ClientConnection], None] = lambda connection: None,

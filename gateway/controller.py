@@ -26,12 +26,14 @@ from gateway.admissions import Admissions
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
+from gateway.endpoint_authorities import EndpointAuthorities
+from gateway.endpoint_probe import EndpointProbe
 from gateway.etcd_access import peer_source
 from gateway.fleet import Fleet
 from gateway.listeners import Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
-from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, peer_key, service_key
+from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
 from gateway.trust_sources import ca_renewal, open_authority
 from gateway.version import VERSION
@@ -60,7 +62,12 @@ class Controller:
         self.federation = Federation(
             settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
         )
-        self.health = HealthMonitor(self._endpoint_changed, self._rng)
+        self.endpoint_authorities = EndpointAuthorities(lambda: (self.authority.root_der,))
+        self.health = HealthMonitor(
+            self._endpoint_changed,
+            self._rng,
+            probe=EndpointProbe(self._endpoint_tls, self._sign, wall_clock, self._rng),
+        )
         self.fleet = Fleet(
             config.state_dir,
             workers_wanted(config),
@@ -100,6 +107,7 @@ class Controller:
         nursery.start_soon(self._reload_when_changed)
         nursery.start_soon(self.admissions.run)
         nursery.start_soon(self._retry_listeners)
+        nursery.start_soon(self._follow_authorities)
         nursery.start_soon(self._close_left_over)
         if self.ca_renewal is not None:
             nursery.start_soon(self.ca_renewal.run)
@@ -177,7 +185,11 @@ class Controller:
             self._services.get(name),
             self.federation.vip(name),
             self.health.is_healthy,
+            self._endpoint_tls(name),
         )
+
+    def _endpoint_tls(self, name: ServiceName) -> UpstreamTls | None:
+        return self.endpoint_authorities.of(self._services.get(name))
 
     def _follow_vip(self, name: ServiceName, resource: ServiceResource | None) -> None:
         """Opens and closes the listening sockets of a service's virtual IP."""
@@ -239,6 +251,13 @@ class Controller:
         service = self._services.get(name)
         if service is not None:
             self.federation.set_local_health(name, zone_health(service, self.health))
+
+    async def _follow_authorities(self) -> None:
+        """CA files change when somebody renews them, and ours with a rotation."""
+        while True:
+            await trio.sleep(CONFIG_POLL_S)
+            if changed := self.endpoint_authorities.changed(self._services):
+                self.services_changed(changed)
 
     # Reloading.
 

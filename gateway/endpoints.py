@@ -13,9 +13,12 @@ from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection
 from gateway.dial import dial
+from gateway.endpoint_tls import EndpointContexts
 from gateway.exchange import Attempt
 from gateway.reactor import Reactor
 from gateway.retry import Failure
+from gateway.snapshot import UpstreamTls
+from gateway.tls_socket import TlsSocket
 
 CONNECT_TIMEOUT_S = 2.0
 # An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
@@ -36,9 +39,12 @@ class EndpointPool:
         reactor: Reactor,
         nursery: trio.Nursery,
         make_codec: Callable[[Protocol], Codec],
+        tls: UpstreamTls | None = None,
+        contexts: EndpointContexts,
     ) -> None:
         self.address = address
         self.protocol = protocol
+        self.tls = tls
         self.connections: list[ClientConnection] = []
         self.last_used = reactor.now
         self._idle: list[ClientConnection] = []
@@ -49,6 +55,7 @@ class EndpointPool:
         self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
+        self._contexts = contexts
 
     def __repr__(self) -> str:
         return f"<EndpointPool {self.address} {self.protocol}: {len(self.connections)} open, {len(self._idle)} idle>"
@@ -87,10 +94,10 @@ class EndpointPool:
         return None
 
     async def _connect(self) -> None:
-        sock, detail = None, ""
+        sock: socket.socket | TlsSocket | None = None
+        detail = ""
         try:
-            with trio.fail_after(CONNECT_TIMEOUT_S):
-                sock = await dial(self.address)
+            sock = await self._open()
         except trio.TooSlowError:
             detail = f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s"
         except OSError as error:
@@ -103,7 +110,13 @@ class EndpointPool:
             self._take(sock)
         self._reactor.flush()
 
-    def _take(self, sock: socket.socket) -> None:
+    async def _open(self) -> socket.socket | TlsSocket:
+        """Raises trio.TooSlowError, OSError."""
+        with trio.fail_after(CONNECT_TIMEOUT_S):
+            sock = await dial(self.address)
+        return sock if self.tls is None else await self._contexts.secure(sock, self.address, self.protocol, self.tls)
+
+    def _take(self, sock: socket.socket | TlsSocket) -> None:
         conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
         conn.on_end = lambda: self._ended(conn)
         self.connections.append(conn)
@@ -149,24 +162,42 @@ class EndpointPool:
 
 
 class EndpointPools:
-    """The pools of a worker, made when first needed and forgotten when long unused."""
+    """The pools of a worker, made when first needed and forgotten when long unused.
 
-    def __init__(self, reactor: Reactor, nursery: trio.Nursery, make_codec: Callable[[Protocol], Codec]) -> None:
-        self._pools: dict[tuple[str, Protocol], EndpointPool] = {}
+    Args:
+        contexts: for endpoints that speak TLS.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        nursery: trio.Nursery,
+        make_codec: Callable[[Protocol], Codec],
+        contexts: EndpointContexts | None = None,
+    ) -> None:
+        self._pools: dict[tuple[str, Protocol, UpstreamTls | None], EndpointPool] = {}
         self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
+        self._contexts = contexts or EndpointContexts(lambda: None)
 
-    def get(self, address: str, protocol: Protocol) -> EndpointPool:
-        pool = self._pools.get((address, protocol))
+    def get(self, address: str, protocol: Protocol, tls: UpstreamTls | None = None) -> EndpointPool:
+        """What is spoken in TLS and what is not never share a connection, nor do those that believe others."""
+        pool = self._pools.get((address, protocol, tls))
         if pool is None:
-            pool = self._pools[address, protocol] = EndpointPool(
-                address, protocol, reactor=self._reactor, nursery=self._nursery, make_codec=self._make_codec
+            pool = self._pools[address, protocol, tls] = EndpointPool(
+                address,
+                protocol,
+                reactor=self._reactor,
+                nursery=self._nursery,
+                make_codec=self._make_codec,
+                tls=tls,
+                contexts=self._contexts,
             )
         return pool
 
-    def load(self, address: str, protocol: Protocol) -> int:
-        pool = self._pools.get((address, protocol))
+    def load(self, address: str, protocol: Protocol, tls: UpstreamTls | None = None) -> int:
+        pool = self._pools.get((address, protocol, tls))
         return pool.in_progress if pool is not None else 0
 
     def sweep(self, now: float) -> None:

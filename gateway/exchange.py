@@ -66,6 +66,7 @@ class Exchange:
         "attempt",
         "client",
         "connect",
+        "detail",
         "down",
         "failure",
         "head",
@@ -111,6 +112,7 @@ class Exchange:
         self.attempt: Attempt | None = None
         self.tried: list[Target] = []
         self.failure: Failure | None = None
+        self.detail = ""
         self.request_ended = end_stream
         self.request_trailers: list[Header] | None = None
         self.request_relay = Relay(down, stream_id)
@@ -216,7 +218,7 @@ class Exchange:
     def attempt_failed(self, failure: Failure, detail: str) -> None:
         """The present attempt came to nothing. Another one, an answer of ours, or the end of the stream."""
         self.attempt = None
-        self.failure = failure
+        self.failure, self.detail = failure, detail
         if self.responded:
             self.reason = failure.value
             self.down.codec.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
@@ -232,7 +234,9 @@ class Exchange:
     def _give_up(self) -> None:
         """No target is left."""
         if self.failure is None or self.failure.unprocessed:
-            self.refuse(503, NO_HEALTHY_UPSTREAM.decode(), "no healthy endpoint can be reached")
+            # A peer goes elsewhere; what our endpoints are called, and what ails them, is our business.
+            why = f"; the last one: {self.detail}" if self.detail and not self.origin.peer else ""
+            self.refuse(503, NO_HEALTHY_UPSTREAM.decode(), f"no healthy endpoint can be reached{why}")
         else:
             self._refuse_for(self.failure, "every other place was tried")
 

@@ -73,7 +73,10 @@ def _text(value: Any) -> str:
 def _service_items(service: ServiceConfig) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:
     name = str(service.service_name)
     ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in service.ports)
-    yield ("service", name), {"ports": ports, "health": _health_text(service.health)}
+    facts = {"ports": ports, "health": _health_text(service.health)}
+    if service.tls is not None:
+        facts["tls"] = " ".join(f"{k}={v}" for k, v in _leaves(service.tls, ""))
+    yield ("service", name), facts
     for endpoint in service.endpoints:
         numbers = endpoint.port or ",".join(f"{key}={number}" for key, number in sorted((endpoint.ports or {}).items()))
         facts = {"zone": endpoint.zone, "hostname": endpoint.hostname}

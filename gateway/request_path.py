@@ -128,7 +128,7 @@ class WorkerRequestPath:
         )
 
     def _load(self, protocol: Protocol, target: LocalTarget) -> int:
-        return self._pools.load(target.address, protocol)
+        return self._pools.load(target.address, protocol, target.tls)
 
     def _reachable(self, target: RemoteTarget) -> bool:
         return self._tunnels.is_ready(target.cluster)
@@ -145,14 +145,15 @@ class WorkerRequestPath:
             ours=ours,
             from_peer=bool(exchange.origin.peer),
         )
-        return RequestHead(head.method, head.scheme, route.authority, head.path, headers, head.protocol)
+        scheme = b"https" if head.scheme and isinstance(target, LocalTarget) and target.tls else head.scheme
+        return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol)
 
     def submit(self, attempt: Attempt) -> None:
         exchange, target = attempt.exchange, attempt.target
         assert exchange.route is not None
         if isinstance(target, LocalTarget):
             protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
-            self._pools.get(target.address, protocol).submit(attempt)
+            self._pools.get(target.address, protocol, target.tls).submit(attempt)
             return
         conn = self._tunnels.pick(target.cluster)
         if conn is None:

@@ -43,6 +43,14 @@ class RemoteShare(msgspec.Struct, frozen=True):
         return not self.zones or any(zone.healthy for zone in self.zones)
 
 
+class UpstreamTls(msgspec.Struct, frozen=True):
+    """Endpoints speak TLS: `roots` (DER) may have signed their certificate, which must be for `server_name`: a host
+    name, an IP address or a SPIFFE ID. Without roots nobody is believed."""
+
+    server_name: str
+    roots: tuple[bytes, ...]
+
+
 class ServiceResource(msgspec.Struct, frozen=True, tag="service"):
     """A service as this gateway routes it: what runs here, who may call it, and who else has it."""
 
@@ -53,6 +61,7 @@ class ServiceResource(msgspec.Struct, frozen=True, tag="service"):
     consumers: tuple[str, ...] = ()
     """Peer clusters whose gateways may ask us for it; `"*"` means every peer."""
     remotes: tuple[RemoteShare, ...] = ()
+    tls: UpstreamTls | None = None
 
     @property
     def key(self) -> str:

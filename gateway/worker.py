@@ -42,6 +42,7 @@ from gateway.control import (
     listen_messages,
 )
 from gateway.dial import handshake
+from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.identity import Identity, NotReady, Proof
 from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
@@ -113,7 +114,10 @@ class Worker:
             rng=self._rng,
         )
         pools = EndpointPools(
-            self._reactor, nursery, lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng)
+            self._reactor,
+            nursery,
+            lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng),
+            EndpointContexts(lambda: self._identity.svid),
         )
         self._pools = pools
         self._path = WorkerRequestPath(

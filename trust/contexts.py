@@ -1,4 +1,4 @@
-"""TLS contexts between gateways: TLS 1.3 only, both sides with certificates, ALPN `h2`.
+"""TLS contexts. Between gateways: TLS 1.3 only, both sides with certificates, ALPN `h2`.
 
 A context proves that the peer owns a key whose chain ends in some root that was given. Whose it is, and whether that
 root speaks for them, is `trust.verify.validate_gateway`'s question, asked after the handshake and before the first
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from trust.svid import X509Svid
@@ -36,6 +36,27 @@ def client_context(svid: X509Svid, roots: Iterable[bytes]) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, svid, roots)
 
 
+def endpoint_context(
+    svid: X509Svid | None, roots: Iterable[bytes], *, alpn: Sequence[str], check_name: bool
+) -> ssl.SSLContext:
+    """For connections to a service's own endpoints: TLS 1.2 or 1.3, whose servers chain to `roots` (DER) alone.
+
+    `check_name` lets OpenSSL compare the host name or IP address that the connection is made with. `svid` is shown to
+    a server that asks for a client certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = check_name
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if alpn:
+        context.set_alpn_protocols([*alpn])
+    _load_roots(context, roots)
+    if svid is not None:
+        _load_svid(context, svid)
+    return context
+
+
 def _context(protocol: ssl._SSLMethod, svid: X509Svid, roots: Iterable[bytes]) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -47,10 +68,14 @@ def _context(protocol: ssl._SSLMethod, svid: X509Svid, roots: Iterable[bytes]) -
     context.options |= ssl.OP_NO_TICKET
     context.set_alpn_protocols([ALPN])
     _load_roots(context, roots)
+    _load_svid(context, svid)
+    return context
+
+
+def _load_svid(context: ssl.SSLContext, svid: X509Svid) -> None:
     pem = svid.key.expose_private_pem() + b"".join(ssl.DER_cert_to_PEM_cert(der).encode() for der in svid.chain)
     with (_file_in_memory if hasattr(os, "memfd_create") else _file_on_disk)(pem) as path:
         context.load_cert_chain(path)
-    return context
 
 
 def _load_roots(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:

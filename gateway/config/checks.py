@@ -11,6 +11,8 @@ from discovery.config import service_faults
 from discovery.config_values import Fault, Location
 from federation.config import peer_faults
 from gateway.config.model import Config
+from trust.errors import TrustError
+from trust.spiffe_id import parse_spiffe_id
 
 
 def config_faults(config: Config) -> Iterator[Fault]:
@@ -21,6 +23,7 @@ def config_faults(config: Config) -> Iterator[Fault]:
     yield from _listener_faults(config)
     yield from _advertise_faults(config)
     yield from service_faults(config.services, ("services",))
+    yield from _tls_faults(config)
     yield from _export_faults(config)
     yield from _import_faults(config)
     yield from config.freshness.faults(("freshness",))
@@ -67,6 +70,17 @@ def _export_faults(config: Config) -> Iterator[Fault]:
             elif cluster != "*" and cluster not in config.peers:
                 message = f'"{cluster}" is not among peers, so it can\'t reach {service.service_name} yet'
                 yield Fault(at, message, hint=_nearest(cluster, config), warning=True)
+
+
+def _tls_faults(config: Config) -> Iterator[Fault]:
+    for index, service in enumerate(config.services):
+        name = service.tls.server_name if service.tls is not None else ""
+        if name.startswith("spiffe://"):
+            try:
+                parse_spiffe_id(name)
+            except TrustError as error:
+                expected = "a SPIFFE ID, like spiffe://east.acme.test/ns/shop/sa/payments"
+                yield Fault(("services", index, "tls", "server_name"), str(error), expected)
 
 
 def _import_faults(config: Config) -> Iterator[Fault]:

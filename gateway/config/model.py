@@ -139,3 +139,6 @@ class Config(Section):
         if self.trust.ca_dir is not None:
             for name in CA_FILES:
                 yield ("trust", "ca_dir"), self.trust.ca_dir / name, name == KEY_FILE
+        for index, service in enumerate(self.services):
+            if service.tls is not None and service.tls.ca_file is not None:
+                yield ("services", index, "tls", "ca_file"), service.tls.ca_file, False

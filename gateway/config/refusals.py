@@ -103,6 +103,7 @@ _WORDING: dict[str, Callable[[Location, ErrorDetails], Fault]] = {
     "literal_error": _not_listed,
     "too_short": _empty,
     "string_too_short": _empty,
+    "bool_type": _wrong_type("true or false"),
     "string_type": _wrong_type("text"),
     "tuple_type": _wrong_type("a list"),
     "dict_type": _wrong_type("a mapping"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.snapshot import UpstreamTls
+
 
 class LocalTarget(msgspec.Struct, frozen=True):
     """An endpoint of this cluster."""
 
     address: str
     """host:port"""
+    tls: UpstreamTls | None = None
     place: str = "local"
     """What metrics call it."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from discovery.config import DnsConfig, EndpointConfig, ExportConfig, HealthConfig, PortConfig, ServiceConfig
+from discovery.config import DnsConfig, EndpointConfig, ExportConfig, HealthConfig, PortConfig, ServiceConfig, TlsConfig
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config import Config, FailoverConfig, GatewayConfig, StatusConfig, TrustConfig, parse_config
 
@@ -29,6 +29,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`services[].endpoints[]`": EndpointConfig,
     "`services[].health`": HealthConfig,
     "`services[].export`": ExportConfig,
+    "`services[].tls`": TlsConfig,
     "`imports`": ImportsConfig,
     "`failover`": FailoverConfig,
     "`freshness`": FreshnessConfig,

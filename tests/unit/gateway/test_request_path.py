@@ -13,6 +13,7 @@ from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, ServerConnection
+from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.identity import Identity
 from gateway.reactor import Reactor
@@ -40,14 +41,14 @@ def service(*addresses: str, protocol: Protocol = Protocol.HTTP, consumers: tupl
 class Gateway:
     """What a worker is between its listeners and its endpoints."""
 
-    def __init__(self, reactor: Reactor, nursery: trio.Nursery) -> None:
+    def __init__(self, reactor: Reactor, nursery: trio.Nursery, contexts: EndpointContexts | None = None) -> None:
         self.reactor = reactor
         self.routes = RouteTable()
         self.counters = WorkerCounters()
         rng = seeded()
         self.path = WorkerRequestPath(
             routes=self.routes,
-            pools=EndpointPools(reactor, nursery, lambda protocol: endpoint_codec("auto", protocol, rng)),
+            pools=EndpointPools(reactor, nursery, lambda protocol: endpoint_codec("auto", protocol, rng), contexts),
             tunnels=Tunnels(
                 Identity(),
                 reactor,
@@ -86,9 +87,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway(contexts: EndpointContexts | None = None) -> AsyncIterator[Gateway]:
     async with running_reactor() as (reactor, nursery):
-        running = Gateway(reactor, nursery)
+        running = Gateway(reactor, nursery, contexts)
         try:
             yield running
         finally:
