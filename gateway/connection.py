@@ -276,7 +276,8 @@ class Connection:
             # Not registered with nothing to wait for: a hang-up would be reported without end.
             self._reactor.unregister(self._descriptor)
         elif not self._interest:
-            self._reactor.register(self._descriptor, interest, self._ready)
+            # What speaks TLS is a tunnel, which many requests share (or an endpoint whose service asks for it).
+            self._reactor.register(self._descriptor, interest, self._ready, shared=self._tls)
         else:
             self._reactor.modify(self._descriptor, interest)
         self._interest = interest

@@ -23,11 +23,14 @@ log = logging.getLogger("isthmus.reactor")
 READ = select.EPOLLIN | select.EPOLLRDHUP
 WRITE = select.EPOLLOUT
 EVENTS_PER_TURN = 256
+# Of those that are ready, so many are handled before the shared connections are looked at again.
+EVENTS_PER_SLICE = 32
 READ_BYTES = 262_144
-# What one turn reads, shared by the sockets that are ready, and the least that a socket gets. Without it a thousand
-# downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
-TURN_BYTES = 1_048_576
+# What one turn reads, shared by the sockets that are ready, and the least and most that a socket gets. Without it a
+# thousand downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
+TURN_BYTES = 4_194_304
 LEAST_SHARE_BYTES = 16_384
+MOST_SHARE_BYTES = 1_048_576
 # Turns in a row, and seconds, before other tasks (handshakes, control messages, probes) are let in.
 TURNS_IN_A_ROW = 8
 TURNS_LIMIT_S = 0.02
@@ -61,11 +64,13 @@ class Reactor:
         self.now = 0.0
         self.buffer = memoryview(bytearray(READ_BYTES))
         """What connections read into, one after the other: nobody keeps it beyond one call."""
-        self.share_bytes = TURN_BYTES
+        self.share_bytes = MOST_SHARE_BYTES
         """What a socket may read in this turn."""
         self.defects = 0
         """What raised and should not have."""
         self._epoll = select.epoll()
+        self._shared_epoll = select.epoll()
+        self._shared: set[int] = set()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._dirty: list[Flushable] = []
         self._deadlines: list[tuple[float, int, Deadline]] = []
@@ -74,18 +79,27 @@ class Reactor:
 
     # Sockets.
 
-    def register(self, descriptor: int, interest: int, handler: Callable[[int], None]) -> None:
-        """Calls `handler(flags)` in each turn in which one of `interest` holds."""
+    def register(self, descriptor: int, interest: int, handler: Callable[[int], None], *, shared: bool = False) -> None:
+        """Calls `handler(flags)` in each turn in which one of `interest` holds. `shared`: many depend on this one (a
+        tunnel), so it never waits for all the others that are ready."""
         self._handlers[descriptor] = handler
         self._epoll.register(descriptor, interest)
+        if shared:
+            self._shared.add(descriptor)
+            self._shared_epoll.register(descriptor, interest)
 
     def modify(self, descriptor: int, interest: int) -> None:
         self._epoll.modify(descriptor, interest)
+        if descriptor in self._shared:
+            self._shared_epoll.modify(descriptor, interest)
 
     def unregister(self, descriptor: int) -> None:
         # When the worker ends, the reactor's task may do so before those that close their connections.
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
+            if descriptor in self._shared:
+                self._shared.remove(descriptor)
+                self._shared_epoll.unregister(descriptor)
 
     # What is to be sent.
 
@@ -157,12 +171,11 @@ class Reactor:
                     began = trio.current_time()
                     continue
                 self.now = trio.current_time()
-                self.share_bytes = max(LEAST_SHARE_BYTES, TURN_BYTES // len(ready))
-                for descriptor, flags in ready:
-                    handler = self._handlers.get(descriptor)
-                    if handler is not None:
-                        self._call(handler, descriptor, flags)
-                self.flush()
+                self.share_bytes = max(LEAST_SHARE_BYTES, min(MOST_SHARE_BYTES, TURN_BYTES // len(ready)))
+                self._handle(ready[:EVENTS_PER_SLICE])
+                for start in range(EVENTS_PER_SLICE, len(ready), EVENTS_PER_SLICE):
+                    self._handle(self._shared_epoll.poll(0))
+                    self._handle(ready[start : start + EVENTS_PER_SLICE])
                 turns += 1
                 if turns >= TURNS_IN_A_ROW or self.now - began > TURNS_LIMIT_S:
                     turns = 0
@@ -170,6 +183,14 @@ class Reactor:
                     began = trio.current_time()
         finally:
             self._epoll.close()
+            self._shared_epoll.close()
+
+    def _handle(self, ready: list[tuple[int, int]]) -> None:
+        for descriptor, flags in ready:
+            handler = self._handlers.get(descriptor)
+            if handler is not None:
+                self._call(handler, descriptor, flags)
+        self.flush()
 
     def _call(self, handler: Callable[[int], None], descriptor: int, flags: int) -> None:
         try:
