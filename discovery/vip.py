@@ -90,7 +90,12 @@ class VipPool:
     def _take(self, name: ServiceName, offset: int) -> None:
         self._taken.add(offset)
         self._offsets[name] = offset
-        self._assigned[name] = str(self._range.network_address + (_FIRST_OFFSET + offset))
+        self._assigned[name] = self._text(self._first + offset)
+
+    def _text(self, number: int) -> str:
+        if self._range.version == 4:
+            return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        return str(ipaddress.IPv6Address(number))
 
     def _offset_of(self, text: str) -> int | None:
         try:

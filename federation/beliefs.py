@@ -6,8 +6,9 @@ by it gathers in `changes` until somebody takes it.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -21,7 +22,7 @@ from federation.join_answer import AnswerValue, encode_answer
 from federation.join_requests import JoinRequests
 from federation.members import Members
 from federation.own_records import OwnRecords
-from federation.paths import Key, Kind, Layout, Path, StrayKey
+from federation.paths import BUNDLE, Key, Kind, Layout, Path, StrayKey
 from federation.peer_events import (
     BundleChanged,
     Deleted,
@@ -113,12 +114,23 @@ class Beliefs:
         self.vips.restore({path.service: raw.decode() for path, raw in cached.records.items() if path.kind is Kind.VIP})
         for path, raw in cached.records.items():
             if path.kind is not Kind.VIP:
-                self.own.recall(path, raw)
+                self.own.recall(path, raw, verified_before=self._is_sealed_own(path, raw))
 
-    def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> None:
-        """What a peer said, as far as it can be verified still. Those that are no peers now are passed over."""
-        if cluster in self.members:
-            self._take(cluster, self.members[cluster].state.restore(cached.records, cached.buried, wall), now, wall)
+    def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> Iterator[None]:
+        """What a peer said, as far as it can be verified still: record by record, so that others can have a turn in
+        between. Those that are no peers now are passed over."""
+        if cluster not in self.members:
+            return
+        state = self.members[cluster].state
+        is_sealed = functools.partial(self.cache.is_sealed, cluster)
+        for change in state.restore(cached.records, cached.buried, wall, is_sealed):
+            if cluster not in self.members or self.members[cluster].state is not state:
+                return  # It was removed meanwhile.
+            self._take(cluster, (change,), now, wall)
+            yield
+
+    def _is_sealed_own(self, path: Path, raw: bytes) -> bool:
+        return path != BUNDLE and self.cache.is_sealed(self.settings.cluster, path, raw, self.own.publication.key_id)
 
     # From etcd.
 
@@ -209,7 +221,7 @@ class Beliefs:
     def written(self, batch: Iterable[Write]) -> None:
         for write in batch:
             if isinstance(write, PutRecord):
-                self.cache.put(self.settings.cluster, write.path, write.raw)
+                self._keep_own(write.path, write.raw)
             else:
                 self.cache.drop(self.settings.cluster, write.path, -1)
 
@@ -301,7 +313,7 @@ class Beliefs:
             address = found.raw[:64].decode("ascii", "replace")
             self._note_vips(self.vips.found(path.service, address, found.revision))
             return
-        record, aged = self.own.recall(path, found.raw)
+        record, aged = self.own.recall(path, found.raw, verified_before=self._is_sealed_own(path, found.raw))
         current = record is not None and self.own.publication.is_current(path, found.raw)
         value = record.value if record is not None and current else None
         self.own.publication.found(path, value, found.lease, found.revision)
@@ -310,9 +322,13 @@ class Beliefs:
         elif path.kind is Kind.REQUEST:
             self._settle_request(path.names[0])
         elif record is not None:
-            self.cache.put(self.settings.cluster, path, found.raw)
+            self._keep_own(path, found.raw)
         if aged is not None:
             self._local_changed(aged, now)
+
+    def _keep_own(self, path: Path, raw: bytes) -> None:
+        key_id = self.own.publication.key_id if path != BUNDLE else b""
+        self.cache.put(self.settings.cluster, path, raw, key_id)
 
     def _settle_request(self, inviter: str) -> None:
         """Our request to join is done with when the inviter shows that it believes us."""
@@ -340,8 +356,8 @@ class Beliefs:
                 case GatewaysChanged():
                     self.changes.peers.add(cluster)
                     self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
-                case Stored(path, raw):
-                    self.cache.put(cluster, path, raw)
+                case Stored(path, raw, key_id):
+                    self.cache.put(cluster, path, raw, key_id)
                     if path.kind is Kind.ACK:
                         self._settle_request(cluster)
                 case Dropped(path, sequence):

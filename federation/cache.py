@@ -1,9 +1,10 @@
 """The last accepted state on disk, so that a gateway that starts while etcd is down serves what it knew.
 
 One file for each cluster, `<directory>/<cluster>.jsonl`: a journal with one line for each change, the raw signed
-record as it lay in etcd, which is verified again when it is loaded. Changes are appended, so that one change
-costs one line whatever the catalog holds; a journal that is mostly history is written anew, beside the old one, and
-renamed. A line that can't be read is named and skipped: a torn end or a damaged disk is never fatal.
+record as it lay in etcd, which is verified again when it is loaded: by its seal (`federation.seal`), else by its
+signature. Changes are appended, so that one change costs one line whatever the catalog holds; a journal that is mostly
+history is written anew, beside the old one, and renamed. A line that can't be read is named and skipped: a torn end or
+a damaged disk is never fatal.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import msgspec
 from discovery.model import is_dns_label
 from federation.ledger import MAX_TOMBSTONES
 from federation.paths import Path, parse_path
+from federation.seal import Seal, load_seal
 
 _SUFFIX = ".jsonl"
+_SEAL_FILE = "seal.key"
 _SPARE_LINES = 1_000
 """A journal is rewritten when it has more lines than twice its live ones and this."""
 
@@ -29,13 +32,16 @@ class _Line(msgspec.Struct, omit_defaults=True):
     """ASCII: a JWS, or an address. None: nothing lies here now."""
     sequence: int = -1
     """Of what lay here before, when nothing does."""
+    seal: str = ""
 
 
 class CachedCluster(msgspec.Struct):
-    """What is known of one cluster: its records by path, and the last sequences of paths that are empty now."""
+    """What is known of one cluster: its records by path, their seals, and the last sequences of paths that are empty
+    now."""
 
     records: dict[Path, bytes] = {}
     buried: dict[Path, int] = {}
+    seals: dict[Path, str] = {}
 
 
 class CatalogCache:
@@ -46,6 +52,7 @@ class CatalogCache:
         self.directory = directory
         self.complaints: list[str] = []
         """What could not be read or written, by file and line, for status."""
+        self._seal: Seal | None = None
         self._state: dict[str, CachedCluster] = {}
         self._lines: dict[str, int] = {}
         self._pending: dict[str, dict[Path, _Line]] = {}
@@ -54,6 +61,7 @@ class CatalogCache:
         """Reads everything, by cluster. Call it once, first. Never raises for what it finds."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._seal = load_seal(self.directory / _SEAL_FILE)
             files = sorted(self.directory.glob(f"*{_SUFFIX}"))
         except OSError as error:
             self._complain(f"{self.directory}: {error.strerror}")
@@ -64,19 +72,34 @@ class CatalogCache:
                 self._load_cluster(cluster, file)
         return self._state
 
-    def put(self, cluster: str, path: Path, raw: bytes) -> None:
-        """This lies there now. `raw` is ASCII."""
+    def put(self, cluster: str, path: Path, raw: bytes, key_id: bytes = b"") -> None:
+        """This lies there now, verified under the public key that `key_id` stands for (empty: it is no record, or
+        shall be verified anew). `raw` is ASCII."""
         state = self._state.setdefault(cluster, CachedCluster())
-        if state.records.get(path) == raw:
+        if state.records.get(path) == raw and (path in state.seals or not key_id):
             return
         state.records[path] = raw
         state.buried.pop(path, None)
-        self._pending.setdefault(cluster, {})[path] = _Line(str(path), raw.decode("ascii"))
+        state.seals.pop(path, None)
+        if key_id and self._seal is not None:
+            state.seals[path] = self._seal.make(cluster, str(path), key_id, raw)
+        self._pending.setdefault(cluster, {})[path] = _record_line(state, path)
+
+    def is_sealed(self, cluster: str, path: Path, raw: bytes, key_id: bytes) -> bool:
+        """Whether these bytes were verified at this place, and under this key, before they were written to disk."""
+        seal = self._state[cluster].seals.get(path) if cluster in self._state else None
+        if seal is None or self._seal is None:
+            return False
+        fits = self._seal.fits(seal, cluster, str(path), key_id, raw)
+        if not fits and self._state[cluster].records.get(path) == raw:
+            del self._state[cluster].seals[path]  # Once it is verified, it is sealed anew.
+        return fits
 
     def drop(self, cluster: str, path: Path, sequence: int) -> None:
         """Nothing lies there any longer; `sequence` is what it had, -1 where there are none."""
         state = self._state.setdefault(cluster, CachedCluster())
         state.records.pop(path, None)
+        state.seals.pop(path, None)
         if sequence >= 0:
             state.buried[path] = sequence
         if len(state.buried) > MAX_TOMBSTONES:
@@ -106,7 +129,7 @@ class CatalogCache:
             self._lines[cluster] = count + len(lines)
             return Batch(cluster, _encode(lines.values()), whole=False)
         self._lines[cluster] = live
-        records = (_Line(str(path), raw.decode("ascii")) for path, raw in state.records.items())
+        records = (_record_line(state, path) for path in state.records)
         buried = (_Line(str(path), None, sequence) for path, sequence in state.buried.items())
         return Batch(cluster, _encode([*records, *buried]), whole=True)
 
@@ -136,6 +159,10 @@ class Batch(msgspec.Struct, frozen=True):
     whole: bool
 
 
+def _record_line(state: CachedCluster, path: Path) -> _Line:
+    return _Line(str(path), state.records[path].decode("ascii"), seal=state.seals.get(path, ""))
+
+
 def _replay(state: CachedCluster, text: bytes) -> bool:
     """Applies one line; returns whether it could be read."""
     try:
@@ -146,6 +173,7 @@ def _replay(state: CachedCluster, text: bytes) -> bool:
         return False
     if path is None:
         return False
+    state.seals.pop(path, None)
     if raw is None:
         state.records.pop(path, None)
         if line.sequence >= 0:
@@ -153,6 +181,8 @@ def _replay(state: CachedCluster, text: bytes) -> bool:
     else:
         state.buried.pop(path, None)
         state.records[path] = raw
+        if line.seal:
+            state.seals[path] = line.seal
     return True
 
 

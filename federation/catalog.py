@@ -171,7 +171,9 @@ class Catalog:
         usable = [s for s in shares.values() if self._fresh(s.cluster) is not Freshness.WITHDRAWN]
         if not usable:
             return self._views.pop(name, None) is not None
-        view = self._merge(name, sorted(usable, key=lambda share: (share.created, share.cluster)))
+        if len(usable) > 1:
+            usable.sort(key=lambda share: (share.created, share.cluster))
+        view = self._merge(name, usable)
         changed = self._views.get(name) != view
         self._views[name] = view
         return changed
@@ -180,6 +182,12 @@ class Catalog:
         return self._freshness.get(cluster, Freshness.FRESH)
 
     def _merge(self, name: ServiceName, shares: list[_Share]) -> ServiceView:
+        if len(shares) == 1 and len(shares[0].ports) == 1:
+            # Most of a large catalog, and nothing in it that could disagree.
+            share = shares[0]
+            fresh = self._fresh(share.cluster)
+            only = ExportView(share.cluster, share.ports, share.zones, share.created, fresh)
+            return ServiceView(name, share.ports, (only,))
         ports: list[Port] = []
         exports: list[ExportView] = []
         conflicts: list[Conflict] = []

@@ -38,6 +38,8 @@ log = logging.getLogger("isthmus.federation")
 
 _FLUSH_S = 1.0
 """How often the cache is written at most."""
+_TURN = 128
+"""Records that are restored from disk in one go, a few milliseconds: the status API answers meanwhile."""
 
 
 class FederationListener(Protocol):
@@ -169,9 +171,11 @@ class Federation:
         """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
         without etcd. Peers' etcds are opened and closed as the settings name them."""
         for cluster, cached in self._cached.items():
-            self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
+            restored = self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
+            for count, _ in enumerate(restored):
+                if count % _TURN == _TURN - 1:
+                    await trio.lowlevel.checkpoint()
             self._tell()
-            await trio.lowlevel.checkpoint()
         self._cached = {}
         beliefs = self._beliefs
         self._publisher = Publisher(etcd, beliefs, self, self._rng, self._wall)

@@ -40,10 +40,12 @@ class OwnRecords:
     def bundle_sequence(self) -> int:
         return self._said.sequence if self._said is not None else -1
 
-    def recall(self, path: Path, raw: bytes) -> tuple[Record | None, ServiceName | None]:
+    def recall(
+        self, path: Path, raw: bytes, *, verified_before: bool = False
+    ) -> tuple[Record | None, ServiceName | None]:
         """Our own record as we wrote it before, read from etcd or disk: None when it is not ours. With it comes the
         service whose age became known by it, if any."""
-        record = self.publication.open_own(path, raw)
+        record = self.publication.open_own(path, raw, verified_before=verified_before)
         if record is None:
             return None, None
         if path == BUNDLE:

@@ -62,10 +62,11 @@ class ExportChanged(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """The record at this path was accepted: worth keeping on disk."""
+    """The record at this path was accepted: worth keeping on disk. `key_id` is the key that it was verified under."""
 
     path: Path
     raw: bytes
+    key_id: bytes = b""
 
 
 class Dropped(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from joserfc.jwk import ECKey
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.record import Record, RecordHeader, RecordRefused, RefusalCode
 from trust.bundle import Bundle, parse_bundle
@@ -21,7 +21,8 @@ class PeerKeys:
         self.root = root
         self.bundle: Bundle | None = None
         """The last bundle that was accepted."""
-        self._keys: dict[str, ECKey] = {}
+        self._keys: dict[str, ec.EllipticCurvePublicKey] = {}
+        self._key_ids: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"PeerKeys({self.trust_domain}, sequence={self.sequence}, {len(self._keys)} record keys)"
@@ -31,7 +32,11 @@ class PeerKeys:
         """The accepted bundle's sequence; -1 before there is one."""
         return self.bundle.sequence if self.bundle is not None else -1
 
-    def record_key(self, header: RecordHeader, now: float) -> ECKey:
+    def key_id(self, kid: str) -> bytes:
+        """Which key it is that the accepted bundle calls `kid`, whatever another bundle calls so; empty: none."""
+        return self._key_ids.get(kid, b"")
+
+    def record_key(self, header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
         """The key of a record other than the bundle: one that the accepted bundle holds. Raises RecordRefused."""
         key = self._keys.get(header.kid)
         if key is None:
@@ -39,7 +44,7 @@ class PeerKeys:
             raise RecordRefused(RefusalCode.UNKNOWN_KEY, detail)
         return key
 
-    def bundle_key(self, header: RecordHeader, now: float) -> ECKey:
+    def bundle_key(self, header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
         """The key of a bundle record: held by the bundle accepted before, or certified in the header's chain by the
         pinned root or by one of that bundle's (`now`: Unix seconds). Raises RecordRefused."""
         if header.kid in self._keys:
@@ -47,12 +52,12 @@ class PeerKeys:
         moment = datetime.fromtimestamp(now, UTC)
         chain = header.chain_der()
         try:
-            return ECKey.import_key(validate_record_chain(chain, self.root, self.trust_domain, moment))
+            return validate_record_chain(chain, self.root, self.trust_domain, moment)
         except PeerRejected as error:
             refused = RecordRefused(RefusalCode.BAD_CHAIN, str(error))
         try:
             believed = self.bundle.authorities if self.bundle is not None else ()
-            return ECKey.import_key(validate_record_chain(chain, believed, self.trust_domain, moment))
+            return validate_record_chain(chain, believed, self.trust_domain, moment)
         except PeerRejected:
             raise refused from None
 
@@ -60,11 +65,12 @@ class PeerKeys:
         """Takes a verified bundle record; returns whether the bundle is another than before. Raises RecordRefused."""
         try:
             bundle = parse_bundle(record.value, self.trust_domain)
-            keys = {key.kid: ECKey.import_key(key.public_key) for key in bundle.record_keys}
+            keys = {key.kid: key.public_key for key in bundle.record_keys}
         except TrustError as error:
             raise RecordRefused(RefusalCode.MALFORMED_VALUE, str(error)[:256]) from None
         if bundle.sequence < self.sequence:
             detail = f"bundle sequence {bundle.sequence} is below {self.sequence}, which was accepted before"
             raise RecordRefused(RefusalCode.ROLLED_BACK, detail)
         before, self.bundle, self._keys = self.bundle, bundle, keys
+        self._key_ids = {key.kid: f"{key.x}.{key.y}".encode() for key in bundle.record_keys}
         return bundle != before

@@ -8,8 +8,9 @@ then is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import TypeAlias
 
 import msgspec
 
@@ -35,9 +36,19 @@ from federation.peer_events import (
     StrayPut,
 )
 from federation.peer_keys import PeerKeys
-from federation.record import Record, RecordRefused, RefusalCode, open_record, peek_issued_at
+from federation.record import (
+    Record,
+    RecordHeader,
+    RecordRefused,
+    RefusalCode,
+    open_record,
+    peek_issued_at,
+)
 from federation.refusals import Refusal, RefusalLog
 from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
+
+IsSealed: TypeAlias = Callable[[Path, bytes, bytes], bool]
+"""Whether a record's bytes were verified at that path under that key (`PeerKeys.key_id`) before."""
 
 
 class KnownGateway(msgspec.Struct, frozen=True):
@@ -66,6 +77,8 @@ class PeerState:
         self._exports: dict[ServiceName, ExportValue] = {}
         self._acks: dict[str, int] = {}
         self._listing_open = False
+        self._is_sealed: IsSealed | None = None
+        """While what was on disk is restored."""
         self._unchecked = False
         """Whether etcd holds records that wait for a key."""
 
@@ -90,20 +103,29 @@ class PeerState:
         """Whether etcd holds a leased record of at least one gateway."""
         return any(gateway.leased for gateway in self._gateways.values())
 
-    def restore(self, records: Mapping[Path, bytes], buried: Mapping[Path, int], now: float) -> list[PeerChange]:
-        """Takes what the cache on disk held; records are verified again. Gateways come back without a lease.
-        `buried` are the sequences of places that were empty. `now` is Unix seconds."""
+    def restore(
+        self,
+        records: Mapping[Path, bytes],
+        buried: Mapping[Path, int],
+        now: float,
+        is_sealed: IsSealed = lambda path, raw, key_id: False,
+    ) -> Iterator[PeerChange]:
+        """Takes what the cache on disk held, record by record as the changes are asked for; they are verified again.
+        Gateways come back without a lease. `buried` are the sequences of places that were empty, `is_sealed` says
+        whether these bytes were verified there under that key before. `now` is Unix seconds."""
         for path, sequence in buried.items():
             self._ledger.store(path, sequence, b"")
             self._ledger.bury(path)
-        changes: list[PeerChange] = []
+        self._is_sealed = is_sealed
         for path in sorted(records, key=lambda path: path != BUNDLE):
             # What certified a bundle may be short-lived. It was good when we took it, and our disk is our own.
             moment = _issued_at(records[path], now) if path == BUNDLE else now
-            changes += self._put(path, records[path], moment)
+            for change in self._put(path, records[path], moment):
+                if not isinstance(change, ListingWanted):
+                    yield change
+        self._is_sealed = None
         self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
         self.away = True
-        return [change for change in changes if not isinstance(change, Stored | ListingWanted)]
 
     def apply(self, event: PeerEvent, now: float) -> list[PeerChange]:
         """Returns what changed, in order. `now` is Unix seconds. Never raises for what a peer wrote."""
@@ -136,14 +158,15 @@ class PeerState:
             self._unchecked = True
             return []
         try:
-            changes = self._accept(path, raw, now)
+            record, changes = self._accept(path, raw, now)
         except RecordRefused as refusal:
             self._unchecked = self._unchecked or refusal.code is RefusalCode.UNKNOWN_KEY
             return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
         self.refusals.clear(str(path))
-        return [*changes, Stored(path, raw), *(self._come_back() if path == BUNDLE else ())]
+        key_id = self.keys.key_id(record.kid) if path != BUNDLE else b""
+        return [*changes, Stored(path, raw, key_id), *(self._come_back() if path == BUNDLE else ())]
 
-    def _accept(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
+    def _accept(self, path: Path, raw: bytes, now: float) -> tuple[Record, list[PeerChange]]:
         record = open_record(
             raw,
             federation=self._federation,
@@ -152,11 +175,18 @@ class PeerState:
             key_for=self.keys.bundle_key if path == BUNDLE else self.keys.record_key,
             last_sequence=self._ledger.last_sequence(path),
             now=now,
+            verified_before=lambda header: self._was_verified(path, raw, header),
         )
         changes = self._take(path, record)
         self._ledger.store(path, record.sequence, raw)
         self.clock.observe(record.issued_at, now, live=self.live and not self._listing_open)
-        return changes
+        return record, changes
+
+    def _was_verified(self, path: Path, raw: bytes, header: RecordHeader) -> bool:
+        """The bundle is what everything else rests on: its signature is always checked."""
+        return (
+            self._is_sealed is not None and path != BUNDLE and self._is_sealed(path, raw, self.keys.key_id(header.kid))
+        )
 
     def _take(self, path: Path, record: Record) -> list[PeerChange]:
         """Puts a record's value where it belongs. Raises RecordRefused before anything has changed."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
-from joserfc.jwk import ECKey
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.damping import Damper, Urgency
 from federation.paths import BUNDLE, Kind, Path
@@ -73,7 +73,7 @@ class Publication:
         self._own_paths = {Path(Kind.GATEWAY, (gateway_id,)), BUNDLE}
         self._done_with: set[Path] = set()
         self._record_key = RecordKey.of(authority.record_key.public_key)
-        self._verifying_key = ECKey.import_key(self._record_key.public_key)
+        self._verifying_key = authority.record_key.public_key
         self._wanted: dict[Path, _Want] = {}
         self._found: dict[Path, _Found] = {}
         self._ready: dict[Path, None] = {}
@@ -90,9 +90,15 @@ class Publication:
         self.withdrawing = False
         """Whether exports that we don't want are deleted: not before all of our services are known."""
 
-    def open_own(self, path: Path, raw: bytes) -> Record | None:
+    @property
+    def key_id(self) -> bytes:
+        """Which key signs our records, as `PeerKeys.key_id` has it."""
+        return f"{self._record_key.x}.{self._record_key.y}".encode()
+
+    def open_own(self, path: Path, raw: bytes, *, verified_before: bool = False) -> Record | None:
         """Our own record at `path`, read back from etcd or disk. Sequences go on above it. None when it is not one, or
-        not the latest that we know of: in a restored etcd lie records that peers refuse, whatever they say."""
+        not the latest that we know of: in a restored etcd lie records that peers refuse, whatever they say. The
+        signature of what was `verified_before` is not checked again."""
         try:
             record = open_record(
                 raw,
@@ -102,6 +108,7 @@ class Publication:
                 key_for=lambda header, _: self._own_key(path, header, raw),
                 last_sequence=self._latest.get(path, 0) - 1,
                 now=float("inf"),
+                verified_before=lambda header: verified_before and header.kid == self._record_key.kid,
             )
         except RecordRefused:
             return None
@@ -272,18 +279,18 @@ class Publication:
             chain=self._authority.record_chain if path == BUNDLE else (),
         )
 
-    def _own_key(self, path: Path, header: RecordHeader, raw: bytes) -> ECKey:
+    def _own_key(self, path: Path, header: RecordHeader, raw: bytes) -> ec.EllipticCurvePublicKey:
         if header.kid == self._record_key.kid:
             return self._verifying_key
         if path != BUNDLE or not header.chain:
             raise RecordRefused(RefusalCode.UNKNOWN_KEY, "signed with another key than ours")
         return self._former_vouching_key(header, raw)
 
-    def _former_vouching_key(self, header: RecordHeader, raw: bytes) -> ECKey:
+    def _former_vouching_key(self, header: RecordHeader, raw: bytes) -> ec.EllipticCurvePublicKey:
         """The key of our bundle from before its certificate was renewed: judged as of when it signed."""
         roots, trust_domain = self._authority.bundle(0).authorities, self._authority.trust_domain
         try:
             moment = datetime.fromtimestamp(peek_issued_at(raw), UTC)
-            return ECKey.import_key(validate_record_chain(header.chain_der(), roots, trust_domain, moment))
+            return validate_record_chain(header.chain_der(), roots, trust_domain, moment)
         except (PeerRejected, ValueError, OverflowError, OSError) as error:
             raise RecordRefused(RefusalCode.BAD_CHAIN, f"not certified by our own roots: {error}") from None

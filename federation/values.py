@@ -72,19 +72,27 @@ def parse_gateway(value: bytes, gateway_id: str) -> GatewayValue:
 def parse_export(value: bytes) -> ExportValue:
     """An export. Raises RecordRefused."""
     parsed = _parse(_read_export, value)
-    for port in parsed.ports:
-        if not 1 <= port.port <= 65_535 or not is_dns_label(port.name):
-            raise _malformed(f"port {port.name[:64]!r} with number {port.port}")
-    for what, seen in (("name", {p.name for p in parsed.ports}), ("number", {p.port for p in parsed.ports})):
-        if len(seen) != len(parsed.ports):
-            raise _malformed(f"two ports have the same {what}")
+    _validate_ports(parsed.ports)
     for zone in parsed.zones:
         if not 0 <= zone.healthy <= zone.total <= MAX_ENDPOINTS or len(zone.zone) > 253:
             raise _malformed(f"zone {zone.zone[:64]!r} with {zone.healthy} healthy of {zone.total}")
-    _validate_printable(*parsed.to, *(zone.zone for zone in parsed.zones))
+        _validate_printable(zone.zone)
+    _validate_printable(*parsed.to)
     if parsed.created < 0:
         raise _malformed("created before 1970")
     return parsed
+
+
+def _validate_ports(ports: tuple[Port, ...]) -> None:
+    names, numbers = set(), set()
+    for port in ports:
+        if not 1 <= port.port <= 65_535 or not is_dns_label(port.name):
+            raise _malformed(f"port {port.name[:64]!r} with number {port.port}")
+        names.add(port.name)
+        numbers.add(port.port)
+    for what, seen in (("name", names), ("number", numbers)):
+        if len(seen) != len(ports):
+            raise _malformed(f"two ports have the same {what}")
 
 
 def parse_ack(value: bytes) -> AckValue:

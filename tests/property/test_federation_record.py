@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey
 
 from federation.record import RecordHeader, RecordRefused, RefusalCode, open_record, sign_record
 from trust.keys import PrivateKey
 
 KEY = PrivateKey.generate()
-PUBLIC = ECKey.import_key(KEY.public_key)
+PUBLIC = KEY.public_key
 NOW = 1_800_000_000.0
 RAW = sign_record(
     b'{"ports":[{"name":"http","port":80,"protocol":"http"}],"to":["*"],"created":1.0}',
@@ -25,7 +25,7 @@ RAW = sign_record(
 )
 
 
-def key_for(header: RecordHeader, now: float) -> ECKey:
+def key_for(header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
     return PUBLIC
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path as FilePath
 
@@ -106,7 +107,7 @@ def test_a_disk_that_refuses_is_complained_about(tmp_path: FilePath) -> None:
     directory = tmp_path / "catalog"
     cache = CatalogCache(directory)
     cache.load()
-    directory.rmdir()
+    shutil.rmtree(directory)
     directory.write_bytes(b"in the way")
     cache.put("west", A, b"one")
     flush(cache)
@@ -126,3 +127,47 @@ def test_the_same_again_is_not_written(tmp_path: FilePath) -> None:
     flush(cache)
     cache.put("west", A, b"one")
     assert cache.take_pending() == []
+
+
+def test_what_was_verified_is_known_again_and_only_that(tmp_path: FilePath) -> None:
+    """By place, key and bytes, over a restart and a rewrite; what is replaced or dropped loses its seal."""
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    cache.put("west", A, b"one", b"key")
+    cache.put("west", B, b"two")
+    flush(cache)
+    for _ in range(2):
+        cache = CatalogCache(tmp_path)
+        cache.load()
+        assert cache.is_sealed("west", A, b"one", b"key")
+        assert not cache.is_sealed("west", B, b"two", b"key")
+        assert not cache.is_sealed("west", A, b"another", b"key")
+        assert not cache.is_sealed("eu", A, b"one", b"key")
+        for number in range(2_100):
+            cache.put("west", B, b"%d" % number)
+            flush(cache)
+        cache.put("west", B, b"two")
+        flush(cache)
+    cache.put("west", A, b"new")
+    assert not cache.is_sealed("west", A, b"new", b"key")
+    cache.put("west", A, b"new", b"key")
+    assert cache.is_sealed("west", A, b"new", b"key")
+    cache.drop("west", A, 7)
+    assert not cache.is_sealed("west", A, b"new", b"key")
+
+
+def test_a_seal_that_does_not_fit_is_made_anew(tmp_path: FilePath) -> None:
+    """The signature was checked in its place: the next start need not do that again."""
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    cache.put("west", A, b"one", b"key")
+    flush(cache)
+    (tmp_path / "seal.key").unlink()
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    assert not cache.is_sealed("west", A, b"one", b"key")
+    cache.put("west", A, b"one", b"key")
+    flush(cache)
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    assert cache.is_sealed("west", A, b"one", b"key")

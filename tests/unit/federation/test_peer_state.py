@@ -259,7 +259,7 @@ def test_what_the_disk_held_is_verified_again_and_listed_later(west: West, tmp_p
     state = west.state()
     bundle, pay, g1, g2 = west.bundle(), west.export(), west.gateway("g1"), west.gateway("g2")
     records = {put.path: put.raw for put in (pay, g1, g2, bundle)} | {paths.export(OLD): b"forged"}
-    changes = state.restore(records, {paths.ack("east"): 10**6}, west.now)
+    changes = list(state.restore(records, {paths.ack("east"): 10**6}, west.now))
     assert ExportChanged(PAY, EXPORT) in changes
     assert [type(change) for change in changes].count(Refused) == 1
     assert state.away
@@ -271,6 +271,37 @@ def test_what_the_disk_held_is_verified_again_and_listed_later(west: West, tmp_p
     (refused,) = state.apply(west.ack(1), west.now)
     assert isinstance(refused, Refused)
     assert refused.code == "rolled-back"
+
+
+def test_what_is_sealed_is_believed_only_under_the_key_that_it_was_verified_with(
+    west: West, tmp_path: FilePath
+) -> None:
+    """A seal stands in for the signature alone: without the key in the accepted bundle, at another place, or for the
+    bundle itself, it is worth nothing."""
+    bundle, pay = west.bundle(), west.export()
+    forged = pay.raw[:-8] + b"AAAAAAAA"
+    asked: list[tuple[Path, bytes]] = []
+
+    def always(path: Path, raw: bytes, key_id: bytes) -> bool:
+        asked.append((path, key_id))
+        return bool(key_id)
+
+    def refusals(*puts: Put) -> list[str]:
+        state = west.state()
+        restored = state.restore({put.path: put.raw for put in puts}, {}, west.now, always)
+        return [change.code for change in restored if isinstance(change, Refused)]
+
+    assert refusals(bundle, Put(pay.path, forged)) == [], "the seal was believed in place of the signature"
+    assert {path for path, _ in asked} == {pay.path}
+    assert asked[0][1].count(b".") == 1
+    stranger = Put(pay.path, forge(make_authority(tmp_path, "eu"), "west", pay.path, b"{}", sequence=9, issued_at=1.0))
+    assert refusals(bundle, stranger) == ["unknown-key"]
+    assert refusals(bundle, Put(paths.export(OLD), pay.raw)) == ["wrong-path"]
+    assert refusals(Put(paths.BUNDLE, bundle.raw[:-8] + b"AAAAAAAA")) == ["bad-signature"]
+    # Only the disk's records are asked about: what comes from etcd is verified.
+    state = west.state()
+    list(state.restore({bundle.path: bundle.raw}, {}, west.now, always))
+    assert [type(change) for change in state.apply(Put(pay.path, forged), west.now)] == [Refused]
 
 
 def test_virtual_ips_of_a_peer_are_its_own_business(west: West) -> None:

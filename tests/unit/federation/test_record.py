@@ -6,6 +6,7 @@ import base64
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws
 from joserfc.jwk import ECKey
 
@@ -27,10 +28,10 @@ NOW = 1_800_000_000.0
 PLACE = {"federation": "acme", "cluster": "west", "path": "exports/shop/pay"}
 
 
-def key_for(header: RecordHeader, now: float) -> ECKey:
+def key_for(header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
     if header.kid != "k1":
         raise RecordRefused(RefusalCode.UNKNOWN_KEY, header.kid)
-    return ECKey.import_key(KEY.public_key)
+    return KEY.public_key
 
 
 def sign(
@@ -56,7 +57,8 @@ def sign(
 
 
 def read(raw: bytes, *, last: int = -1, now: float = NOW, **place: str) -> Record:
-    return open_record(raw, **{**PLACE, **place}, key_for=key_for, last_sequence=last, now=now)
+    there = {**PLACE, **place}
+    return open_record(raw, **there, key_for=key_for, last_sequence=last, now=now)  # type: ignore[arg-type]
 
 
 def refusal(raw: bytes, *, last: int = -1, now: float = NOW, **place: str) -> RefusalCode:
