@@ -25,7 +25,7 @@ from federation.join_answer import AnswerValue
 from federation.members import PeerView
 from federation.publication import Write
 from federation.publisher import Publisher
-from federation.report import FederationStatus
+from federation.report import FederationStatus, PeerTransition
 from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
 from federation.vips import VipClaim
@@ -48,6 +48,8 @@ class FederationListener(Protocol):
     def services_changed(self, names: set[ServiceName]) -> None: ...
 
     def peers_changed(self, clusters: set[str]) -> None: ...
+
+    def freshness_changed(self, transitions: Sequence[PeerTransition]) -> None: ...
 
 
 class Federation:
@@ -227,6 +229,7 @@ class Federation:
                 log.info("peer %s: %s, was %s (%s)", seen.cluster, seen.after, seen.before, seen.reason)
         if changes.transitions:
             self._tick_wanted.set()
+            self._listener.freshness_changed(changes.transitions)
         for source in changes.list_again:
             if source in self._followers:  # A new one begins with a listing anyway.
                 self._followers[source].list_again()

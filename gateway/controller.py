@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
 from federation.etcd.client import EtcdClient
 from federation.federation import Federation, FederationSettings, Peer
 from federation.invitation_files import InvitationFiles
+from federation.report import PeerTransition
 from gateway.admissions import Admissions
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
@@ -29,6 +31,7 @@ from gateway.control import ListenerSpec, Report
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
 from gateway.etcd_access import peer_source
+from gateway.event_recorder import EventRecorder
 from gateway.fleet import Fleet
 from gateway.listeners import Listeners
 from gateway.plan import diff
@@ -53,6 +56,7 @@ class Controller:
     def __init__(self, config: Config, config_path: Path) -> None:
         self.config = config
         self.started = wall_clock()
+        self.events = EventRecorder(lambda: wall_clock().timestamp())
         self.totals = Totals()
         self.listeners = Listeners()
         self.reload_problem = ""
@@ -140,16 +144,22 @@ class Controller:
 
     def _worker_reported(self, link: WorkerLink, report: Report) -> None:
         self.totals.take(link.id, report.counters, report.durations)
+        self.events.worker_reported(link.id, report.events, len(self.fleet.links))
         for cluster in self.config.peers:
             up = any(self.tunnels_ready(cluster))
             if self._links_up.get(cluster, False) != up:
                 self._links_up[cluster] = up
+                self.events.link_changed(cluster, up, self._tunnel_errors(cluster))
                 self.federation.observe_link(cluster, up)
 
     @property
     def trust_problem(self) -> str:
         """Why this cluster's identity can't be renewed; empty when it can."""
         return self.ca_renewal.problem if self.ca_renewal is not None else ""
+
+    def _tunnel_errors(self, cluster: str) -> list[str]:
+        reports = [link.report for link in self.fleet.links.values() if link.report is not None]
+        return [tunnel.error for report in reports for tunnel in report.tunnels if tunnel.cluster == cluster]
 
     def tunnels_ready(self, cluster: str) -> list[int]:
         """Ready tunnels to a peer, for each worker that has reported."""
@@ -161,7 +171,11 @@ class Controller:
 
     # What federation says (FederationListener).
 
+    def freshness_changed(self, transitions: Sequence[PeerTransition]) -> None:
+        self.events.freshness_changed(transitions)
+
     def services_changed(self, names: set[ServiceName]) -> None:
+        self.events.services_changed(names, self.federation.services())
         changes: dict[str, Resource | None] = {}
         for name in names:
             resource = self._compile_service(name)
@@ -244,6 +258,7 @@ class Controller:
             "healthy" if change.healthy else "unhealthy",
             change.reason,
         )
+        self.events.endpoint_changed(change)
         self._publish_health(change.service)
         self.services_changed({change.service})
 

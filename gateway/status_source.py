@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from prometheus_client.core import Metric
 from discovery.model import LocalService, ServiceName
 from federation.invitation import Invitation, Joiner
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
+from federation.status.event_values import EventQuery, EventsDocument
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -36,9 +38,11 @@ from federation.status.values import (
 )
 from gateway.config import Config
 from gateway.control import Report
-from gateway.controller import Controller, workers_wanted
+from gateway.controller import Controller, wall_clock, workers_wanted
+from gateway.event_log import SETTLE_S
 from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
+from gateway.status_events import describe_events
 from gateway.status_metrics import status_metrics
 from gateway.status_peers import describe_peer, known_sequence, linked_clusters
 from gateway.status_problems import (
@@ -130,6 +134,15 @@ class ControllerStatus:
 
     def service(self, name: ServiceName) -> ServiceDocument | None:
         return next(self._services([name]), None)
+
+    def events(self, query: EventQuery) -> EventsDocument:
+        return describe_events(self._controller.events.log, query, self._own, wall_clock().timestamp())
+
+    async def wait_events(self) -> None:
+        events = self._controller.events
+        settles = events.log.unsettled_from(wall_clock().timestamp()) is not None
+        with trio.move_on_after(SETTLE_S if settles else math.inf):
+            await events.wait_news()
 
     def trust(self) -> TrustDocument:
         authority, federation = self._controller.authority, self._controller.federation.status()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
@@ -19,6 +19,7 @@ from federation.federation import EtcdSource, Federation, FederationSettings, Pe
 from federation.import_cap import DEFAULT_LIMITS, ImportLimits
 from federation.paths import Layout, Path
 from federation.record import sign_record
+from federation.report import PeerTransition
 from trust.authority import Authority
 from trust.bundle import RecordKey
 from trust.source import TrustSource
@@ -87,12 +88,16 @@ class Listener:
     def __init__(self) -> None:
         self.services: set[ServiceName] = set()
         self.peers: set[str] = set()
+        self.transitions: list[PeerTransition] = []
 
     def services_changed(self, names: set[ServiceName]) -> None:
         self.services |= names
 
     def peers_changed(self, clusters: set[str]) -> None:
         self.peers |= clusters
+
+    def freshness_changed(self, transitions: Sequence[PeerTransition]) -> None:
+        self.transitions += transitions
 
 
 class FederationMember:

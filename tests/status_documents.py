@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import trio
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from discovery.model import ServiceName
+from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -127,13 +129,52 @@ CART = ServiceDocument(
 )
 
 
+EVENTS = (
+    EventDocument(
+        id=1_767_323_045_000,
+        at=MOMENT,
+        kind="endpoint-unhealthy",
+        service="shop/cart",
+        where="127.0.0.1:9002",
+        cause="refused",
+        message="127.0.0.1:9002 is unhealthy: its http check failed (refused) 3 times in a row",
+        numbers={"results": 3.0, "for_s": 2.9},
+        workers=None,
+        unlisted=0,
+    ),
+    EventDocument(
+        id=1_767_323_045_001,
+        at=MOMENT,
+        kind="ejected",
+        service="shop/payments",
+        where="west",
+        cause="consecutive-5xx",
+        message="west gets no requests for a while: requests to it were answered with 5xx in a row",
+        numbers={"consecutive": 5.0},
+        workers=2,
+        unlisted=3,
+    ),
+)
+
+
 class FakeSource:
     """Implements `StatusSource`."""
 
     def __init__(self, *, ready: bool = True, peers: tuple[ClusterDocument, ...] = (EU, WEST)) -> None:
         self.ready = ready
         self.peers = peers
+        self.told = list(EVENTS)
+        self.news = trio.Event()
         self.listeners: tuple[ListenerDocument, ...] = (ListenerDocument("http", "http", "127.0.0.1:15080"),)
+
+    def events(self, query: EventQuery) -> EventsDocument:
+        if query.kind == "no-kind":
+            raise BadQuery("there is no such kind")
+        told = tuple(event for event in self.told if event.id > query.since)
+        return EventsDocument("east", self.told[0].id, self.told[-1].id, told)
+
+    async def wait_events(self) -> None:
+        await self.news.wait()
 
     def readiness(self) -> ReadinessDocument:
         return ReadinessDocument(self.ready, () if self.ready else ("no worker serves yet",))

@@ -31,7 +31,7 @@ _SERVICES = (
 
 
 @contextmanager
-def status_gateway(source: FakeSource) -> Iterator[str]:
+def status_gateway(source: FakeSource, port: int = 0) -> Iterator[str]:
     """Serves `source` and its services' names; yields the API's "host:port". `source.listeners` gets the real ones."""
     ready = threading.Event()
     address: list[str] = []
@@ -54,7 +54,7 @@ def status_gateway(source: FakeSource) -> Iterator[str]:
                 stop.append(nursery.cancel_scope)
                 nursery.start_soon(serve_udp, udp, _responder())
                 nursery.start_soon(serve_tcp, tcp, _responder())
-                await serve_source(source, HostPort("127.0.0.1", 0), bound)
+                await serve_source(source, HostPort("127.0.0.1", port), bound)
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()

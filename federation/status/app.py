@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from discovery.model import ServiceName
 from federation.status import routes
+from federation.status.event_stream import MAX_STREAMS, EventStream
+from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.host_check import is_own_host
 from federation.status.openapi import describe
 from federation.status.values import (
@@ -53,6 +55,12 @@ class StatusSource(Protocol):
     def trust(self) -> TrustDocument: ...
     def configuration(self) -> ConfigurationDocument: ...
 
+    def events(self, query: EventQuery) -> EventsDocument:
+        """Raises BadQuery."""
+
+    async def wait_events(self) -> None:
+        """Returns when there may be events that were not there before."""
+
     def collect(self) -> Iterable[Metric]:
         """The metric families, as a collector of prometheus_client gives them."""
 
@@ -73,6 +81,7 @@ class _Endpoints:
     def __init__(self, source: StatusSource, version: str) -> None:
         self._source = source
         self._version = version
+        self._streams = 0
 
     async def status(self, request: Request) -> Response:
         return _answer(self._source.status())
@@ -90,6 +99,22 @@ class _Endpoints:
     async def service(self, request: Request) -> Response:
         name = ServiceName(request.path_params["namespace"], request.path_params["name"])
         return _answer(self._source.service(name), f"there is no service {name}; /v1/services lists the services")
+
+    async def events(self, request: Request) -> Response | EventStream:
+        query = _event_query(request)
+        if request.method == "GET" and "text/event-stream" in request.headers.get("accept", ""):
+            return self._follow(query)
+        return _answer(_ask(self._source.events, query))
+
+    def _follow(self, query: EventQuery) -> EventStream:
+        _ask(self._source.events, query)
+        if self._streams >= MAX_STREAMS:
+            raise HTTPException(503, f"{MAX_STREAMS} clients follow events already, which is as many as may")
+        self._streams += 1
+        return EventStream(self._source, query, _HEADERS, self._stream_ended)
+
+    def _stream_ended(self) -> None:
+        self._streams -= 1
 
     async def trust(self, request: Request) -> Response:
         return _answer(self._source.trust())
@@ -109,6 +134,22 @@ class _Endpoints:
 
     async def metrics(self, request: Request) -> Response:
         return Response(generate_latest(self._source), media_type=CONTENT_TYPE_PLAIN_0_0_4, headers=_HEADERS)
+
+
+def _event_query(request: Request) -> EventQuery:
+    """`Last-Event-ID`, which a client sends when it comes back, goes before `since`."""
+    asked = request.query_params
+    since = request.headers.get("last-event-id", asked.get("since", "0"))
+    if not (since.isascii() and since.isdigit() and len(since) < 19):
+        raise HTTPException(400, f"since={since[:40]!r} is no event's id; /v1/events shows them")
+    return EventQuery(int(since), asked.get("service", ""), asked.get("kind", ""))
+
+
+def _ask(question: Callable[[EventQuery], EventsDocument], query: EventQuery) -> EventsDocument:
+    try:
+        return question(query)
+    except BadQuery as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def _answer(document: _Document | None, missing: str = "") -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from federation.status.routes import ANSWERS, METRICS, Answer
+from federation.status.routes import ANSWERS, EVENTS, METRICS, READYZ, Answer
 from federation.status.values import ErrorDocument
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -36,18 +36,26 @@ def _operation(answer: Answer) -> dict[str, Any]:
         "responses": {"200": {"description": answer.summary, "content": _content(answer)}},
     }
     for status, why in answer.other_statuses:
-        document = answer.document if status == 503 else ErrorDocument
+        document = answer.document if answer is READYZ else ErrorDocument
         operation["responses"][str(status)] = {"description": why, "content": _json(_reference(document))}
-    if answer.parameters:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in answer.parameters
-        ]
+    if answer.parameters or answer.query:
+        operation["parameters"] = _parameters(answer)
     return operation
+
+
+def _parameters(answer: Answer) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": text} for name in answer.parameters),
+        *({"name": name, "in": "query", "description": meaning, "schema": text} for name, meaning in answer.query),
+    ]
 
 
 def _content(answer: Answer) -> dict[str, Any]:
     if answer is METRICS:
         return {"text/plain": {"schema": {"type": "string"}}}
+    if answer is EVENTS:
+        return {**_json(_reference(answer.document)), "text/event-stream": {"schema": {"type": "string"}}}
     return _json(_reference(answer.document) if answer.document is not None else {"type": "object"})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from federation.status.event_values import EventsDocument
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -28,10 +29,13 @@ class Answer(msgspec.Struct, frozen=True):
     document: Any = None
     parameters: tuple[str, ...] = ()
     other_statuses: tuple[tuple[int, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    """Parameters after the question mark, all optional, and what each means."""
 
 
 _UNKNOWN_CLUSTER = ((404, "This cluster has no such peer."),)
 _UNKNOWN_SERVICE = ((404, "This cluster may use no such service, or nobody has it."),)
+_TOO_MANY = (503, "As many clients as may follow events already.")
 _UNREADY = ((503, "No worker serves; `reasons` says why."),)
 
 STATUS = Answer("/v1/status", "status", "The whole picture.", StatusDocument)
@@ -46,6 +50,19 @@ SERVICE = Answer(
     ("namespace", "name"),
     _UNKNOWN_SERVICE,
 )
+EVENTS = Answer(
+    "/v1/events",
+    "events",
+    "What happened lately, the oldest first; with `Accept: text/event-stream`, as it happens.",
+    EventsDocument,
+    (),
+    ((400, "There is no such id, kind or service."), _TOO_MANY),
+    (
+        ("since", "Only events with a greater id. A client that comes back sends `Last-Event-ID`, which goes before."),
+        ("service", "Only events of this service, `<namespace>/<name>`."),
+        ("kind", "Only events of this kind."),
+    ),
+)
 TRUST = Answer("/v1/trust", "trust", "Who this cluster is, and whom it believes.", TrustDocument)
 CONFIGURATION = Answer(
     "/v1/configuration", "configuration", "What the configuration in use says.", ConfigurationDocument
@@ -55,4 +72,4 @@ LIVEZ = Answer("/livez", "livez", "Whether the controller runs.", LivenessDocume
 READYZ = Answer("/readyz", "readyz", "Whether this gateway serves.", ReadinessDocument, (), _UNREADY)
 METRICS = Answer("/metrics", "metrics", "Counters and gauges in Prometheus' text format.")
 
-ANSWERS = (STATUS, CLUSTERS, CLUSTER, SERVICES, SERVICE, TRUST, CONFIGURATION, OPENAPI, LIVEZ, READYZ, METRICS)
+ANSWERS = (STATUS, CLUSTERS, CLUSTER, SERVICES, SERVICE, EVENTS, TRUST, CONFIGURATION, OPENAPI, LIVEZ, READYZ, METRICS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -57,6 +59,29 @@ class GatewayApi:
                 UNREACHABLE, f"what {self} answers is not a status of Isthmus, or of another version: {error}"
             ) from None
 
+    @contextmanager
+    def opened(self, path: str, headers: Mapping[str, str], silence_s: float) -> Iterator[http.client.HTTPResponse]:
+        """An answer that goes on and on; reading it raises TimeoutError after so long a silence. Raises Failure if
+        nobody answers, or not with 200."""
+        connection = http.client.HTTPConnection(self.host, self._port, timeout=silence_s)
+        try:
+            try:
+                connection.request("GET", path, headers=dict(headers))
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._no_answer(error) from None
+            with response:
+                if response.status != 200:
+                    told = _error_in(response.read(_ANSWER_LIMIT_BYTES))
+                    raise Failure(UNREACHABLE, f"{self}{path} answered {response.status}: {told}")
+                yield response
+        finally:
+            connection.close()
+
+    def _no_answer(self, error: Exception) -> Failure:
+        reason = printable(getattr(error, "strerror", None) or str(error)[:200]) or type(error).__name__
+        return Failure(UNREACHABLE, f"no status from {self}: {reason}; {self._advice}")
+
     def _ask(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self._port, timeout=_TIMEOUT_S)
         try:
@@ -64,8 +89,7 @@ class GatewayApi:
             response = connection.getresponse()
             return response.status, response.read(_ANSWER_LIMIT_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            reason = printable(getattr(error, "strerror", None) or str(error)[:200]) or type(error).__name__
-            raise Failure(UNREACHABLE, f"no status from {self}: {reason}; {self._advice}") from None
+            raise self._no_answer(error) from None
         finally:
             connection.close()
 

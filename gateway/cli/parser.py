@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_services(commands)
     _add_resolve(commands)
+    _add_events(commands)
     _add_invite(commands)
     _add_join(commands)
     _add_accept(commands)
@@ -152,6 +153,21 @@ def _add_resolve(commands: Any) -> None:
         help="ask for this type only; without it, for addresses and for the SRV record of each port",
     )
     command.add_argument("--tcp", action="store_true", help="ask over TCP")
+    _add_gateway(command)
+
+
+def _add_events(commands: Any) -> None:
+    command = commands.add_parser(
+        "events",
+        help="show what happened lately",
+        description="Show what happened lately: ejections, failovers, health, links, freshness, exports.",
+    )
+    command.add_argument("--follow", action="store_true", help="go on, and show events as they happen")
+    command.add_argument(
+        "--service", default="", metavar="NAME", help="only this service's: payments.shop, shop/payments"
+    )
+    command.add_argument("--kind", default="", metavar="KIND", help="only events of this kind, like ejected")
+    command.add_argument("--since", type=int, default=0, metavar="ID", help="only events after the one of this id")
     _add_gateway(command)
 
 

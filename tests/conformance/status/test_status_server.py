@@ -14,6 +14,7 @@ import trio.testing
 from hypercorn.config import Config as ServerConfig
 
 from discovery.address import HostPort
+from federation.status.event_values import EventDocument
 from federation.status.values import StatusDocument
 from gateway import status_server
 from gateway.listeners import ListenError
@@ -56,6 +57,24 @@ def test_requests_follow_each_other_on_one_connection() -> None:
             seen.append((response.status, len(response.read()) > 0))
         connection.close()
     assert seen == [(200, True), (200, False), (405, True), (200, True)]
+
+
+def test_events_come_as_they_happen_and_after_the_last_one_known() -> None:
+    """As EventSource in a browser reads them: id, kind and data, from where the client was."""
+    source = FakeSource()
+    known, new = source.told[0].id, source.told[1].id
+    with status_gateway(source) as address:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(known)}
+        connection.request("GET", "/v1/events", headers=headers)
+        response = connection.getresponse()
+        assert response.getheader("content-type") == "text/event-stream"
+        lines = [response.readline() for _ in range(6)]
+        connection.close()
+        assert ask(address, "GET", "/livez")[0] == 200
+    assert lines[:4] == [b"retry: 1000\n", b"\n", f"id: {new}\n".encode(), b"event: ejected\n"]
+    assert msgspec.json.decode(lines[4].removeprefix(b"data: "), type=EventDocument) == source.told[1]
+    assert lines[5] == b"\n"
 
 
 def test_a_rebound_name_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +27,12 @@ class Reply(msgspec.Struct):
 
 
 async def ask(
-    path: str, *, source: FakeSource | None = None, method: str = "GET", host: str = "127.0.0.1:15000"
+    path: str,
+    *,
+    source: FakeSource | None = None,
+    method: str = "GET",
+    host: str = "127.0.0.1:15000",
+    fields: Sequence[tuple[bytes, bytes]] = (),
 ) -> Reply:
     """One request through the application."""
     said: list[Message] = []
@@ -38,12 +44,14 @@ async def ask(
         said.append(message)
 
     headers = [(b"host", host.encode())] if host else []
+    headers += fields
+    path, _, query = path.partition("?")
     scope = {
         "type": "http",
         "method": method,
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "scheme": "http",
         "headers": headers,
@@ -59,8 +67,8 @@ async def ask(
         # The application raises its own faults on after it has answered; the server logs them.
         assert said, "raised without an answer"
     start = said[0]
-    fields = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Reply(start["status"], fields, b"".join(message.get("body", b"") for message in said[1:]))
+    told = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Reply(start["status"], told, b"".join(message.get("body", b"") for message in said[1:]))
 
 
 async def test_status_is_the_document_as_json() -> None:
@@ -158,6 +166,23 @@ async def test_a_foreign_host_is_refused(host: str) -> None:
     reply = await ask("/v1/status", host=host)
     assert reply.status == 421
     assert "Host header" in reply.json["error"]
+
+
+async def test_events_after_an_id() -> None:
+    """A program that polls asks for what it has not seen."""
+    everything = (await ask("/v1/events")).json
+    assert [event["kind"] for event in everything["events"]] == ["endpoint-unhealthy", "ejected"]
+    first = everything["events"][0]["id"]
+    assert [event["id"] for event in (await ask(f"/v1/events?since={first}")).json["events"]] == [first + 1]
+
+
+@pytest.mark.parametrize("query", ["since=-1", "since=1e3", "since=%C2%B2", "since=" + "9" * 30, "kind=no-kind"])
+async def test_a_question_for_events_that_makes_no_sense_is_refused(query: str) -> None:
+    """Nobody shall believe that nothing happened."""
+    for accept in (b"application/json", b"text/event-stream"):
+        reply = await ask(f"/v1/events?{query}", fields=[(b"accept", accept)])
+        assert reply.status == 400
+        assert reply.json["error"]
 
 
 async def test_metrics_are_prometheus_text() -> None:

@@ -14,6 +14,7 @@ from federation.status.values import ClusterDocument, ProblemDocument
 from gateway import status_metrics, status_problems
 from gateway.cli import exit_codes
 from gateway.cli.parser import make_parser
+from gateway.event_text import EVENT_KINDS
 from gateway.totals import Totals
 from tests.unit.gateway.test_status_metrics import Registry
 
@@ -65,6 +66,11 @@ def test_every_kind_of_problem_is_listed() -> None:
     assert ProblemDocument.__struct_fields__ == ("kind", "subject", "message")
 
 
+def test_every_kind_of_event_is_listed() -> None:
+    """In the code's own order: first what workers see, then the controller."""
+    assert tuple(_rows(_section(_API, "Events"))) == EVENT_KINDS
+
+
 def test_the_example_of_a_peer_has_real_fields() -> None:
     """It leaves fields out for brevity, and has none that do not exist."""
     example = msgspec.json.decode(_API.split("```json\n")[1].split("```")[0])
@@ -96,7 +102,7 @@ def test_every_exit_status_is_documented() -> None:
     assert documented == {value for value in vars(exit_codes).values() if isinstance(value, int)}
 
 
-@pytest.mark.parametrize("name", ["status", "services", "resolve"])
+@pytest.mark.parametrize("name", ["status", "services", "resolve", "events"])
 def test_examples_are_real_output(name: str) -> None:
     """What the page shows is what the command prints."""
     assert (_GOLDEN / f"{name}.txt").read_text() in _section(_CLI, name)

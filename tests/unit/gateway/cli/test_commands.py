@@ -13,11 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from federation.status.event_values import EventsDocument
 from federation.status.values import ServicesDocument, StatusDocument
 from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
+from gateway.cli.event_feed import EventFeed
+from gateway.cli.exit_codes import Failure
+from gateway.cli.gateway_api import GatewayApi, split_host_port
 from gateway.cli.resolve import Resolution
-from tests.status_documents import WEST, FakeSource
+from tests.status_documents import EVENTS, WEST, FakeSource
 from tests.status_gateway import closed_port, status_gateway
 
 _VALID = "federation: acme\ncluster: {name: east, trust_domain: east.acme.test}\n"
@@ -79,6 +83,42 @@ def test_services(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main(["services", "--url", gateway, "-o", "json"]) == 0
     assert len(msgspec.json.decode(capsys.readouterr().out, type=ServicesDocument).services) == 2
+
+
+# events
+
+
+def test_events(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for each, and the document for programs; the filters reach the API."""
+    assert main(["events", "--url", gateway]) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()[1:]] == ["endpoint-unhealthy", "ejected"]
+    first = str(EVENTS[0].id)
+    assert main(["events", "--url", gateway, "-o", "json", "--since", first, "--service", "payments.shop"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=EventsDocument).events == EVENTS[1:]
+    assert main(["events", "--url", gateway, "--kind", "no-kind"]) == 3
+    assert "there is no such kind" in capsys.readouterr().err
+    assert main(["events", "--url", gateway, "--service", "payments"]) == 2
+    assert "does not name a service" in capsys.readouterr().err
+
+
+def test_following_starts_again_where_the_gateway_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    """A restart of the controller neither ends it, nor shows anything twice."""
+    source = FakeSource()
+    with status_gateway(source) as address:
+        told = iter(EventFeed(GatewayApi(*split_host_port(address), "advice"), "/v1/events"))
+        assert [next(told), next(told)] == [*EVENTS]
+        port = int(address.split(":")[1])
+    later = msgspec.structs.replace(EVENTS[0], id=EVENTS[1].id + 5)
+    source.told.append(later)
+    with status_gateway(source, port):
+        assert next(told) == later
+    told.close()
+
+
+def test_following_says_when_nobody_is_there() -> None:
+    """Only what was there once is waited for."""
+    with pytest.raises(Failure, match="advice"):
+        next(iter(EventFeed(GatewayApi("127.0.0.1", closed_port(), "advice"), "/v1/events")))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from federation.status.event_values import EventsDocument
 from federation.status.values import (
     EtcdDocument,
     EtcdEndpointDocument,
@@ -19,10 +20,12 @@ from federation.status.values import (
     PendingDocument,
     ServicesDocument,
 )
+from gateway.cli.event_feed import Missed
+from gateway.cli.events import format_events, format_followed
 from gateway.cli.resolve import Answer, Resolution, format_resolution
 from gateway.cli.services import format_services
 from gateway.cli.status import format_status
-from tests.status_documents import CART, MOMENT, PAYMENTS, FakeSource
+from tests.status_documents import CART, EVENTS, MOMENT, PAYMENTS, FakeSource
 
 _GOLDEN = Path(__file__).parents[3] / "golden" / "cli"
 
@@ -87,6 +90,9 @@ TEXTS = {
     "services-none": format_services(ServicesDocument("east", ())),
     "resolve": format_resolution(_FOUND),
     "resolve-nothing": format_resolution(_MISSING),
+    "events": format_events(EventsDocument("east", EVENTS[0].id, EVENTS[1].id, EVENTS)),
+    "events-none": format_events(EventsDocument("east", 1, 0, ())),
+    "events-followed": "".join(f"{format_followed(told)}\n" for told in (EVENTS[0], EVENTS[1], Missed(1, 7))),
 }
 
 

@@ -1,0 +1,68 @@
+"""Takes what the controller and its workers see into the list of events, and wakes those who follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import trio
+
+from discovery.health_state import EndpointHealthChanged
+from discovery.model import ServiceName
+from federation.catalog import ServiceView
+from federation.report import PeerTransition
+from gateway.event_log import EventLog, Happening
+from gateway.event_text import from_endpoint, from_failover, from_link, from_transition, from_views, summarized
+from gateway.failover.events import FailoverEvent
+
+_LISTED_EXPORTS = 5
+
+
+class EventRecorder:
+    """The controller tells it everything; all methods are for the trio thread. `wall` gives Unix seconds."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self.log = EventLog(wall())
+        self._wall = wall
+        self._views: dict[ServiceName, ServiceView] = {}
+        self._news = trio.Event()
+
+    async def wait_news(self) -> None:
+        """Returns when something was added."""
+        await self._news.wait()
+
+    def endpoint_changed(self, change: EndpointHealthChanged) -> None:
+        self._add(from_endpoint(change, self._wall(), trio.current_time() - change.since))
+
+    def link_changed(self, cluster: str, up: bool, errors: Iterable[str]) -> None:
+        self._add(from_link(cluster, up, errors, self._wall()))
+
+    def freshness_changed(self, transitions: Sequence[PeerTransition]) -> None:
+        for seen in transitions:
+            if seen.before is not seen.after:
+                self._add(from_transition(seen))
+
+    def services_changed(self, names: Iterable[ServiceName], views: Mapping[ServiceName, ServiceView]) -> None:
+        """Call it with each change of the catalog."""
+        happenings: list[Happening] = []
+        for name in names:
+            before, after = self._views.pop(name, None), views.get(name)
+            if after is not None:
+                self._views[name] = after
+            if before is not after:
+                happenings += from_views(before, after, self._wall())
+        for happening in summarized(happenings, _LISTED_EXPORTS):
+            self._add(happening)
+
+    def worker_reported(self, worker: str, events: Iterable[FailoverEvent], workers: int) -> None:
+        """`workers` is how many there are."""
+        added = [self.log.add_from_worker(worker, from_failover(event), self._wall(), workers) for event in events]
+        if any(added):
+            self._wake()
+
+    def _add(self, happening: Happening) -> None:
+        if self.log.add(happening, self._wall()) is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()

@@ -1,0 +1,172 @@
+"""Happenings as sentences for people. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+
+from discovery.address import HostPort
+from discovery.health_state import EndpointHealthChanged
+from federation.catalog import ExportView, ServiceView
+from federation.freshness import Freshness
+from federation.report import PeerTransition
+from gateway.event_log import Happening
+from gateway.failover.events import Cause, EventKind, FailoverEvent
+
+
+class ControllerKind(enum.StrEnum):
+    """What the controller sees itself. What workers see is in `gateway.failover.events.EventKind`."""
+
+    ENDPOINT_UNHEALTHY = "endpoint-unhealthy"
+    ENDPOINT_HEALTHY = "endpoint-healthy"
+    CLUSTER_UNHEALTHY = "cluster-unhealthy"
+    """A cluster has no healthy endpoint of a service any more."""
+    CLUSTER_HEALTHY = "cluster-healthy"
+    LINK_UP = "link-up"
+    LINK_DOWN = "link-down"
+    FRESHNESS = "freshness"
+    EXPORT_ADDED = "export-added"
+    EXPORT_WITHDRAWN = "export-withdrawn"
+    EXPORT_CHANGED = "export-changed"
+
+
+EVENT_KINDS: tuple[str, ...] = (*map(str, EventKind), *map(str, ControllerKind))
+
+_FAILOVER = {
+    EventKind.EJECTED: "{where} gets no requests for a while",
+    EventKind.RETURNED: "{where} gets requests again",
+    EventKind.SPILLED: "{where} can not carry all, a part goes to the next place",
+    EventKind.FAILED_OVER: "{where} gets nothing any more, all goes to the next place",
+    EventKind.RECOVERED: "all goes to {where} again",
+    EventKind.PANIC: "so little of {where} is healthy that health is disregarded",
+    EventKind.PANIC_ENDED: "enough of {where} is healthy again to go by health",
+    EventKind.EXHAUSTED: "no place is left, requests are refused",
+}
+_CAUSES = {
+    Cause.GATEWAY_ERRORS: "requests to it failed in a row without an answer",
+    Cause.SERVER_ERRORS: "requests to it were answered with 5xx in a row",
+    Cause.SUCCESS_RATE: "too many of its requests failed",
+    Cause.PUBLISHED_HEALTH: "so its owner's health checks say",
+    Cause.TUNNELS: "tunnels opened or ended",
+    Cause.EJECTION: "requests failed there",
+    Cause.STALE: "nothing was heard of the cluster for long",
+    Cause.TIME_OVER: "its time is over",
+    Cause.CONFIGURATION: "the service or the configuration changed",
+}
+
+
+def describe_cause(cause: Cause) -> str:
+    return _CAUSES[cause]
+
+
+def from_failover(event: FailoverEvent) -> Happening:
+    what = _FAILOVER[event.kind].format(where=event.where or "the service")
+    message = f"{what}: {_CAUSES[event.cause]}{describe_numbers(event.numbers)}"
+    return Happening(event.at, event.kind, event.service, event.where, event.cause, message, dict(event.numbers))
+
+
+def from_endpoint(change: EndpointHealthChanged, at: float, for_s: float) -> Happening:
+    """`for_s` is how long the results that decided it go back."""
+    kind = ControllerKind.ENDPOINT_HEALTHY if change.healthy else ControllerKind.ENDPOINT_UNHEALTHY
+    endpoint = change.endpoint
+    where = str(HostPort(endpoint.address, min(endpoint.ports.values(), default=0)))
+    state = "healthy" if change.healthy else "unhealthy"
+    if change.results:
+        times = "time" if change.results == 1 else "times in a row"
+        outcome = "passed" if change.healthy else f"failed ({change.reason})"
+        message = f"{where} is {state}: its {change.check} check {outcome} {change.results} {times}"
+    else:
+        message = f"{where} is {state}: {change.reason}"
+    numbers = {"results": float(change.results), "for_s": round(for_s, 3)} if change.results else {}
+    return Happening(at, kind, str(change.service), where, change.reason, message, numbers)
+
+
+def from_link(cluster: str, up: bool, errors: Iterable[str], at: float) -> Happening:
+    if up:
+        return Happening(at, ControllerKind.LINK_UP, "", cluster, "tunnels", f"a tunnel to {cluster} is ready")
+    told = "; ".join(sorted(set(filter(None, errors))))
+    message = f"no tunnel to {cluster} is ready" + (f": {told}" if told else "")
+    return Happening(at, ControllerKind.LINK_DOWN, "", cluster, "tunnels", message)
+
+
+def from_transition(seen: PeerTransition) -> Happening:
+    message = f"what {seen.cluster} said is {seen.after}, was {seen.before} ({seen.reason})"
+    return Happening(seen.at, ControllerKind.FRESHNESS, "", seen.cluster, seen.reason, message)
+
+
+def from_views(before: ServiceView | None, after: ServiceView | None, at: float) -> list[Happening]:
+    """What changed between two views of a service, in what clusters offer of it."""
+    view = after or before
+    name = str(view.name) if view is not None else ""
+    was = {export.cluster: export for export in before.exports} if before else {}
+    now = {export.cluster: export for export in after.exports} if after else {}
+    happenings = []
+    for cluster in sorted(was.keys() | now.keys()):
+        kind, message = _compare(cluster, was.get(cluster), now.get(cluster))
+        if kind is not None:
+            numbers = _count(now.get(cluster))
+            happenings.append(Happening(at, kind, name, cluster, "export", message, numbers))
+    return happenings
+
+
+def _compare(cluster: str, was: ExportView | None, now: ExportView | None) -> tuple[ControllerKind | None, str]:
+    if now is None:
+        return ControllerKind.EXPORT_WITHDRAWN, f"{cluster} offers it no longer"
+    if was is None:
+        return ControllerKind.EXPORT_ADDED, f"{cluster} offers it{_healthy_text(now)}"
+    if was.ports != now.ports:
+        ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in now.ports)
+        return ControllerKind.EXPORT_CHANGED, f"{cluster} offers it with other ports: {ports or 'none'}"
+    if was.zones and now.zones and _is_healthy(was) != _is_healthy(now):
+        if _is_healthy(now):
+            return ControllerKind.CLUSTER_HEALTHY, f"{cluster} has healthy endpoints again{_healthy_text(now)}"
+        return ControllerKind.CLUSTER_UNHEALTHY, f"{cluster} has no healthy endpoint any more{_healthy_text(now)}"
+    return None, ""
+
+
+def summarized(happenings: list[Happening], limit: int) -> list[Happening]:
+    """Many of one kind and place become one: a peer that comes brings its whole catalog."""
+    groups: dict[tuple[str, str], list[Happening]] = {}
+    for happening in happenings:
+        groups.setdefault((happening.kind, happening.where), []).append(happening)
+    listed: list[Happening] = []
+    for (kind, where), group in groups.items():
+        if len(group) <= limit:
+            listed += group
+        else:
+            message = f"{len(group)} services of {where}: {kind}"
+            listed.append(Happening(group[0].at, kind, "", where, "export", message, {"services": float(len(group))}))
+    return listed
+
+
+def describe_numbers(numbers: Mapping[str, float]) -> str:
+    """` (5 in a row, 30 s)`; empty if there are none. Names end in their unit (`_s`, `_ms`), shares and rates in
+    per cent."""
+    shown = ", ".join(_describe_number(name, value) for name, value in numbers.items())
+    return f" ({shown})" if shown else ""
+
+
+def _describe_number(name: str, value: float) -> str:
+    for suffix, unit in (("_ms", " ms"), ("_s", " s")):
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix).replace('_', ' ')} {value:g}{unit}"
+    if name.endswith(("share", "rate", "availability")):
+        return f"{name.replace('_', ' ')} {value:.0%}"
+    return f"{name.replace('_', ' ')} {value:g}"
+
+
+def _is_healthy(export: ExportView) -> bool:
+    return export.freshness is not Freshness.WITHDRAWN and any(zone.healthy for zone in export.zones)
+
+
+def _healthy_text(export: ExportView) -> str:
+    if not export.zones:
+        return ""
+    return f": {sum(z.healthy for z in export.zones)} of {sum(z.total for z in export.zones)} healthy"
+
+
+def _count(export: ExportView | None) -> dict[str, float]:
+    if export is None or not export.zones:
+        return {}
+    zones = export.zones
+    return {"healthy": float(sum(z.healthy for z in zones)), "total": float(sum(z.total for z in zones))}

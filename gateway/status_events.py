@@ -1,0 +1,41 @@
+"""What happened, as the status API shows it. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
+from gateway.event_log import Event, EventLog
+from gateway.event_text import EVENT_KINDS
+
+
+def describe_events(log: EventLog, query: EventQuery, cluster: str, now: float) -> EventsDocument:
+    """The events that are asked for; `now` is Unix seconds. Raises BadQuery."""
+    if query.kind and query.kind not in EVENT_KINDS:
+        raise BadQuery(f"{query.kind[:40]!r} is no kind of event; the kinds are {', '.join(EVENT_KINDS)}")
+    if query.service and query.service.count("/") != 1:
+        raise BadQuery(f"{query.service[:80]!r} is no service; name one as <namespace>/<name>, like shop/payments")
+    before = log.unsettled_from(now) if query.settled else None
+    events = log.select(since=query.since, service=query.service, kind=query.kind, before=before)
+    return EventsDocument(
+        cluster=cluster,
+        oldest_id=log.oldest_id,
+        last_id=log.last_id if before is None else before - 1,
+        events=tuple(describe_event(event) for event in events),
+    )
+
+
+def describe_event(event: Event) -> EventDocument:
+    happening = event.happening
+    return EventDocument(
+        id=event.id,
+        at=datetime.fromtimestamp(happening.at, UTC),
+        kind=happening.kind,
+        service=happening.service,
+        where=happening.where,
+        cause=happening.cause,
+        message=happening.message,
+        numbers=happening.numbers,
+        workers=len(event.workers) or None,
+        unlisted=event.unlisted,
+    )
