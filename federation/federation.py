@@ -30,6 +30,7 @@ from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
 from federation.vips import VipClaim
 from federation.wall_clock import wall_clock
+from trust.bundle import Bundle
 from trust.source import TrustSource
 
 __all__ = ["EtcdSource", "Federation", "FederationListener", "FederationSettings", "Peer", "PeerView", "ServiceView"]
@@ -150,6 +151,10 @@ class Federation:
     def answer_join(self, joiner: str, answer: AnswerValue) -> None:
         self._beliefs.answer_join(joiner, answer, trio.current_time())
         self._tell()
+
+    def own_bundle(self) -> Bundle:
+        """What we say of ourselves."""
+        return self._beliefs.own.bundle()
 
     # What is believed.
 

@@ -71,12 +71,16 @@ class OwnRecords:
 
     def want_bundle(self, now: float) -> None:
         """Our bundle, with a sequence above the last one if it differs from that. Not before etcd was read."""
+        self._said = self.bundle()
+        self.publication.want(BUNDLE, encode_bundle(self._said), now)
+
+    def bundle(self) -> Bundle:
+        """Our bundle as it is now, also while etcd can't be told."""
         sequence = max(self.bundle_sequence, 1)
         bundle = self._authority.bundle(sequence)
         if self._said is not None and bundle != self._said:
-            bundle = self._authority.bundle(sequence + 1)
-        self._said = bundle
-        self.publication.want(BUNDLE, encode_bundle(bundle), now)
+            return self._authority.bundle(sequence + 1)
+        return bundle
 
     def want_gateway(self, addresses: Sequence[str], now: float) -> None:
         """Registers our gateway (on its lease); without addresses it takes nothing from peers, and is not shown."""

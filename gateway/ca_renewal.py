@@ -104,10 +104,11 @@ class CaRenewal:
 
 
 def _fingerprint(directory: Path) -> _Fingerprint:
-    return tuple(_file_fingerprint(directory / name) for name in CA_FILES)
+    return tuple(file_fingerprint(directory / name) for name in CA_FILES)
 
 
-def _file_fingerprint(path: Path) -> tuple[int, ...]:
+def file_fingerprint(path: Path) -> tuple[int, ...]:
+    """Another one when the file is another, or may be read by others; empty when there is none."""
     try:
         status = path.stat()
     except OSError:

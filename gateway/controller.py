@@ -25,9 +25,11 @@ from federation.federation import Federation, FederationSettings, Peer
 from federation.invitation_files import InvitationFiles
 from federation.report import PeerTransition
 from gateway.admissions import Admissions
+from gateway.bundle_endpoint import BundleEndpoint
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
+from gateway.controller_svid import ControllerSvid
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
 from gateway.etcd_access import peer_source
@@ -81,6 +83,17 @@ class Controller:
             ended=self.totals.retire,
         )
         self.ca_renewal = ca_renewal(config, self.authority, self.federation)
+        self._svid = ControllerSvid(self._sign, self._rng)
+        self.bundle_endpoint = (
+            BundleEndpoint(
+                config.trust.bundle_endpoint,
+                bundle=self.federation.own_bundle,
+                svid=self._svid.current,
+                clock=wall_clock,
+            )
+            if config.trust.bundle_endpoint is not None
+            else None
+        )
         self.admissions = Admissions(
             files=InvitationFiles(config.state_dir),
             requests=self.federation,
@@ -97,6 +110,9 @@ class Controller:
 
     async def start(self, nursery: trio.Nursery, etcd: EtcdClient) -> None:
         """Serves what is known already, with or without etcd; the rest lives in `nursery`. Raises ListenError."""
+        if self.bundle_endpoint is not None:
+            # Before the workers: what keeps it from listening shall leave no processes behind.
+            await nursery.start(self.bundle_endpoint.run)
         await self.fleet.adopt(nursery)
         self._open_listeners()
         self.fleet.apply({LOCAL_KEY: compile_local(self.config)})
@@ -155,7 +171,8 @@ class Controller:
     @property
     def trust_problem(self) -> str:
         """Why this cluster's identity can't be renewed; empty when it can."""
-        return self.ca_renewal.problem if self.ca_renewal is not None else ""
+        renewal = self.ca_renewal.problem if self.ca_renewal is not None else ""
+        return renewal or (self.bundle_endpoint.problem if self.bundle_endpoint is not None else "")
 
     def _tunnel_errors(self, cluster: str) -> list[str]:
         reports = [link.report for link in self.fleet.links.values() if link.report is not None]

@@ -196,6 +196,8 @@ class ControllerStatus:
         opened = [
             ListenerDocument(name, spec.kind, listeners.address(name)) for name, (spec, _) in listeners.sockets.items()
         ]
+        if (endpoint := self._controller.bundle_endpoint) is not None:
+            opened.append(ListenerDocument("bundle", "bundle", endpoint.address))
         return (*opened, ListenerDocument("status", "status", self.status_address))
 
     def _peers(self, federation: FederationStatus) -> tuple[ClusterDocument, ...]:

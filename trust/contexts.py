@@ -53,7 +53,7 @@ def endpoint_context(
         context.set_alpn_protocols([*alpn])
     _load_roots(context, roots)
     if svid is not None:
-        _load_svid(context, svid)
+        load_svid(context, svid)
     return context
 
 
@@ -68,11 +68,12 @@ def _context(protocol: ssl._SSLMethod, svid: X509Svid, roots: Iterable[bytes]) -
     context.options |= ssl.OP_NO_TICKET
     context.set_alpn_protocols([ALPN])
     _load_roots(context, roots)
-    _load_svid(context, svid)
+    load_svid(context, svid)
     return context
 
 
-def _load_svid(context: ssl.SSLContext, svid: X509Svid) -> None:
+def load_svid(context: ssl.SSLContext, svid: X509Svid) -> None:
+    """Makes a context show an SVID, without its key touching a disk."""
     pem = svid.key.expose_private_pem() + b"".join(ssl.DER_cert_to_PEM_cert(der).encode() for der in svid.chain)
     with (_file_in_memory if hasattr(os, "memfd_create") else _file_on_disk)(pem) as path:
         context.load_cert_chain(path)

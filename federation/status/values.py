@@ -15,7 +15,7 @@ class ListenerDocument(msgspec.Struct, frozen=True):
 
     name: str
     kind: str
-    """`mesh`, `http`, `dns-udp`, `dns-tcp`, `status`, or `vip` for a service's virtual IP."""
+    """`mesh`, `http`, `dns-udp`, `dns-tcp`, `bundle`, `status`, or `vip` for a service's virtual IP."""
     address: str
 
 

@@ -4,10 +4,12 @@ Only the controller and the command line load this package: workers get what the
 """
 
 from gateway.config.load import Validation, load_config, parse_config, validate_config
-from gateway.config.model import Config, FailoverConfig, GatewayConfig, StatusConfig, TrustConfig
+from gateway.config.model import Config, FailoverConfig, GatewayConfig, StatusConfig
 from gateway.config.problems import ConfigError, Problem
+from gateway.config.trust import BundleEndpointConfig, TrustConfig
 
 __all__ = [
+    "BundleEndpointConfig",
     "Config",
     "ConfigError",
     "FailoverConfig",

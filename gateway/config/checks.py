@@ -27,6 +27,7 @@ def config_faults(config: Config) -> Iterator[Fault]:
     yield from _export_faults(config)
     yield from _import_faults(config)
     yield from config.freshness.faults(("freshness",))
+    yield from config.trust.faults(("trust",))
 
 
 def _listener_faults(config: Config) -> Iterator[Fault]:
@@ -37,6 +38,8 @@ def _listener_faults(config: Config) -> Iterator[Fault]:
     ]
     if config.gateway.mesh is not None:
         listeners.insert(0, (("gateway", "mesh"), config.gateway.mesh))
+    if config.trust.bundle_endpoint is not None:
+        listeners.append((("trust", "bundle_endpoint", "listen"), config.trust.bundle_endpoint.listen))
     for (first, address), (second, other) in itertools.combinations(listeners, 2):
         if address.overlaps(other):
             message = f"{other} is taken by {'.'.join(map(str, first))} ({address})"

@@ -28,7 +28,7 @@ from discovery.config_values import (
 )
 from discovery.model import LocalService
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
-from trust.ca_files import CA_FILES, KEY_FILE
+from gateway.config.trust import TrustConfig
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -93,14 +93,6 @@ class FailoverConfig(Section):
     order: tuple[Place, ...] = ()
 
 
-class TrustConfig(Section):
-    """Where this cluster's identity comes from: a root of its own, unless a CA is named."""
-
-    svid_lifetime_s: Annotated[float, duration("10s", "24h")] = Field(default=3600.0, alias="svid_lifetime")
-    ca_dir: FilePath | None = None
-    """A CA of the operator's, in cert-manager's layout; None: the gateway makes its own root."""
-
-
 class Config(Section):
     """A whole cluster.yaml. Paths are resolved, durations are seconds, addresses are `HostPort`s."""
 
@@ -136,9 +128,7 @@ class Config(Section):
                 path = getattr(section, key, None)
                 if path is not None:
                     yield (*at, key), path, key in ("key_file", "password_file")
-        if self.trust.ca_dir is not None:
-            for name in CA_FILES:
-                yield ("trust", "ca_dir"), self.trust.ca_dir / name, name == KEY_FILE
+        yield from self.trust.files(("trust",))
         for index, service in enumerate(self.services):
             if service.tls is not None and service.tls.ca_file is not None:
                 yield ("services", index, "tls", "ca_file"), service.tls.ca_file, False

@@ -11,7 +11,15 @@ from pydantic import BaseModel
 
 from discovery.config import DnsConfig, EndpointConfig, ExportConfig, HealthConfig, PortConfig, ServiceConfig, TlsConfig
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
-from gateway.config import Config, FailoverConfig, GatewayConfig, StatusConfig, TrustConfig, parse_config
+from gateway.config import (
+    BundleEndpointConfig,
+    Config,
+    FailoverConfig,
+    GatewayConfig,
+    StatusConfig,
+    TrustConfig,
+    parse_config,
+)
 
 _ROOT = Path(__file__).parents[3]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
@@ -34,6 +42,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`failover`": FailoverConfig,
     "`freshness`": FreshnessConfig,
     "`trust`": TrustConfig,
+    "`trust.bundle_endpoint`": BundleEndpointConfig,
 }
 
 
