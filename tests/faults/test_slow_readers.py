@@ -23,9 +23,9 @@ DOWNLOAD_BYTES = 1_000_000_000
 HELD_LIMIT_BYTES = 1 << 20
 """In both gateways together, for each reader."""
 READ_S = 4
-GAP_LIMIT_S = 10.0
-"""While a thousand windows fill, the machine carries some 400 MB at once. On two cores with nothing else to do 0.35 s
-were seen."""
+GAP_LIMIT_S = 5.0
+"""Once the windows are full, which takes the machine some 400 MB at once. 0.35 s were seen on two cores that had nothing
+else to do, the filling included."""
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,22 @@ def test_slow_readers_cost_little_and_stop_nobody(lab: FaultLab) -> None:
         before = held_bytes(lab)
         readers = [stack.enter_context(begin_download(lab)) for _ in range(READERS)]
         begun: set[socket.socket] = set()
-        began = now()
+        filling = now()
 
         def all_begun() -> bool:
             begun.update(read_slowly(readers))
             return len(begun) == READERS
 
         wait_until(all_begun, "every download has begun", timeout_s=60)
-        for _ in range(READ_S):
-            read_slowly(readers)
-            time.sleep(1)
-        gets = load.account(since=began)
-        each = (held_bytes(lab) - before) / READERS
-        print(f"{each / 1024:.0f} KiB for each reader; {gets}")
-        assert gets.failed == 0
+        held, earlier = read_for_a_second(readers, lab), before
+        while held > earlier:
+            held, earlier = read_for_a_second(readers, lab), held
+        full = now()
+        held = max(read_for_a_second(readers, lab) for _ in range(READ_S))
+        each = (held - before) / READERS
+        gets = load.account(since=full)
+        print(f"{each / 1024:.0f} KiB for each reader; {gets}; before: {load.account(since=filling, until=full)}")
+        assert load.account(since=filling).failed == 0
         assert gets.gap_s < GAP_LIMIT_S
         assert each < HELD_LIMIT_BYTES
 
@@ -68,6 +70,13 @@ def begin_download(lab: FaultLab) -> socket.socket:
     sock.connect((where.host, where.port))
     sock.sendall(f"GET /bytes/{DOWNLOAD_BYTES} HTTP/1.1\r\nhost: {lab.plan().authority}\r\n\r\n".encode())
     return sock
+
+
+def read_for_a_second(readers: list[socket.socket], lab: FaultLab) -> int:
+    """Returns what the gateways hold at its end."""
+    read_slowly(readers)
+    time.sleep(1)
+    return held_bytes(lab)
 
 
 def read_slowly(readers: list[socket.socket]) -> list[socket.socket]:
