@@ -24,8 +24,8 @@ HELD_LIMIT_BYTES = 1 << 20
 """In both gateways together, for each reader."""
 READ_S = 4
 GAP_LIMIT_S = 5.0
-"""Once the windows are full, which takes the machine some 400 MB at once. 0.35 s were seen on two cores that had nothing
-else to do, the filling included."""
+"""Once the windows are full, which takes the machine some 400 MB at once. 0.35 s were seen on two idle cores, the
+filling included."""
 
 
 @pytest.fixture(scope="module")
