@@ -2,9 +2,10 @@
 
 Two zones are ours. `clusterset.local` holds what Kubernetes Multi-Cluster Services promise (KEP-1645, its DNS
 specification, schema version 1.0.0). `<federation>.isthmus` holds what that specification forbids there: one
-cluster's share of a service. Both are kept as one table from a name to its records, and every ancestor of a name
-counts its descendants, so that an empty non-terminal is told from a name that does not exist (RFC 8020) and a change
-of one service costs work in proportion to that service.
+cluster's share of a service. A service is kept as it came, and its records are made when somebody asks for them: most
+of a large clusterset is never asked for, and a record weighs more than all that is known of its service. Every ancestor
+of a service's name counts its descendants, so that an empty non-terminal is told from a name that does not exist
+(RFC 8020) and a change of one service costs work in proportion to that service.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _SOA_TIMERS_S = (7200, 1800, 86_400)
 """Refresh, retry, expire: for secondary servers, of which there are none."""
 _SRV_PRIORITY = 0
 _SRV_WEIGHT = 100
+_CLUSTERSET_LABELS, _OWN_LABELS = 5, 6
+"""How many a service's name has in each zone, the zone's own among them."""
+_NAME_BYTES = 255
+_MADE_LIMIT = 4_096
 _SRV_LABEL_MAX = 62
 """A label has 63 bytes, and the underscore of `_<port>` takes one."""
 
@@ -107,9 +112,12 @@ class Zone:
 
     def __init__(self, federation: str, nameservers: Iterable[str] = ()) -> None:
         self._records: dict[_Key, _Records] = {}
+        """The zones' own names."""
+        self._services: dict[ServiceName, ZoneService] = {}
+        self._made: dict[_Key, _Records] = {}
+        """Records of services that were asked for lately; empty where there are none."""
         self._below: dict[_Key, int] = {}
         """How many names with records lie below each name: an empty non-terminal is in here only."""
-        self._owned: dict[ServiceName, tuple[ZoneService, tuple[_Key, ...]]] = {}
         self._apexes: dict[_Key, dns.name.Name] = {}
         self._negative_soas: dict[tuple[_Key, int, int], RecordSet] = {}
         """By apex, generation and time to live."""
@@ -131,24 +139,32 @@ class Zone:
         A name that is not made of DNS labels gets no records: nobody could ask for it, and one bad record shall not
         stop the others. What is there already, unchanged, costs nothing and keeps cached answers.
         """
-        before = self._owned.get(service.name)
-        if before is not None and before[0] == service:
+        before = self._services.get(service.name)
+        if before == service:
             return
-        self.remove(service.name)
-        names = _service_names(service, self._federation_apex)
-        for key, records in names.items():
-            self._add(key, records)
-        self._owned[service.name] = (service, tuple(names))
-        self.generation += 1
+        if before is not None:
+            self._count(before, -1)
+        self._services[service.name] = service
+        self._count(service, 1)
+        self._changed()
 
     def remove(self, name: ServiceName) -> None:
         """Removes a service. Unknown names are ignored."""
-        owned = self._owned.pop(name, None)
-        if owned is None:
-            return
-        for key in owned[1]:
-            self._delete(key)
+        service = self._services.pop(name, None)
+        if service is not None:
+            self._count(service, -1)
+            self._changed()
+
+    def _changed(self) -> None:
+        self._made.clear()
         self.generation += 1
+
+    def _count(self, service: ZoneService, step: int) -> None:
+        for owner in _owners(service, self._federation_apex):
+            for ancestor in _ancestors(owner):
+                self._below[ancestor] = self._below.get(ancestor, 0) + step
+                if not self._below[ancestor]:
+                    del self._below[ancestor]
 
     def lookup(self, qname: dns.name.Name, qtype: RdataType, ttl_s: int) -> Answer:
         """What the zones say to a question of class IN.
@@ -160,10 +176,10 @@ class Zone:
         apex = self._apex_of(key)
         if apex is None:
             return Answer(Outcome.OUTSIDE)
-        records = self._records.get(key)
+        records = self._records_at(key)
         if records is None:
-            outcome = Outcome.NODATA if key in self._below else Outcome.NXDOMAIN
-            return self._negative(outcome, apex, ttl_s)
+            exists = key in self._below or self._is_above_ports(key)
+            return self._negative(Outcome.NODATA if exists else Outcome.NXDOMAIN, apex, ttl_s)
         if key == apex:
             records = self._apex_records(apex, ttl_s)
         if qtype is RdataType.ANY:
@@ -177,6 +193,41 @@ class Zone:
             answer=(_record_set(qname, qtype, shown_ttl_s, found),),
             additional=self._targets(found, ttl_s),
         )
+
+    def _records_at(self, key: _Key) -> _Records | None:
+        """None: there are none at this name, whether it exists or not."""
+        if key in self._records:
+            return self._records[key]
+        records = self._made.get(key)
+        if records is None:
+            found = self._owner_of(key)
+            records = _service_records(key, *found) if found is not None else None
+            if records:
+                if len(self._made) >= _MADE_LIMIT:
+                    self._made.clear()
+                self._made[key] = records
+        return records or None
+
+    def _is_above_ports(self, key: _Key) -> bool:
+        """Whether this is the `_tcp` between a service and the names of its ports."""
+        found = self._owner_of(key) if key[0] == b"_tcp" else None
+        return found is not None and len(key) == len(found[0]) + 1 and bool(_named_ports(found[1]))
+
+    def _owner_of(self, key: _Key) -> tuple[_Key, ZoneService, tuple[str, ...]] | None:
+        """The service at or below whose name this name lies: that name, the service, and its addresses there."""
+        is_own = key[-2:] == self._federation_apex
+        owner = key[-_OWN_LABELS:] if is_own else key[-_CLUSTERSET_LABELS:]
+        if len(owner) < (_OWN_LABELS if is_own else _CLUSTERSET_LABELS) or owner[2] != b"svc":
+            return None
+        name, namespace = owner[0].decode("latin-1"), owner[1].decode("latin-1")
+        service = self._services.get(ServiceName(namespace, name))
+        if service is None or not _fits(owner):
+            return None
+        if not is_own:
+            return owner, service, service.addresses
+        cluster = owner[3].decode("latin-1")
+        share = next((share for share in service.shares if share.cluster == cluster), None)
+        return (owner, service, share.addresses) if share is not None else None
 
     def _apex_of(self, key: _Key) -> _Key | None:
         suffix = key[-2:]
@@ -198,7 +249,7 @@ class Zone:
         return tuple(
             _record_set(name, rtype, ttl_s, rdatas)
             for name in sorted(names)
-            for rtype, rdatas in self._records.get(_labels(name), {}).items()
+            for rtype, rdatas in (self._records_at(_labels(name)) or {}).items()
             if rtype in (RdataType.A, RdataType.AAAA)
         )
 
@@ -222,45 +273,47 @@ class Zone:
         for ancestor in _ancestors(key):
             self._below[ancestor] = self._below.get(ancestor, 0) + 1
 
-    def _delete(self, key: _Key) -> None:
-        del self._records[key]
-        for ancestor in _ancestors(key):
-            self._below[ancestor] -= 1
-            if not self._below[ancestor]:
-                del self._below[ancestor]
 
-
-def _service_names(service: ZoneService, federation_apex: _Key) -> dict[_Key, _Records]:
-    """Every name that a service has, with its records."""
+def _owners(service: ZoneService, federation_apex: _Key) -> Iterable[_Key]:
+    """Every name that a service has addresses at."""
     if not (is_dns_label(service.name.name) and is_dns_label(service.name.namespace)):
-        return {}
-    names = _names_at(_key(service.name.fqdn), service.addresses, service.ports)
+        return
+    owners = [_key(service.name.fqdn)]
     for share in service.shares:
         if is_dns_label(share.cluster):
-            own = (*_key(f"{service.name.name}.{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
-            names |= _names_at(own, share.addresses, service.ports)
-    return names
+            owners.append(
+                (*_key(f"{service.name.name}.{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
+            )
+    yield from (owner for owner in owners if _fits(owner))
 
 
-def _names_at(owner: _Key, addresses: Iterable[str], ports: Iterable[Port]) -> dict[_Key, _Records]:
-    """A service's own name, and one name for each named port.
+def _fits(owner: _Key) -> bool:
+    """Whether it is short enough for a name (RFC 1035 section 2.3.4): each label and the root have a length byte."""
+    return sum(map(len, owner)) + len(owner) + 1 <= _NAME_BYTES
+
+
+def _named_ports(service: ZoneService) -> list[Port]:
+    return [port for port in service.ports if is_dns_label(port.name) and len(port.name) <= _SRV_LABEL_MAX]
+
+
+def _service_records(key: _Key, owner: _Key, service: ZoneService, addresses: Iterable[str]) -> _Records:
+    """The records at `key`, which is the service's own name `owner` or below it; empty where there are none.
 
     The specification asks for SRV at `_<port>._<protocol>.` only, and leaves the service's own name open. There we
-    answer with the ports of all names, as CoreDNS does for Kubernetes: it is what people type into dig.
+    answer with the ports of all names, as CoreDNS does for Kubernetes: it is what people type into dig. Every protocol
+    of ours is carried by TCP.
     """
-    try:
-        target = _name(owner)
-    except dns.name.NameTooLong:
-        return {}
-    records = _address_records(addresses)
-    named = [port for port in ports if is_dns_label(port.name) and len(port.name) <= _SRV_LABEL_MAX]
-    if named:
-        records[RdataType.SRV] = tuple(_srv(port, target) for port in named)
-    names = {owner: records}
-    for port in named:
-        # Every protocol of ours is carried by TCP.
-        names[(b"_" + port.name.encode(), b"_tcp", *owner)] = {RdataType.SRV: (_srv(port, target),)}
-    return names
+    target, named = _name(owner), _named_ports(service)
+    below = key[: len(key) - len(owner)]
+    if not below:
+        records = _address_records(addresses)
+        if named:
+            records[RdataType.SRV] = tuple(_srv(port, target) for port in named)
+        return records
+    if len(below) == 2 and below[1] == b"_tcp" and sum(map(len, key)) + len(key) + 1 <= _NAME_BYTES:
+        asked = tuple(_srv(port, target) for port in named if below[0] == b"_" + port.name.encode())
+        return {RdataType.SRV: asked[-1:]} if asked else {}
+    return {}
 
 
 def _srv(port: Port, target: dns.name.Name) -> dns.rdata.Rdata:

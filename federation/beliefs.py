@@ -389,8 +389,16 @@ class Beliefs:
             if name not in self.catalog.services:
                 self.vips.release(name)
                 self.cache.drop(self.settings.cluster, paths.vip(name), -1)
+                self._give_free_address()
             elif self.vips.need(name):
                 self._keep_vip(name)
+
+    def _give_free_address(self) -> None:
+        """An address may be free again: to one of those that got none."""
+        name = next(iter(self.vips.exhausted), None)
+        if name is not None and self.vips.need(name):
+            self.changes.services.add(name)
+            self._keep_vip(name)
 
     def _note_vips(self, names: set[ServiceName]) -> None:
         self.changes.services |= names & self.catalog.services.keys()

@@ -30,6 +30,7 @@ from gateway.compile import changed_listeners, compile_local, compile_peer, comp
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import ListenerSpec, Report
 from gateway.controller_svid import ControllerSvid
+from gateway.descriptors import vip_listener_limit
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
 from gateway.etcd_access import peer_source
@@ -60,7 +61,7 @@ class Controller:
         self.started = wall_clock()
         self.events = EventRecorder(lambda: wall_clock().timestamp())
         self.totals = Totals()
-        self.listeners = Listeners()
+        self.listeners = Listeners(vip_listener_limit())
         self.reload_problem = ""
         self._config_path = config_path
         self._rng = random.Random()

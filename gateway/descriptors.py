@@ -14,3 +14,10 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def vip_listener_limit() -> int:
+    """How many virtual IPs' listening sockets a gateway opens: half of the files that a process may have open. The
+    other half is for connections, so that names without number in the federation never keep a worker from accepting."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft // 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection
+from itertools import islice
 
 from discovery.address import HostPort, parse_host_port
 from gateway.control import ListenerSpec
@@ -22,12 +23,20 @@ class ListenError(Exception):
 
 
 class Listeners:
-    """The open sockets by name."""
+    """The open sockets by name.
 
-    def __init__(self) -> None:
+    Args:
+        vip_limit: how many virtual IPs' sockets are opened. Each takes a file in the controller and in every worker,
+            and connections need some too.
+    """
+
+    def __init__(self, vip_limit: int = 1 << 30) -> None:
+        self.vip_limit = vip_limit
         self.sockets: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self.problems: dict[str, str] = {}
         """Virtual IPs' listeners that could not be opened, for status: one service's trouble stops no other."""
+        self.waiting: dict[str, ListenerSpec] = {}
+        """Virtual IPs' listeners beyond the limit."""
         self._failed: dict[str, ListenerSpec] = {}
 
     def adopt(self, spec: ListenerSpec, sock: socket.socket) -> bool:
@@ -53,7 +62,12 @@ class Listeners:
         return sock
 
     def try_open(self, spec: ListenerSpec) -> bool:
-        """The same for a virtual IP: a failure is noted in `problems`."""
+        """The same for a virtual IP: a failure is noted in `problems`, and what is above the limit waits."""
+        self.waiting.pop(spec.name, None)
+        if spec.name not in self.sockets and len(self.sockets) >= self.vip_limit:
+            self.waiting[spec.name] = spec
+            self._forget_problem(spec.name)
+            return False
         try:
             self.open(spec)
         except ListenError as error:
@@ -68,9 +82,11 @@ class Listeners:
         self._failed.pop(name, None)
 
     def retry(self) -> list[str]:
-        """Tries again what could not be opened, and returns the names of what is open now. An address that another
-        service had is free only when all workers have let go of it."""
-        return [spec.name for spec in [*self._failed.values()] if self.try_open(spec)]
+        """Tries again what could not be opened, opens what there is room for now, and returns the names of what is open
+        now. An address that another service had is free only when all workers have let go of it."""
+        room = max(0, self.vip_limit - len(self.sockets))
+        again = [*self._failed.values(), *islice(self.waiting.values(), room)]
+        return [spec.name for spec in again if self.try_open(spec)]
 
     def left_over(self, wanted: Collection[str]) -> list[str]:
         """Virtual IPs' sockets that came from an earlier controller, for services that are not there any more."""
@@ -97,6 +113,7 @@ class Listeners:
 
     def close(self, name: str) -> None:
         self._forget_problem(name)
+        self.waiting.pop(name, None)
         if entry := self.sockets.pop(name, None):
             entry[1].close()
 

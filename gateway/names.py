@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from discovery.dns_message import DnsCounters, Responder
+from discovery.model import Port
 from discovery.zone import Zone, ZoneService
 from gateway.snapshot import LocalResource, ServiceResource
+
+_PORTS_KEPT = 1_024
 
 
 class NameService:
@@ -15,14 +20,16 @@ class NameService:
         self._local: LocalResource | None = None
         self._zone: Zone | None = None
         self._responder: Responder | None = None
+        self._ports: dict[tuple[Port, ...], tuple[Port, ...]] = {}
+        """Services have the same few sets of ports: one copy of each is enough."""
 
-    def configure(self, local: LocalResource, services: dict[str, ServiceResource]) -> None:
+    def configure(self, local: LocalResource, services: Iterable[ServiceResource]) -> None:
         """Takes the cluster's own settings. What does not concern names changes nothing here."""
         before, self._local = self._local, local
         if before is not None and _concern_names(before) == _concern_names(local):
             return
         self._zone = Zone(local.federation, [local.nameserver] if local.nameserver else [])
-        for service in services.values():
+        for service in services:
             self.changed(None, service)
         self._responder = Responder(self._zone, max(1, round(local.dns_ttl_s)), self.counters)
 
@@ -30,7 +37,10 @@ class NameService:
         if self._zone is None:
             return
         if after is not None and after.vip:
-            self._zone.upsert(ZoneService(after.name, (after.vip,), after.ports))
+            if len(self._ports) >= _PORTS_KEPT:
+                self._ports.clear()
+            ports = self._ports.setdefault(after.ports, after.ports)
+            self._zone.upsert(ZoneService(after.name, (after.vip,), ports))
         elif before is not None:
             self._zone.remove(before.name)
 

@@ -1,7 +1,6 @@
 """Routing: from a request's authority and origin to a service's port. Pure.
 
-`RouteTable` is a worker's copy of the snapshot, indexed for the request path: a look-up is one dictionary access by
-the authority as it came.
+`RouteTable` is a worker's copy of the snapshot: a look-up is one dictionary access by the authority as it came.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from discovery.model import Port, Protocol, ServiceName
+from discovery.model import CLUSTERSET_ZONE, Port, Protocol, ServiceName
 from gateway.snapshot import LocalResource, PeerResource, Resource, ServiceResource, Update, service_key
 
 
@@ -24,6 +23,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 LOCAL_ORIGIN = Origin()
+ROUTES_KEPT = 8_192
+_SUFFIX = f".svc.{CLUSTERSET_ZONE}".encode()
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(ServiceResource).decode
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -40,46 +43,69 @@ class Route(msgspec.Struct, frozen=True):
 class RouteTable:
     """The services, peers and own settings of one worker.
 
+    Services are kept packed and unpacked when they are asked for: a clusterset may have a hundred thousand, of which
+    one worker's clients use some. Routes in use are kept as they are.
+
     >>> RouteTable().find(b"nobody.there", LOCAL_ORIGIN) is None
     True
     """
 
     def __init__(self) -> None:
         self.local: LocalResource | None = None
-        self.services: dict[str, ServiceResource] = {}
         self.peers: dict[str, PeerResource] = {}
-        self._by_authority: dict[bytes, Route] = {}
+        self._packed: dict[str, bytes] = {}
+        self._routes: dict[bytes, Route] = {}
+        """By authority as it came: those that were asked for lately."""
+        self._authorities: dict[str, list[bytes]] = {}
+        """Of each service the authorities that are in `_routes`."""
+        self._resetting: set[str] | None = None
+        """What the whole snapshot that is coming has named so far."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a snapshot is here, and not only the beginning of one."""
+        return self.local is not None and self._resetting is None
+
+    @property
+    def services(self) -> Iterator[ServiceResource]:
+        """All of them, unpacked one by one."""
+        return (_unpack(packed) for packed in self._packed.values())
+
+    def __len__(self) -> int:
+        """How many services there are."""
+        return len(self._packed)
 
     def apply(self, update: Update) -> Iterator[tuple[Resource | None, Resource | None]]:
         """Takes an update in. Yields each change as (before, after), None for what was or is not there."""
         if update.reset:
-            kept = {resource.key for resource in update.upserts}
-            for key in [key for key in self._keys() if key not in kept]:
-                yield from self._remove(key)
+            self._resetting = set()
         for key in update.removals:
             yield from self._remove(key)
         for resource in update.upserts:
+            if self._resetting is not None:
+                self._resetting.add(resource.key)
             yield from self._upsert(resource)
+        if self._resetting is not None and not update.more:
+            kept, self._resetting = self._resetting, None
+            for key in [key for key in self._keys() if key not in kept]:
+                yield from self._remove(key)
 
     def _keys(self) -> Iterable[str]:
-        return [*self.services, *(peer.key for peer in self.peers.values())]
+        return [*self._packed, *(peer.key for peer in self.peers.values())]
 
     def _remove(self, key: str) -> Iterator[tuple[Resource, None]]:
-        if service := self.services.pop(key, None):
-            self._unindex(service)
-            yield service, None
+        if packed := self._packed.pop(key, None):
+            self._forget_routes(key)
+            yield _unpack(packed), None
         elif peer := self.peers.pop(key.removeprefix("peer/"), None):
             yield peer, None
 
     def _upsert(self, resource: Resource) -> Iterator[tuple[Resource | None, Resource]]:
         before: Resource | None
         if isinstance(resource, ServiceResource):
-            before = self.services.get(resource.key)
-            if before is not None:
-                self._unindex(before)
-            self.services[resource.key] = resource
-            self._index(resource)
-        elif isinstance(resource, PeerResource):
+            yield from self._upsert_service(resource)
+            return
+        if isinstance(resource, PeerResource):
             before = self.peers.get(resource.cluster)
             self.peers[resource.cluster] = resource
         else:
@@ -87,35 +113,65 @@ class RouteTable:
         if before != resource:
             yield before, resource
 
-    def _index(self, service: ServiceResource) -> None:
-        for authority, port in _authorities(service):
-            canonical = f"{service.name.fqdn}:{port.port}".encode()
-            self._by_authority[authority] = Route(service, port, canonical, str(service.name))
+    def _upsert_service(self, service: ServiceResource) -> Iterator[tuple[Resource | None, Resource]]:
+        key, packed = service.key, _pack(service)
+        before = self._packed.get(key)
+        if before != packed:
+            self._packed[key] = packed
+            self._forget_routes(key)
+            yield (_unpack(before) if before is not None else None), service
 
-    def _unindex(self, service: ServiceResource) -> None:
-        for authority, _ in _authorities(service):
-            self._by_authority.pop(authority, None)
+    def _forget_routes(self, key: str) -> None:
+        for authority in self._authorities.pop(key, ()):
+            self._routes.pop(authority, None)
 
     def service(self, name: ServiceName) -> ServiceResource | None:
-        return self.services.get(service_key(name))
+        return self._service(service_key(name))
+
+    def _service(self, key: str) -> ServiceResource | None:
+        packed = self._packed.get(key)
+        return _unpack(packed) if packed is not None else None
+
+    def _route(self, authority: bytes) -> Route | None:
+        """The route by an authority in its normal form."""
+        route = self._routes.get(authority)
+        if route is None and (key := _key_of(authority)) is not None and (service := self._service(key)) is not None:
+            port = next((port for known, port in _authorities(service) if known == authority), None)
+            if port is not None:
+                if len(self._routes) >= ROUTES_KEPT:
+                    self._routes.clear()
+                    self._authorities.clear()
+                canonical = f"{service.name.fqdn}:{port.port}".encode()
+                route = self._routes[authority] = Route(service, port, canonical, str(service.name))
+                self._authorities.setdefault(key, []).append(authority)
+        return route
 
     def find(self, authority: bytes, origin: Origin) -> Route | None:
         """The route for a request, or None: there is no such service, or this origin may not know of it."""
         if origin.fixed is not None:
             return self._fixed(*origin.fixed)
-        route = self._by_authority.get(authority) or self._by_authority.get(_normalised(authority))
+        route = self._routes.get(authority) or self._route(_normalised(authority))
         if route is not None and origin.peer and not _may_call(route.service, origin.peer):
             return None
         return route
 
     def _fixed(self, key: str, port_name: str) -> Route | None:
-        service = self.services.get(key)
+        service = self._service(key)
         if service is None:
             return None
         for port in service.ports:
             if port.name == port_name:
-                return self._by_authority.get(f"{service.name.fqdn}:{port.port}".encode())
+                return self._route(f"{service.name.fqdn}:{port.port}".encode())
         return None
+
+
+def _key_of(authority: bytes) -> str | None:
+    """The key of the service that an authority in its normal form can mean; None: it can mean none."""
+    host = authority.partition(b":")[0]
+    if not host.endswith(_SUFFIX):
+        return None
+    name, dot, namespace = host[: -len(_SUFFIX)].decode("latin-1").partition(".")
+    return service_key(ServiceName(namespace, name)) if dot else None
 
 
 def _may_call(service: ServiceResource, cluster: str) -> bool:

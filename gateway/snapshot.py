@@ -112,8 +112,10 @@ Resource: TypeAlias = ServiceResource | PeerResource | LocalResource
 
 
 class Update(msgspec.Struct, frozen=True, tag="update"):
-    """A change of the snapshot. With `reset`, everything that is not among `upserts` is gone."""
+    """A change of the snapshot. With `reset` a whole one begins, which ends with the first update without `more`:
+    everything that is not among the `upserts` from there to here is gone then."""
 
     upserts: list[Resource] = []
     removals: list[str] = []
     reset: bool = False
+    more: bool = False

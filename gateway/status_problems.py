@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from federation.catalog import ServiceView
 from federation.record import MAX_SKEW_S
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.status.values import ClusterDocument, ProblemDocument
 from gateway.control import Report
+
+_NAMED = 8
+"""How many of one kind are told one by one."""
 
 
 def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
@@ -22,14 +25,22 @@ def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
         yield ProblemDocument(
             "record", key, "it fits no form that a cluster writes, and is ignored; delete it from etcd"
         )
-    for name in status.vips_exhausted:
-        text = "no virtual IP is left for it, so it has no address; name a larger gateway.vip_range"
-        yield ProblemDocument("service", name, text)
+    yield from _vip_problems(status.vips_exhausted)
     for complaint in status.cache_complaints:
         yield ProblemDocument("state", "catalog", complaint)
     yield from root_problems(status.peers)
     yield from import_problems(status.peers)
     yield from clock_problems(status.peers)
+
+
+def _vip_problems(exhausted: Sequence[str]) -> Iterator[ProblemDocument]:
+    """The first few by name: there may be thousands."""
+    text = "no virtual IP is left for it, so it has no address; name a larger gateway.vip_range"
+    for name in exhausted[:_NAMED]:
+        yield ProblemDocument("service", name, text)
+    if len(exhausted) > _NAMED:
+        subject, more = f"{len(exhausted) - _NAMED} more", text.replace("for it, so it has", "for them, so they have")
+        yield ProblemDocument("service", subject, more)
 
 
 def _etcd_problems(etcd: EtcdStatus) -> Iterator[ProblemDocument]:
@@ -102,8 +113,17 @@ def join_problems(refused: Mapping[str, str], files: Mapping[str, str]) -> Itera
         yield ProblemDocument("invitation", subject, why)
 
 
-def listener_problems(problems: Mapping[str, str]) -> Iterator[ProblemDocument]:
-    return (ProblemDocument("listener", name, text) for name, text in sorted(problems.items()))
+def listener_problems(problems: Mapping[str, str], waiting: Collection[str], limit: int) -> Iterator[ProblemDocument]:
+    """Sockets that can't be opened, and how many wait because there are as many as the files allow."""
+    for name, text in sorted(problems.items()):
+        yield ProblemDocument("listener", name, text)
+    if waiting:
+        text = (
+            f"{len(waiting)} ports of virtual IPs are not listened on, {next(iter(waiting))} is the first: {limit} "
+            "are, half of the files that a process may have open; raise that limit (ulimit -n, LimitNOFILE), or reach "
+            "these services by gateway.http"
+        )
+        yield ProblemDocument("listener", "virtual IPs", text)
 
 
 def worker_problems(serving: int, wanted: int) -> Iterator[ProblemDocument]:

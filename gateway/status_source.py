@@ -239,7 +239,8 @@ class ControllerStatus:
         yield from configuration_problems(controller.reload_problem)
         yield from trust_problems(controller.trust_problem)
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
-        yield from listener_problems(controller.listeners.problems)
+        listeners = controller.listeners
+        yield from listener_problems(listeners.problems, listeners.waiting, listeners.vip_limit)
         yield from federation_problems(federation)
         yield from join_problems(controller.admissions.refused, controller.admissions.problems())
         yield from peer_problems(peers)

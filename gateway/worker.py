@@ -212,7 +212,7 @@ class Worker:
             counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
             counters[DEFECTS.name] = {"worker": float(self._reactor.defects)}
             inbound = Counter(proof.cluster for proof in self._inbound.values())
-            ready = self._identity.svid is not None and self._routes.local is not None
+            ready = self._identity.svid is not None and self._routes.is_whole
             await channel.send(
                 Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready)
             )

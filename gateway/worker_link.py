@@ -69,15 +69,13 @@ class WorkerLink:
     async def _send_resources(self) -> None:
         resources, self._resources = self._resources, {}
         reset, self._reset = self._reset, False
-        if reset:
-            # One message, because whatever a resetting update does not name is gone.
-            await self._channel.send(Update([r for r in resources.values() if r is not None], reset=True))
-            return
         upserts = [resource for resource in resources.values() if resource is not None]
         removals = [key for key, resource in resources.items() if resource is None]
-        for i in range(0, len(upserts), UPSERTS_PER_UPDATE):
-            await self._channel.send(Update(upserts[i : i + UPSERTS_PER_UPDATE]))
-        if removals:
+        # In parts, so that neither side has the whole of a large snapshot in its hands at once.
+        for i in range(0, max(len(upserts), reset), UPSERTS_PER_UPDATE):
+            more = reset and i + UPSERTS_PER_UPDATE < len(upserts)
+            await self._channel.send(Update(upserts[i : i + UPSERTS_PER_UPDATE], reset=reset and i == 0, more=more))
+        if removals and not reset:
             await self._channel.send(Update(removals=removals))
 
     async def _send_listeners(self, message: Listen, sockets: list[socket.socket]) -> None:

@@ -283,3 +283,18 @@ def test_random_order_of_members_and_events_ends_alike(authorities: dict[str, Au
             etcd.publish(member)
         views = [member.catalog.services.get(PAY) for member in members]
         assert views[0] == views[1] == views[2]
+
+
+def test_an_address_that_becomes_free_goes_to_a_service_that_has_none(
+    authorities: dict[str, Authority], tmp_path: FilePath
+) -> None:
+    """Whoever came too late for the range gets the first address that another gives back, and workers hear of it."""
+    options = dataclasses.replace(settings(authorities, tmp_path, "east"), vip_range="127.80.0.0/29")
+    beliefs = Beliefs(options, authorities["east"], "gw-east", CatalogCache(tmp_path / "few" / "catalog"), 0.0)
+    for number in range(6):
+        beliefs.upsert_local(local_service(f"s{number}"), 0.0, WALL)
+    (late,) = beliefs.vips.exhausted
+    beliefs.take_changes()
+    beliefs.remove_local(ServiceName("shop", "s0"), 1.0)
+    assert beliefs.take_changes().services == {ServiceName("shop", "s0"), late}
+    assert late in beliefs.vips.addresses

@@ -156,3 +156,17 @@ def test_what_an_earlier_controller_left(listeners: Listeners) -> None:
     for spec in (HTTP, kept, gone):
         listeners.open(spec)
     assert listeners.left_over({kept.name}) == [gone.name]
+
+
+def test_virtual_ips_above_the_limit_wait_for_room(listeners: Listeners) -> None:
+    """Connections need files as well. What waits is opened when another closes, and forgotten with its service."""
+    listeners.vip_limit = 2
+    specs = [vip(f"127.0.0.{number}:0", f"vip/shop/s{number}/http") for number in range(1, 5)]
+    assert [listeners.try_open(spec) for spec in specs] == [True, True, False, False]
+    assert [*listeners.waiting] == [specs[2].name, specs[3].name]
+    assert listeners.problems == {}
+    assert listeners.retry() == []
+    listeners.close(specs[2].name)
+    listeners.close(specs[0].name)
+    assert listeners.retry() == [specs[3].name]
+    assert listeners.waiting == {}

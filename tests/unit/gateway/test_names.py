@@ -25,7 +25,7 @@ def ask(names: NameService, name: str = FQDN, kind: str = "A") -> tuple[str, lis
 
 def started(*services: ServiceResource) -> NameService:
     names = NameService()
-    names.configure(LOCAL, {service.key: service for service in services})
+    names.configure(LOCAL, services)
     return names
 
 
@@ -66,9 +66,9 @@ def test_settings_that_concern_names() -> None:
     """The time to live, the name server's address; others leave the zone alone."""
     names = started(PAYMENTS)
     zone = names._zone
-    names.configure(msgspec.structs.replace(LOCAL, failover_order=("west",)), {})
+    names.configure(msgspec.structs.replace(LOCAL, failover_order=("west",)), [])
     assert names._zone is zone
-    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=30.0), {PAYMENTS.key: PAYMENTS})
+    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=30.0), [PAYMENTS])
     wire = names.respond(dns.message.make_query(FQDN, "A").to_wire(), udp=True)
     assert wire is not None
     assert dns.message.from_wire(wire).answer[0].ttl == 30
@@ -77,7 +77,7 @@ def test_settings_that_concern_names() -> None:
 def test_a_ttl_below_a_second_is_one() -> None:
     """Zero would have every client ask each time."""
     names = NameService()
-    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=0.2), {PAYMENTS.key: PAYMENTS})
+    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=0.2), [PAYMENTS])
     wire = names.respond(dns.message.make_query(FQDN, "A").to_wire(), udp=True)
     assert wire is not None
     assert dns.message.from_wire(wire).answer[0].ttl == 1
@@ -87,6 +87,6 @@ def test_counts_go_on_when_settings_change() -> None:
     """A counter that falls looks like a restart."""
     names = started(PAYMENTS)
     ask(names)
-    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=30.0), {PAYMENTS.key: PAYMENTS})
+    names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=30.0), [PAYMENTS])
     ask(names)
     assert names.counters.answers["A", "NOERROR"] == 2

@@ -92,3 +92,31 @@ def test_a_reset_drops_what_it_does_not_name() -> None:
     local = routes.local
     assert local is not None
     assert list(routes.apply(Update([local, LEDGER], reset=True))) == [(PAYMENTS, None)]
+
+
+def test_a_whole_snapshot_in_parts() -> None:
+    """What no part names goes with the last one, and not before: requests find what they found meanwhile."""
+    routes = table(PAYMENTS, LEDGER)
+    local = LocalResource("acme", "east", Locality(), "east.test")
+    assert list(routes.apply(Update([local], reset=True, more=True))) == []
+    assert bool(routes.is_whole) is False
+    assert found(routes, FQDN) is not None
+    assert list(routes.apply(Update([LEDGER], more=True))) == []
+    assert list(routes.apply(Update())) == [(PAYMENTS, None)]
+    assert (found(routes, FQDN), list(routes.services), len(routes)) == (None, [LEDGER], 1)
+    assert bool(routes.is_whole)
+
+
+def test_what_is_remembered_of_a_service_goes_with_it() -> None:
+    """Routes in use are kept unpacked, under every authority that was asked for; a change must reach them all."""
+    routes = table(PAYMENTS)
+    assert found(routes, FQDN) == found(routes, FQDN + b":8080") is not None
+    moved = ServiceResource(PAYMENTS.name, "", (Port("http", 9090, Protocol.HTTP),))
+    assert list(routes.apply(Update([moved]))) == [(PAYMENTS, moved)]
+    assert list(routes.apply(Update([moved]))) == [], "the same again is no change"
+    assert found(routes, FQDN) == ("shop/payments", "http", FQDN + b":9090")
+    assert found(routes, FQDN + b":8080") is None
+    list(routes.apply(Update(removals=[moved.key])))
+    assert found(routes, FQDN) is None
+    for nobody in (b"", b".svc.clusterset.local", b"a.svc.clusterset.local", b"\xff.\xfe.svc.clusterset.local:80"):
+        assert found(routes, nobody) is None

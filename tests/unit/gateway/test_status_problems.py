@@ -119,8 +119,20 @@ def test_each_line_of_a_refused_configuration_is_one() -> None:
 
 def test_listeners_that_could_not_be_opened() -> None:
     """By the service and port that they are for."""
-    problems = listener_problems({"vip/shop/x/http": "cannot listen on 127.80.0.1:80: the address is in use"})
-    assert shown(problems) == [("listener", "vip/shop/x/http")]
+    failed = {"vip/shop/x/http": "cannot listen on 127.80.0.1:80: the address is in use"}
+    assert shown(listener_problems(failed, [], 100)) == [("listener", "vip/shop/x/http")]
+
+
+def test_thousands_without_an_address_or_a_listener_are_a_few_lines() -> None:
+    """The first by name, and how many there are: a status of a hundred thousand lines is read by nobody."""
+    exhausted = tuple(f"shop/s{number:05}" for number in range(30_000))
+    problems = [*federation_problems(msgspec.structs.replace(FINE, vips_exhausted=exhausted))]
+    assert [problem.subject for problem in problems] == [*exhausted[:8], "29992 more"]
+    assert "they have no address" in problems[-1].message
+    (waiting,) = listener_problems({}, [f"vip/{name}/http" for name in exhausted], 10_000)
+    assert waiting.subject == "virtual IPs"
+    assert "30000 ports" in waiting.message
+    assert "vip/shop/s00000/http is the first" in waiting.message
 
 
 def test_missing_workers() -> None:

@@ -389,7 +389,7 @@ async def test_a_request_from_a_peer(tmp_path: Path, authorities: dict[str, Auth
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (_, west):
         backend = Backend()
         await scene.boss.say(service(backend.address, consumers=("west",)))
-        await wait_until(lambda: scene.worker._routes.services)
+        await wait_until(lambda: len(scene.worker._routes))
         answer = west.ask()
         await read(await backend.accept())
         backend.accepted[0].send(OK)
@@ -404,7 +404,7 @@ async def test_a_peer_that_is_removed_is_cut_off(tmp_path: Path, authorities: di
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (address, west):
         backend = Backend()
         await scene.boss.say(service(backend.address))
-        await wait_until(lambda: scene.worker._routes.services)
+        await wait_until(lambda: len(scene.worker._routes))
         answer = west.ask()
         upstream = await backend.accept()
         await read(upstream)
@@ -704,7 +704,7 @@ async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> No
         backend = Backend()
         await scene.boss.say(service(backend.address))
         address = await scene.boss.listen("http", "http")
-        await wait_until(lambda: scene.worker._routes.services)
+        await wait_until(lambda: len(scene.worker._routes))
         answer = west.ask()
         upstream = await backend.accept()
         await read(upstream)

@@ -41,14 +41,17 @@ async def test_the_process_is_the_kernels_word(ends: Ends) -> None:
 
 
 async def test_a_new_worker_gets_all_at_once(ends: Ends) -> None:
-    """One message, because what it does not name is gone."""
+    """In parts, the last of which says that there is no more: what none of them names is gone."""
     link, worker = ends
     everything: dict[str, Resource] = {f"service/shop/s{i}": service(i) for i in range(UPSERTS_PER_UPDATE + 5)}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.send_forever)
         link.tell_all(everything)
-        message, _ = await worker.receive()
-        assert message == Update(list(everything.values()), reset=True)
+        resources = list(everything.values())
+        assert (await worker.receive())[0] == Update(resources[:UPSERTS_PER_UPDATE], reset=True, more=True)
+        assert (await worker.receive())[0] == Update(resources[UPSERTS_PER_UPDATE:])
+        link.tell_all({})
+        assert (await worker.receive())[0] == Update(reset=True)
         nursery.cancel_scope.cancel()
 
 
