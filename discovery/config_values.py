@@ -159,6 +159,24 @@ def whole_number(least: int, most: int, what: str) -> PlainValidator:
     return PlainValidator(validate)
 
 
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+
+
+def percent(least: int, most: int) -> PlainValidator:
+    """A validator: a percentage between two others, as a fraction of 1."""
+    expected = f"a percentage, from {least}% to {most}%, like 50%"
+
+    def validate(value: Any) -> float:
+        found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            raise refuse(f"{show(value)} is not a percentage", expected)
+        if not least <= float(found[1]) <= most:
+            raise refuse(f"{value} is too {'little' if float(found[1]) < least else 'much'}", f"{least}% to {most}%")
+        return float(found[1]) / 100
+
+    return PlainValidator(validate)
+
+
 PortNumber = Annotated[int, whole_number(1, 65535, "a port")]
 
 

@@ -55,7 +55,7 @@ def _root(value: Any) -> str:
 TrustDomain = Annotated[str, PlainValidator(_trust_domain)]
 _Root = Annotated[str, PlainValidator(_root)]
 _Prefix = Annotated[str, text_that(_PREFIX.fullmatch, "a key prefix", "a path without / at its end, like /isthmus")]
-_Pattern = Annotated[
+ServicePattern = Annotated[
     str,
     text_that(_PATTERN.fullmatch, "a service pattern", 'namespace/name, where * stands for any text, like "shop/*"'),
 ]
@@ -142,7 +142,7 @@ class ImportsConfig(Section):
     """What we take of what is exported to us: by default everything; with `from`, only what it names. Of each peer as
     many as the limits allow, the oldest exports first."""
 
-    from_: dict[ClusterName, tuple[_Pattern, ...]] | None = Field(default=None, alias="from")
+    from_: dict[ClusterName, tuple[ServicePattern, ...]] | None = Field(default=None, alias="from")
     max_services: Annotated[int, whole_number(1, 1_000_000, "a number of services")] = DEFAULT_MAX_SERVICES
     max_endpoints: Annotated[int, whole_number(1, 100_000_000, "a number of endpoints")] = DEFAULT_MAX_ENDPOINTS
 

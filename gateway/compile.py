@@ -28,7 +28,7 @@ def compile_local(config: Config) -> LocalResource:
         cluster=config.cluster.name,
         locality=config.cluster.locality,
         trust_domain=config.cluster.trust_domain,
-        failover_order=config.failover.order,
+        failover=config.failover.settings(),
         dns_ttl_s=config.dns.ttl_s,
         nameserver="" if config.dns.listen.is_wildcard else config.dns.listen.host,
         http2_codec=config.gateway.http2_codec,

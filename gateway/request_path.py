@@ -1,7 +1,7 @@
 """The request path of one worker: what an exchange asks for, put together from the parts that know.
 
-Routes come from `RouteTable`, targets from `Candidates`, connections from `EndpointPools` and `Tunnels`, permission to
-retry from `RetryBudget`; what happened is counted in `WorkerCounters`.
+Routes come from `RouteTable`, targets from `FailoverDecisions`, connections from `EndpointPools` and `Tunnels`,
+permission to retry from `RetryBudget`; what happened is counted in `WorkerCounters`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from functools import partial
 from urllib.parse import quote
 
 from discovery.model import Protocol
-from gateway.balance import Candidates
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
 from gateway.connection import ServerConnection
 from gateway.endpoints import EndpointPools, endpoint_protocol
 from gateway.exchange import Attempt, Exchange
+from gateway.failover.decisions import FailoverDecisions
+from gateway.failover.events import Cause, EventKind
 from gateway.failover.outcome import Outcome
+from gateway.failover.reach import GatewayReach
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, SOURCE, find, forwarded_element, request_headers, source_value
 from gateway.reactor import Reactor
 from gateway.retry import Failure, RetryBudget
 from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
-from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
+from gateway.telemetry import FAILOVERS, REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
 from trust.spiffe_id import gateway_id
 
@@ -56,9 +58,8 @@ class WorkerRequestPath:
         self._tunnels = tunnels
         self._reactor = reactor
         self._counters = counters
-        self._rng = rng
+        self.failover = FailoverDecisions(routes, rng, self._count_failover)
         self._budget = RetryBudget()
-        self._candidates: dict[tuple[str, str], Candidates] = {}
         # Made once: they are used for every request.
         self._loads = {protocol: partial(self._load, protocol) for protocol in Protocol}
         self._requests = counters.counts[REQUESTS.name]
@@ -69,15 +70,20 @@ class WorkerRequestPath:
 
     def changed(self, resource: ServiceResource | PeerResource | LocalResource) -> None:
         """A resource is new or gone: what was computed from it is forgotten."""
-        if isinstance(resource, ServiceResource):
-            for port in resource.ports:
-                self._candidates.pop((str(resource.name), port.name), None)
-        else:
-            self._candidates.clear()
+        self.failover.changed(resource)
         if isinstance(resource, LocalResource):
             identity = str(gateway_id(resource.trust_domain))
             self._source = source_value(resource.cluster, resource.locality, identity)
             self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
+
+    def follow_tunnels(self, now: float) -> None:
+        """Tunnels opened or ended, or were measured again."""
+        self.failover.take_tunnels(
+            [GatewayReach(t.cluster, t.gateway, t.ready, t.rtt_ms / 1000) for t in self._tunnels.report()], now
+        )
+
+    def _count_failover(self, service: str, kind: EventKind, cause: Cause) -> None:
+        self._counters.add(FAILOVERS, service, kind.value, cause.value)
 
     # Connections that ask.
 
@@ -111,27 +117,17 @@ class WorkerRequestPath:
         return self._routes.find(exchange.head.authority, exchange.origin)
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
-        key = (route.label, route.port.name)
-        candidates = self._candidates.get(key)
-        if candidates is None:
-            local = self._routes.local
-            assert local is not None, "there is no route before the first snapshot"
-            # The request may have come before the service changed: others must not get its old endpoints.
-            service = self._routes.service(route.service.name) or route.service
-            candidates = self._candidates[key] = Candidates(service, route.port.name, local, self._routes.peers)
-        return candidates.choose(
+        return self.failover.choose(
+            route,
             exchange.tried,
+            exchange.failure,
+            self._loads[endpoint_protocol(route.port.protocol, exchange.head)],
+            self._reactor.now,
             from_peer=bool(exchange.origin.peer),
-            load=self._loads[endpoint_protocol(route.port.protocol, exchange.head)],
-            reachable=self._reachable,
-            rng=self._rng,
         )
 
     def _load(self, protocol: Protocol, target: LocalTarget) -> int:
         return self._pools.load(target.address, protocol, target.tls)
-
-    def _reachable(self, target: RemoteTarget) -> bool:
-        return self._tunnels.is_ready(target.cluster)
 
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
         head = exchange.head
@@ -162,7 +158,9 @@ class WorkerRequestPath:
             attempt.attached(conn)
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
-        """Nothing is judged by what requests saw."""
+        route = attempt.exchange.route
+        assert route is not None
+        self.failover.observed(route.label, attempt.target, outcome, latency_s, self._reactor.now)
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
         return not failure.costs_budget or self._budget.take(self._reactor.now)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from discovery.model import Endpoint, Locality, Port, ServiceName, ZoneHealth
+from gateway.failover.policy import FailoverSettings
 
 LOCAL_KEY = "local"
 
@@ -96,8 +97,7 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     cluster: str
     locality: Locality
     trust_domain: str
-    failover_order: tuple[str, ...] = ()
-    """Regions and clusters, the preferred first."""
+    failover: FailoverSettings = FailoverSettings()
     dns_ttl_s: float = 5.0
     nameserver: str = ""
     """The address at which this gateway's DNS is reached, if it is one in particular."""

@@ -25,6 +25,12 @@ REQUESTS = MetricSpec(
     ("source_cluster", "service", "destination_cluster", "status", "reason"),
 )
 RETRIES = MetricSpec("isthmus_retries", "Further attempts of a request, by why the one before failed.", ("reason",))
+FAILOVERS = MetricSpec(
+    "isthmus_failover_events",
+    "Changes in where a service's requests go, like ejections, returns and spills, by what caused them. Each worker "
+    "decides for itself.",
+    ("service", "kind", "cause"),
+)
 REFUSED = MetricSpec(
     "isthmus_refused_connections",
     "Connections that were refused, or ended because the other side broke the rules of its protocol.",
@@ -35,7 +41,7 @@ DNS_QUERIES = MetricSpec("isthmus_dns_queries", "DNS questions, by type and resp
 DEFECTS = MetricSpec(
     "isthmus_defects", "Failures that nobody foresaw. Each cost one connection, and is in the log.", ("process",)
 )
-COUNTERS = (REQUESTS, RETRIES, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
+COUNTERS = (REQUESTS, RETRIES, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
 
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)

@@ -33,6 +33,8 @@ from gateway.control import (
     ChannelClosed,
     ControlChannel,
     Drain,
+    Explain,
+    Explained,
     Hello,
     Listen,
     ListenerSpec,
@@ -44,6 +46,7 @@ from gateway.control import (
 from gateway.dial import handshake
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
+from gateway.failover.explain import explain
 from gateway.identity import Identity, NotReady, Proof
 from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
 from gateway.names import NameService
@@ -66,6 +69,8 @@ HANDSHAKES_LIMIT = 256
 REPORT_INTERVAL_S = 1.0
 RECONNECT_S = 0.1
 SWEEP_INTERVAL_S = 5.0
+FAILOVER_TICK_S = 0.25
+FAILOVER_TICKS_PER_MEASURE = 4
 CLOCK_CHECK_S = 60.0
 DRAIN_CHECK_S = 0.05
 # A worker that is told to end by someone other than its controller.
@@ -110,7 +115,7 @@ class Worker:
             nursery,
             make_codec=lambda: mesh_codec(self._codec_kind, client=True),
             wall_clock=wall_clock,
-            changed=self._report_soon,
+            changed=self._tunnels_changed,
             rng=self._rng,
         )
         pools = EndpointPools(
@@ -134,6 +139,7 @@ class Worker:
         self._nursery.start_soon(self._reactor.keep_time)
         self._nursery.start_soon(self._drain_on_sigterm)
         self._nursery.start_soon(self._sweep)
+        self._nursery.start_soon(self._keep_failover)
         while True:
             try:
                 channel = await connect_control(self._state_dir)
@@ -157,6 +163,8 @@ class Worker:
                 while True:
                     order, received = await channel.receive()
                     self._obey(order, received)
+                    if isinstance(order, Explain):
+                        await channel.send(self._explain(order))
         except* ChannelClosed:
             log.info("worker %s: the controller is gone; serving on", self._id)
         except* Exception:
@@ -178,6 +186,19 @@ class Worker:
             self._take_certificate(message)
         elif isinstance(message, Drain):
             self._nursery.start_soon(self._drain, message.timeout_s)
+
+    def _explain(self, asked: Explain) -> Explained:
+        now, wall_now = trio.current_time(), wall_clock().timestamp()
+        explanation = explain(
+            self._path.failover,
+            self._routes,
+            asked.service,
+            asked.port,
+            asker=asked.from_cluster,
+            now=now,
+            wall_now=wall_now,
+        )
+        return Explained(asked.request_id, explanation)
 
     def _take_certificate(self, message: Certificate) -> None:
         first = self._identity.svid is None
@@ -213,11 +234,16 @@ class Worker:
             counters[DEFECTS.name] = {"worker": float(self._reactor.defects)}
             inbound = Counter(proof.cluster for proof in self._inbound.values())
             ready = self._identity.svid is not None and self._routes.is_whole
+            events = self._path.failover.events.take(trio.current_time(), wall_clock().timestamp())
             await channel.send(
-                Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready)
+                Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready, events)
             )
             with trio.move_on_after(REPORT_INTERVAL_S):
                 await self._changed.wait()
+
+    def _tunnels_changed(self) -> None:
+        self._path.follow_tunnels(trio.current_time())
+        self._report_soon()
 
     def _report_soon(self) -> None:
         self._changed.set()
@@ -403,6 +429,14 @@ class Worker:
             elif verdict is Verdict.SLOW_HEAD:
                 codec.expire_head()
                 conn.touch()
+
+    async def _keep_failover(self) -> None:
+        """What returns does so by time, and so does the measure of tunnels."""
+        while True:
+            for _ in range(FAILOVER_TICKS_PER_MEASURE):
+                await trio.sleep(FAILOVER_TICK_S)
+                self._path.failover.tick(trio.current_time())
+            self._path.follow_tunnels(trio.current_time())
 
     async def _drain_on_sigterm(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:

@@ -3,8 +3,9 @@
 Only the controller and the command line load this package: workers get what they need in the snapshot.
 """
 
+from gateway.config.failover import EjectionConfig, FailoverConfig, ServiceFailoverConfig
 from gateway.config.load import Validation, load_config, parse_config, validate_config
-from gateway.config.model import Config, FailoverConfig, GatewayConfig, StatusConfig
+from gateway.config.model import Config, GatewayConfig, StatusConfig
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.trust import BundleEndpointConfig, TrustConfig
 
@@ -12,9 +13,11 @@ __all__ = [
     "BundleEndpointConfig",
     "Config",
     "ConfigError",
+    "EjectionConfig",
     "FailoverConfig",
     "GatewayConfig",
     "Problem",
+    "ServiceFailoverConfig",
     "StatusConfig",
     "TrustConfig",
     "Validation",

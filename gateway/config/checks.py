@@ -26,6 +26,7 @@ def config_faults(config: Config) -> Iterator[Fault]:
     yield from _tls_faults(config)
     yield from _export_faults(config)
     yield from _import_faults(config)
+    yield from config.failover.faults(("failover",), [config.cluster.name, *config.peers])
     yield from config.freshness.faults(("freshness",))
     yield from config.trust.faults(("trust",))
 

@@ -17,7 +17,6 @@ from discovery.config_values import (
     Label,
     ListenAddress,
     Location,
-    Place,
     ReachableAddress,
     Section,
     duration,
@@ -28,6 +27,7 @@ from discovery.config_values import (
 )
 from discovery.model import LocalService
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
+from gateway.config.failover import FailoverConfig
 from gateway.config.trust import TrustConfig
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -85,12 +85,6 @@ class StatusConfig(Section):
     """The status API."""
 
     listen: ListenAddress = HostPort("127.0.0.1", 15000)
-
-
-class FailoverConfig(Section):
-    """Where to go when nothing near is healthy: regions and clusters, the preferred first."""
-
-    order: tuple[Place, ...] = ()
 
 
 class Config(Section):

@@ -21,7 +21,6 @@ from gateway.config.model import Config
 
 _LATER: tuple[Location, ...] = (
     ("policies",),
-    ("failover", "max_share"),
     ("kubernetes",),
     ("registry",),
 )

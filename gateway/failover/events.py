@@ -41,7 +41,10 @@ class Cause(enum.StrEnum):
     """Requests to it failed; the event `ejected` says how."""
     STALE = "stale"
     """Nothing was heard of the cluster for long."""
+    SLOW_START = "slow-start"
+    """It has just come back, and gets its share little by little."""
     TIME_OVER = "time-over"
+    """It was well for long enough."""
     CONFIGURATION = "configuration"
     """The service or the configuration changed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TypeAlias
 
 from gateway.retry import Failure
@@ -39,3 +40,32 @@ def http_status_of_grpc(grpc_status: bytes, status: int) -> int:
     503
     """
     return _HTTP_STATUS.get(grpc_status, status)
+
+
+class Verdict(enum.Enum):
+    """What an outcome says about the place that it came from. The words are Envoy's."""
+
+    SUCCESS = "success"
+    """Also of answers that the client is to blame for."""
+    SERVER_ERROR = "5xx"
+    GATEWAY_ERROR = "gateway-error"
+    """It could not be reached, or could not reach what it needs."""
+
+
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+# What a server answers when it understands the request and was never meant to do it: not a sign of ill health.
+_UNSUPPORTED = frozenset({501, 505})
+# How a tunnel fails. Other tunnels to that cluster may be fine, and the service there as well: tunnels are watched
+# by their own probes, and one gateway's end must not eject what runs behind all of them.
+_TUNNEL_FAILURES = frozenset({Failure.CONNECT, Failure.REFUSED, Failure.CONNECTION_LOST})
+
+
+def judge(outcome: Outcome, *, remote: bool) -> Verdict | None:
+    """None: it says nothing about the place. `remote`: it came over a tunnel."""
+    if isinstance(outcome, int):
+        if outcome < 500 or outcome in _UNSUPPORTED:
+            return Verdict.SUCCESS
+        return Verdict.GATEWAY_ERROR if outcome in _GATEWAY_STATUSES else Verdict.SERVER_ERROR
+    if remote and outcome in _TUNNEL_FAILURES:
+        return None
+    return Verdict.GATEWAY_ERROR

@@ -81,7 +81,7 @@ dns: {{listen: "{listen}", ttl: 7s}}
     local = compile_local(load_config(path))
     assert (local.federation, local.cluster, local.trust_domain) == ("acme", "east", "east.acme.test")
     assert local.locality == Locality("us-east", "us-east-1a")
-    assert local.failover_order == ("us-west", "eu")
+    assert local.failover.order == ("us-west", "eu")
     assert (local.dns_ttl_s, local.nameserver) == (7.0, nameserver)
 
 

@@ -7,6 +7,7 @@ import dns.rcode
 import msgspec
 
 from discovery.model import Locality, Port, Protocol, ServiceName
+from gateway.failover.policy import FailoverSettings
 from gateway.names import NameService
 from gateway.snapshot import LocalResource, ServiceResource
 
@@ -66,7 +67,7 @@ def test_settings_that_concern_names() -> None:
     """The time to live, the name server's address; others leave the zone alone."""
     names = started(PAYMENTS)
     zone = names._zone
-    names.configure(msgspec.structs.replace(LOCAL, failover_order=("west",)), [])
+    names.configure(msgspec.structs.replace(LOCAL, failover=FailoverSettings(("west",))), [])
     assert names._zone is zone
     names.configure(msgspec.structs.replace(LOCAL, dns_ttl_s=30.0), [PAYMENTS])
     wire = names.respond(dns.message.make_query(FQDN, "A").to_wire(), udp=True)

@@ -228,15 +228,29 @@ async def test_another_endpoint_is_tried_when_one_refuses() -> None:
 async def test_a_retry_that_has_nowhere_to_go_is_none() -> None:
     """It is not counted as one, and does not use the budget of later ones up."""
     async with gateway() as running:
-        backend = Backend()
-        running.apply(service(backend.address))
+        nobody = Backend()
+        nobody.close()
+        running.apply(service(nobody.address))
         for _ in range(3):
             with running.connect() as client:
-                client.send(get())
-                (await backend.accept()).close()
-                assert (await read(client)).startswith(b"HTTP/1.1 502 ")
+                assert (await answer_to(client, get())).startswith(b"HTTP/1.1 503 ")
         assert running.count(RETRIES.name) == {}
         assert (running.path._budget.active, running.path._budget.retrying) == (0, 0)
+
+
+async def test_the_only_endpoint_is_asked_again_over_another_connection() -> None:
+    """A server may close a connection that it deems idle just as a request comes (RFC 9110 section 9.2.2)."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client:
+            client.send(get())
+            (await backend.accept()).close()
+            upstream = await backend.accept()
+            await read(upstream)
+            upstream.send(OK)
+            assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert running.count(RETRIES.name) == {("upstream-connection-lost",): 1.0}
         backend.close()
 
 
@@ -277,6 +291,7 @@ async def test_a_service_that_goes_under_a_request() -> None:
             await read(lost)
             running.apply(removals=(f"service/{NAME}",))
             lost.close()
+            (await backend.accept()).close()
             assert (await read(retried)).startswith(b"HTTP/1.1 502 ")
             upstream.send(OK)
             assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")

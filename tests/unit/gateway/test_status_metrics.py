@@ -23,6 +23,7 @@ _NO_UNIT = (
     "_connected",
     "_tunnels",
     "_defects",
+    "_events",
     "_connections",
     "_ready",
     "_freshness",

@@ -1,0 +1,57 @@
+"""How slow a place is: the peak exponentially weighted moving average of Finagle and Linkerd.
+
+It follows a slower answer at once and forgets it slowly, so one stall is enough to send requests elsewhere.
+Source: Finagle's `PeakEwma` load metric ("cost", "decay time").
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+# In so long an old value loses two thirds of its weight (Finagle's and Linkerd's default).
+DECAY_S = 10.0
+# What a failure is taken to have lasted at least, and at most by its doubling: an endpoint that fails fast would look
+# like the quickest of all, and be given everything.
+FAILURE_LEAST_S = 0.005
+FAILURE_MOST_S = 10.0
+
+
+class PeakEwma:
+    """The latency of one place, in seconds. 0 until the first answer."""
+
+    __slots__ = ("_at", "cost_s")
+
+    def __init__(self) -> None:
+        self.cost_s = 0.0
+        self._at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<PeakEwma {self.cost_s * 1000:.3f} ms>"
+
+    def observe(self, latency_s: float, now: float) -> None:
+        """An answer took `latency_s`."""
+        if latency_s >= self.cost_s:
+            self.cost_s = latency_s
+        else:
+            kept = exp((self._at - now) / DECAY_S)
+            self.cost_s = self.cost_s * kept + latency_s * (1.0 - kept)
+        self._at = now
+
+    def observe_failure(self, latency_s: float, now: float) -> None:
+        """No answer, or an error, after `latency_s`: it is taken for twice as slow as it seemed."""
+        doubled = min(FAILURE_MOST_S, max(2.0 * self.cost_s, FAILURE_LEAST_S))
+        self.observe(max(latency_s, doubled), now)
+
+    def cost_at(self, now: float) -> float:
+        """What is left of the latency by now, in seconds: without requests a place is forgiven its slowness."""
+        return self.cost_s * exp((self._at - now) / DECAY_S)
+
+
+def load(cost_s: float, in_progress: int) -> float:
+    """What another request would find there, in seconds: the less, the better.
+
+    A place that has never answered gets one request at a time until it has.
+    """
+    if not cost_s:
+        return float("inf") if in_progress else 0.0
+    return cost_s * (in_progress + 1)
