@@ -44,6 +44,7 @@ from federation.publication import PutRecord, Write
 from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
+from trust.bundle import Bundle
 from trust.source import TrustSource
 
 _MAX_STRANGERS = 64
@@ -262,6 +263,14 @@ class Beliefs:
         if cluster in self.members:
             self._transitioned(cluster, self.members.observe_link(cluster, up, now), wall)
 
+    def follow(self, cluster: str, bundle: Bundle | None, heard: bool, now: float, wall: float) -> None:
+        """What a peer's bundle endpoint said; `heard`: it answered well just now."""
+        if cluster in self.members:
+            changed, transition = self.members.follow(cluster, bundle, heard, now)
+            if changed:
+                self.changes.peers |= {cluster} | self.members.review_roots()
+            self._transitioned(cluster, transition, wall)
+
     def tick(self, now: float, wall: float) -> None:
         for cluster, transition in self.members.tick(now).items():
             self._transitioned(cluster, transition, wall)
@@ -306,7 +315,7 @@ class Beliefs:
 
     def _is_read(self, cluster: str, source: EtcdSource | None) -> bool:
         """Whether this is the etcd that the peer is to be read in: what lies under its name elsewhere is not taken."""
-        return cluster in self.members and self.members[cluster].peer.etcd == source
+        return cluster in self.members and self.members[cluster].peer.reads(source)
 
     def _found_own(self, path: Path, found: Found, now: float) -> None:
         if path.kind is Kind.VIP:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, ValidationInfo
 
 from discovery.address import parse_host_port
 from discovery.config_values import (
@@ -16,6 +16,7 @@ from discovery.config_values import (
     FilePath,
     Location,
     Place,
+    ReachableAddress,
     Section,
     duration,
     refuse,
@@ -25,6 +26,7 @@ from discovery.config_values import (
     whole_number,
 )
 from discovery.model import Locality
+from federation.bundle_config import BundleSourceConfig
 from federation.import_cap import DEFAULT_MAX_ENDPOINTS, DEFAULT_MAX_SERVICES, ImportLimits
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
@@ -43,7 +45,14 @@ def _trust_domain(value: Any) -> str:
         raise refuse(f"{show(text)} is not a trust domain", expected) from None
 
 
-def _root(value: Any) -> str:
+_ROOT_FORM = "the fingerprint of the peer's root, as isthmus status prints it there"
+
+
+def _root(value: Any, info: ValidationInfo) -> str:
+    if value == "":
+        if info.data.get("bundle_endpoint") is None:
+            raise refuse("missing", _ROOT_FORM)
+        return ""
     expected = "sha256: and 64 hex digits, as isthmus status prints it"
     text = text_of(value, expected)
     try:
@@ -133,9 +142,28 @@ class PeerConfig(Section):
     """Another cluster that we believe, and the root certificate that we pinned for it when we joined."""
 
     trust_domain: TrustDomain = Field(description="the peer's SPIFFE trust domain, like west.acme.test")
-    root: _Root = Field(description="the fingerprint of the peer's root, as isthmus status prints it there")
+    bundle_endpoint: BundleSourceConfig | None = None
+    """For a peer outside the federation's etcd: where its bundle is followed. Nothing else of it is read."""
+    root: _Root = Field(default="", validate_default=True, description=_ROOT_FORM)
+    """Empty only for a peer whose bundle is followed."""
     etcd: EtcdSection | None = None
     """Where what it says is read; None: in our own."""
+    gateways: tuple[ReachableAddress, ...] = ()
+    """Where the gateways of such a peer are."""
+
+    def faults(self, at: Location) -> Iterator[Fault]:
+        """What does not fit together. `at` is where this section stands."""
+        if self.etcd is not None:
+            yield from self.etcd.faults((*at, "etcd"))
+        if self.bundle_endpoint is not None:
+            yield from self.bundle_endpoint.faults((*at, "bundle_endpoint"), self.trust_domain, self.root)
+            if self.etcd is not None:
+                message = "a peer whose bundle is followed by URL is read in no etcd"
+                yield Fault((*at, "etcd"), message, "either etcd or bundle_endpoint")
+            return
+        if self.gateways:
+            message = "a peer in etcd registers its gateways there"
+            yield Fault((*at, "gateways"), message, "no such key, or a bundle_endpoint")
 
 
 class ImportsConfig(Section):
@@ -173,5 +201,4 @@ def peer_faults(own: ClusterConfig, peers: dict[str, PeerConfig], at: Location) 
             message = f"{peer.trust_domain} is the trust domain of {owners[peer.trust_domain]} too"
             yield Fault((*at, name, "trust_domain"), message, "a trust domain of its own for each cluster")
         owners.setdefault(peer.trust_domain, name)
-        if peer.etcd is not None:
-            yield from peer.etcd.faults((*at, name, "etcd"))
+        yield from peer.faults((*at, name))

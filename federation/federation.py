@@ -16,6 +16,7 @@ import trio
 
 from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation.beliefs import Beliefs
+from federation.bundle_follower import BundleFollower
 from federation.cache import CatalogCache
 from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
@@ -78,6 +79,8 @@ class Federation:
             None: Follower(None, self._beliefs, self._tell, rng, wall)
         }
         """By etcd; None: ours."""
+        self._bundles: dict[str, BundleFollower] = {}
+        """By peer: those that are followed by URL."""
         self._publisher: Publisher | None = None
         self._nursery: trio.Nursery | None = None
         self._tick_wanted = trio.Event()
@@ -137,6 +140,7 @@ class Federation:
         self._tick_wanted.set()
         self._tell()
         self._follow_sources()
+        self._follow_bundles()
 
     # Who wants to join.
 
@@ -170,7 +174,9 @@ class Federation:
         return self._beliefs.vips.addresses.get(name, "") if name in self.services() else ""
 
     def status(self) -> FederationStatus:
-        return view_status(self._beliefs, self._authority, self._followers, self._publisher, trio.current_time())
+        return view_status(
+            self._beliefs, self._authority, self._followers, self._publisher, trio.current_time(), self._bundles
+        )
 
     # Life.
 
@@ -193,10 +199,31 @@ class Federation:
                 self._nursery.start_soon(self._watch_time)
                 self._nursery.start_soon(self._keep_cache)
                 self._follow_sources()
+                self._follow_bundles()
                 task_status.started()
         finally:
             self._nursery = None
             beliefs.cache.write(beliefs.cache.take_pending())
+
+    def _follow_bundles(self) -> None:
+        """One follower for each peer outside the federation's etcd."""
+        if self._nursery is None:
+            return
+        settings = self._beliefs.settings
+        wanted = {cluster: peer for cluster, peer in settings.peers.items() if peer.endpoint is not None}
+        for cluster, follower in [*self._bundles.items()]:
+            if wanted.get(cluster) != follower.peer:
+                self._bundles.pop(cluster).stop()
+        for cluster in wanted.keys() - self._bundles.keys():
+            directory = settings.state_dir / "bundles"
+            follower = BundleFollower(cluster, wanted[cluster], directory, self._bundle_heard, self._rng, self._wall)
+            self._bundles[cluster] = follower
+            self._nursery.start_soon(follower.run)
+
+    def _bundle_heard(self, follower: BundleFollower) -> None:
+        heard = follower.heard_at is not None and not follower.problem
+        self._beliefs.follow(follower.cluster, follower.bundle, heard, trio.current_time(), self._wall())
+        self._tell()
 
     def _follow_sources(self) -> None:
         """One follower for each etcd that peers are read in, however many of them."""

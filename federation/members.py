@@ -10,6 +10,7 @@ from federation.freshness import Freshness, Lease, Link, PeerFreshness, Reason, 
 from federation.peer_keys import PeerKeys
 from federation.peer_state import PeerState
 from federation.settings import EtcdSource, FederationSettings, Peer
+from trust.bundle import Bundle
 from trust.shadowing import Shadow, find_shadows
 
 
@@ -87,7 +88,15 @@ class Members:
 
     def read_in(self, source: EtcdSource | None) -> list[str]:
         """The peers whose records are taken from this etcd (None: ours), and from no other."""
-        return [name for name, member in self._members.items() if member.peer.etcd == source]
+        return [name for name, member in self._members.items() if member.peer.reads(source)]
+
+    def follow(self, cluster: str, bundle: Bundle | None, heard: bool, now: float) -> tuple[bool, Transition | None]:
+        """A peer's bundle endpoint was asked: what is believed of it now, and whether it answered well. Returns whether
+        the bundle is another than before."""
+        member = self._members[cluster]
+        changed = bundle is not None and member.state.keys.follow(bundle)
+        lease = Lease.LIVE if heard else Lease.UNKNOWN
+        return changed, member.freshness.observe_lease(lease, now)
 
     def observe_etcd(self, source: EtcdSource | None, heard: bool, now: float) -> dict[str, Transition]:
         """This etcd was listed and is being watched (`heard`), or is away."""
@@ -128,7 +137,8 @@ class Members:
         member = self._members[cluster]
         bundle = member.state.keys.bundle
         left_out = {shadow.der for shadow in self.shadows if shadow.owner == cluster}
-        gateways = tuple(
+        named = tuple(GatewayView(address, (address,), "", "") for address in member.peer.gateways)
+        gateways = named or tuple(
             GatewayView(known.value.id, known.value.addresses, known.value.region, known.value.zone)
             for _, known in sorted(member.state.gateways.items())
         )
@@ -150,4 +160,8 @@ class Members:
 
 
 def _same(now: Peer | None, before: Peer) -> bool:
-    return now is not None and (now.trust_domain, now.root) == (before.trust_domain, before.root)
+    return now is not None and _identity(now) == _identity(before)
+
+
+def _identity(peer: Peer) -> tuple[object, ...]:
+    return peer.trust_domain, peer.root, peer.endpoint, peer.gateways

@@ -74,3 +74,8 @@ class PeerKeys:
         before, self.bundle, self._keys = self.bundle, bundle, keys
         self._key_ids = {key.kid: f"{key.x}.{key.y}".encode() for key in bundle.record_keys}
         return bundle != before
+
+    def follow(self, bundle: Bundle) -> bool:
+        """Takes the bundle of a peer that writes no records; returns whether it is another than before."""
+        before, self.bundle = self.bundle, bundle
+        return bundle != before

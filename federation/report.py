@@ -27,6 +27,16 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     leased: bool
 
 
+class BundleFollowing(msgspec.Struct, frozen=True):
+    """How the bundle of a peer outside our etcd is followed."""
+
+    url: str
+    age_s: float | None
+    """For how long the bundle was not confirmed; None: there is none."""
+    problem: str
+    """Why the last answer was not taken."""
+
+
 class PeerStatus(msgspec.Struct, frozen=True):
     """The control part of a peer's status: what etcd and our tunnels say of it, and what of its word we refused."""
 
@@ -64,6 +74,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """The URLs of the etcd that it is read in; empty: ours."""
     etcd_synced: bool = True
     """Whether that etcd is followed without a gap."""
+    following: BundleFollowing | None = None
+    """For a peer that is followed by URL, and in no etcd."""
     roots_left_out: tuple[str, ...] = ()
     """What is wrong with roots of its bundle that imitate another peer's."""
 

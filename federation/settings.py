@@ -9,6 +9,7 @@ from pathlib import Path
 from discovery.model import Locality
 from federation.etcd.config import EtcdConfig
 from federation.import_cap import DEFAULT_LIMITS, ImportLimits
+from trust.bundle_source import BundleSource
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Peer:
     trust_domain: str
     root: str
     etcd: EtcdSource | None = None
+    endpoint: BundleSource | None = None
+    """Where its bundle is followed, for a peer outside the federation's etcd: nothing else is read of it."""
+    gateways: tuple[str, ...] = ()
+    """Addresses (`host:port`) of the gateways of such a peer."""
+
+    def reads(self, source: EtcdSource | None) -> bool:
+        """Whether what this peer says is taken from that etcd (None: ours)."""
+        return self.endpoint is None and self.etcd == source
 
 
 @dataclass(frozen=True, kw_only=True)

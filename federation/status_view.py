@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from federation.beliefs import Beliefs
+from federation.bundle_follower import BundleFollower
 from federation.follower import Follower
 from federation.publisher import Publisher
-from federation.report import EtcdStatus, FederationStatus, GatewayStatus, PeerEtcdStatus, PeerStatus
+from federation.report import BundleFollowing, EtcdStatus, FederationStatus, GatewayStatus, PeerEtcdStatus, PeerStatus
 from federation.settings import EtcdSource
 from trust.source import TrustSource
 
@@ -18,6 +19,7 @@ def view_status(
     followers: Mapping[EtcdSource | None, Follower],
     publisher: Publisher | None,
     now: float,
+    bundles: Mapping[str, BundleFollower],
 ) -> FederationStatus:
     """Everything at once; `followers` by etcd (None: ours). It can be asked before `Federation.run` began."""
     others = (follower for source, follower in followers.items() if source is not None)
@@ -30,7 +32,9 @@ def view_status(
         gateway_id=beliefs.own.gateway_id,
         bundle_sequence=beliefs.own.bundle_sequence,
         etcd=_view_etcd(beliefs, followers[None], publisher),
-        peers=tuple(_view_peer(beliefs, cluster, followers, now) for cluster in sorted(beliefs.members)),
+        peers=tuple(
+            _view_peer(beliefs, cluster, followers, bundles.get(cluster), now) for cluster in sorted(beliefs.members)
+        ),
         strangers=tuple(sorted(beliefs.strangers)),
         stray_keys=tuple(sorted(beliefs.stray_keys)),
         services=len(beliefs.catalog.services),
@@ -72,8 +76,16 @@ def _view_etcd(beliefs: Beliefs, home: Follower, publisher: Publisher | None) ->
     )
 
 
+def _view_following(bundle: BundleFollower) -> BundleFollowing:
+    return BundleFollowing(bundle.url, bundle.age_s, bundle.problem)
+
+
 def _view_peer(
-    beliefs: Beliefs, cluster: str, followers: Mapping[EtcdSource | None, Follower], now: float
+    beliefs: Beliefs,
+    cluster: str,
+    followers: Mapping[EtcdSource | None, Follower],
+    bundle: BundleFollower | None,
+    now: float,
 ) -> PeerStatus:
     member = beliefs.members[cluster]
     source = member.peer.etcd
@@ -101,7 +113,8 @@ def _view_peer(
                 leased=known.leased,
             )
             for _, known in sorted(state.gateways.items())
-        ),
+        )
+        or tuple(GatewayStatus(address, (address,), "", "", "", False) for address in member.peer.gateways),
         exports=len(state.exports),
         imported=beliefs.catalog.shared_by(cluster),
         refusals=state.refusals.current(),
@@ -112,5 +125,6 @@ def _view_peer(
         clock_is_wrong=state.clock.is_bad,
         etcd=source.access.endpoints if source is not None else (),
         etcd_synced=source in followers and followers[source].link.synced,
+        following=_view_following(bundle) if bundle is not None else None,
         roots_left_out=tuple(str(shadow) for shadow in beliefs.members.shadows if shadow.owner == cluster),
     )

@@ -92,7 +92,7 @@ class CaRenewal:
             return True
         status = self._federation.status()
         return status.bundle_sequence > self._offered_sequence and all(
-            peer.acknowledged >= status.bundle_sequence for peer in status.peers
+            peer.acknowledged >= status.bundle_sequence for peer in status.peers if peer.following is None
         )
 
     def _changed(self) -> None:

@@ -348,7 +348,14 @@ def federation_settings(config: Config) -> FederationSettings:
         locality=config.cluster.locality,
         prefix=config.etcd.prefix if config.etcd is not None else "/isthmus",
         peers={
-            name: Peer(peer.trust_domain, peer.root, peer_source(config, name)) for name, peer in config.peers.items()
+            name: Peer(
+                peer.trust_domain,
+                peer.root,
+                peer_source(config, name),
+                peer.bundle_endpoint.source() if peer.bundle_endpoint is not None else None,
+                tuple(str(address) for address in peer.gateways),
+            )
+            for name, peer in config.peers.items()
         },
         imports=config.imports.from_,
         import_limits=config.imports.limits,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from federation.freshness import Lease
-from federation.report import PeerStatus
+from federation.report import BundleFollowing, PeerStatus
 from federation.status.values import (
     ClusterDocument,
     ControlDocument,
@@ -21,11 +21,13 @@ def describe_peer(peer: PeerStatus, reports: Sequence[Report], services: PeerSer
     """One peer. `reports` are the last ones of all workers."""
     control = _describe_control(peer)
     data = _describe_data(peer.cluster, reports)
-    problems = [*_control_problems(peer), *_data_problems(peer, data, reports)]
+    # Without a named gateway a peer that is followed by URL only calls us.
+    calls_only = peer.following is not None and not peer.gateways
+    problems = [*_control_problems(peer), *(() if calls_only else _data_problems(peer, data, reports))]
     return ClusterDocument(
         cluster=peer.cluster,
         trust_domain=peer.trust_domain,
-        ready=control.ok and data.ok,
+        ready=control.ok and (data.ok or calls_only),
         problem="; ".join(problems),
         control=control,
         data=data,
@@ -64,12 +66,16 @@ def _describe_control(peer: PeerStatus) -> ControlDocument:
         refused_records=len(peer.refusals),
         etcd=peer.etcd,
         etcd_connected=peer.etcd_synced,
+        bundle_url=peer.following.url if peer.following is not None else "",
+        bundle_age_s=_rounded(peer.following.age_s) if peer.following is not None else None,
         clock_skew_s=round(peer.clock_skew_s, 3) if peer.clock_skew_s is not None else None,
     )
 
 
 def _control_problems(peer: PeerStatus) -> Iterable[str]:
-    if not peer.etcd_synced:
+    if peer.following is not None:
+        yield from _following_problems(peer.following)
+    elif not peer.etcd_synced:
         which = f"its etcd ({', '.join(peer.etcd)})" if peer.etcd else "etcd"
         yield f"control: {which} can't be followed; what was known stays in use"
     elif peer.bundle_sequence < 0 and peer.refusals:
@@ -85,6 +91,17 @@ def _control_problems(peer: PeerStatus) -> Iterable[str]:
         yield "control: its trust bundle was not read yet"
     elif peer.lease is not Lease.LIVE:
         yield "control: none of its gateways holds a lease: it is down, or cut off from etcd"
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 3) if value is not None else None
+
+
+def _following_problems(following: BundleFollowing) -> Iterable[str]:
+    if following.age_s is None:
+        yield f"control: no bundle of it was fetched yet: {following.problem or 'it is being asked'}"
+    elif following.problem:
+        yield f"control: its bundle is {following.age_s:.0f} s old and stays in use: {following.problem}"
 
 
 def _describe_data(cluster: str, reports: Sequence[Report]) -> DataDocument:

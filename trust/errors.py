@@ -18,6 +18,8 @@ TrustCode: TypeAlias = Literal[
     "authority-not-valid",
     "bad-signing-request",
     "path-length",
+    "malformed-bundle-url",
+    "rolled-back",
     "name-constraints",
 ]
 

@@ -62,6 +62,18 @@ def validate_gateway(chain: Sequence[bytes], bundles: Mapping[str, Sequence[byte
     return identity
 
 
+def validate_endpoint(chain: Sequence[bytes], roots: Sequence[bytes], expected: SpiffeId, now: datetime) -> None:
+    """Checks that a server proved by `chain` (DER, leaf first) to be `expected`, by the DER roots of its trust domain.
+
+    Raises PeerRejected.
+    """
+    leaf, intermediates = _parse_chain(chain)
+    identity = _leaf_identity(leaf)
+    if identity != expected:
+        raise PeerRejected("wrong-trust-domain", f"{identity} answered, and {expected} was expected")
+    _validate_path(leaf, intermediates, [parse_certificate(root) for root in roots], now)
+
+
 def validate_record_chain(
     chain: Sequence[bytes], anchor: str | Sequence[bytes], trust_domain: str, now: datetime
 ) -> ec.EllipticCurvePublicKey:

@@ -103,6 +103,10 @@ class ControlDocument(msgspec.Struct, frozen=True):
     """Where the peer's records are read (`peers.<cluster>.etcd`); empty: in this cluster's own etcd."""
     etcd_connected: bool = True
     """Whether that etcd was read, and is followed without a gap."""
+    bundle_url: str = ""
+    """Where the bundle of a peer outside the federation's etcd is followed; empty for all others."""
+    bundle_age_s: float | None = None
+    """For how long that bundle was not confirmed; null: there is none."""
     clock_skew_s: float | None = None
     """How far the peer's clock is ahead of this cluster's, negative where it is behind, by its last record."""
 

@@ -123,6 +123,9 @@ class Config(Section):
                 if path is not None:
                     yield (*at, key), path, key in ("key_file", "password_file")
         yield from self.trust.files(("trust",))
+        for name, peer in self.peers.items():
+            if peer.bundle_endpoint is not None and peer.bundle_endpoint.ca_file is not None:
+                yield ("peers", name, "bundle_endpoint", "ca_file"), peer.bundle_endpoint.ca_file, False
         for index, service in enumerate(self.services):
             if service.tls is not None and service.tls.ca_file is not None:
                 yield ("services", index, "tls", "ca_file"), service.tls.ca_file, False

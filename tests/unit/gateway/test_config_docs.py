@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from discovery.config import DnsConfig, EndpointConfig, ExportConfig, HealthConfig, PortConfig, ServiceConfig, TlsConfig
+from federation.bundle_config import BundleSourceConfig
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config import (
     BundleEndpointConfig,
@@ -45,6 +46,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`failover.ejection`": EjectionConfig,
     "`failover.services.<pattern>`": ServiceFailoverConfig,
     "`freshness`": FreshnessConfig,
+    "`peers.<cluster>.bundle_endpoint`": BundleSourceConfig,
     "`trust`": TrustConfig,
     "`trust.bundle_endpoint`": BundleEndpointConfig,
 }
