@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -37,6 +38,7 @@ from discovery.model import (
     Port,
     Protocol,
     ServiceName,
+    Workload,
 )
 
 _Interval = Annotated[float, duration("100ms", "1h")]
@@ -109,6 +111,34 @@ _ServerName = Annotated[
         "a host name in lower case, an IP address, or a SPIFFE ID",
     ),
 ]
+
+
+_CallerPattern = Annotated[
+    str,
+    text_that(
+        lambda text: text.startswith("spiffe://"),
+        "a pattern over callers",
+        "a SPIFFE ID, with * for any one segment of its path, like spiffe://west.acme.test/ns/web/sa/*",
+    ),
+]
+_ACCOUNT = re.compile(r"(?=.{1,253}$)[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
+_ServiceAccount = Annotated[
+    str,
+    text_that(
+        lambda text: _ACCOUNT.fullmatch(text) is not None,
+        "a service account",
+        "1 to 253 of a-z, 0-9, - and ., not beginning or ending with - or .",
+    ),
+]
+
+
+def _source_network(value: Any) -> str:
+    expected = "an IP address or a network, like 10.0.1.7 or 10.0.1.0/24"
+    text = text_of(value, expected)
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise refuse(f"{show(text)} is neither an address nor a network", expected) from None
 
 
 class PortConfig(Section):
@@ -219,6 +249,11 @@ class ExportConfig(Section):
     """Which clusters may see and reach the service."""
 
     to: tuple[ClusterNameOrAll, ...] = Field(description='a list of cluster names, or ["*"] for every peer')
+    allow: tuple[_CallerPattern, ...] | None = Field(
+        default=None,
+        description="a list with at least one pattern, like spiffe://west.acme.test/ns/web/sa/*",
+        min_length=1,
+    )
 
 
 class ServiceConfig(Section):
@@ -244,6 +279,7 @@ class ServiceConfig(Section):
             health=self.health.to_model(),
             export_to=self.export.to if self.export is not None else (),
             tls=self.tls.to_model(self.service_name) if self.tls is not None else None,
+            export_allow=(self.export.allow or ()) if self.export is not None else (),
         )
 
     def faults(self, at: Location) -> Iterator[Fault]:
@@ -276,6 +312,19 @@ class ServiceConfig(Section):
                 yield Fault((*place, "port"), message, "a number for each")
             names.add(port.name)
             numbers.add(port.port)
+
+
+class WorkloadConfig(Section):
+    """Local clients that come from certain addresses, and who they are to other clusters."""
+
+    addresses: tuple[Annotated[str, PlainValidator(_source_network)], ...] = Field(
+        description="a list of addresses and networks, like [10.0.1.0/24]", min_length=1
+    )
+    namespace: Label = Field(description="the workload's namespace, like web")
+    service_account: _ServiceAccount = Field(description="its service account, like frontend")
+
+    def to_model(self) -> Workload:
+        return Workload(self.addresses, self.namespace, self.service_account)
 
 
 class DnsConfig(Section):

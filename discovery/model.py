@@ -125,6 +125,8 @@ class LocalService(msgspec.Struct, frozen=True):
     """Names of the clusters that may see and reach it; `"*"` means every peer. Empty means that nobody may."""
 
     tls: EndpointTls | None = None
+    export_allow: tuple[str, ...] = ()
+    """Patterns over the SPIFFE IDs of callers from those clusters; empty: whoever their gateways let through."""
 
     def port_named(self, name: str) -> Port | None:
         return next((port for port in self.ports if port.name == name), None)
@@ -136,3 +138,11 @@ class ZoneHealth(msgspec.Struct, frozen=True):
     zone: str
     healthy: int
     total: int
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """Local clients that come from certain addresses, and the service account that they are."""
+
+    networks: tuple[str, ...]
+    namespace: str
+    service_account: str

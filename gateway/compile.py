@@ -32,6 +32,7 @@ def compile_local(config: Config) -> LocalResource:
         dns_ttl_s=config.dns.ttl_s,
         nameserver="" if config.dns.listen.is_wildcard else config.dns.listen.host,
         http2_codec=config.gateway.http2_codec,
+        workloads=tuple(workload.to_model() for workload in config.workloads),
     )
 
 
@@ -63,6 +64,7 @@ def compile_service(
         consumers=local.export_to if local is not None else (),
         remotes=remotes,
         tls=tls,
+        allow=local.export_allow if local is not None else (),
     )
 
 

@@ -25,7 +25,7 @@ from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, Relay, ServerConnection
 from gateway.failover.outcome import Outcome, http_status_of_grpc
 from gateway.failover.target import RemoteTarget, Target
-from gateway.headers import NO_HEALTHY_UPSTREAM, REASON, find, without_ours
+from gateway.headers import NO_HEALTHY_UPSTREAM, REASON, find, passed_trailers, without_ours
 from gateway.retry import IDEMPOTENT_METHODS, REPLAY_BYTES, Failure, may_retry
 from gateway.routing import Origin, Route
 
@@ -41,6 +41,10 @@ class RequestPath(Protocol):
         ...
 
     def route(self, exchange: Exchange) -> Route | None: ...
+    def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
+        """Why a peer's request is not let in: the reason and words for it; None if it is."""
+        ...
+
     def choose(self, exchange: Exchange, route: Route) -> Target | None: ...
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead: ...
     def submit(self, attempt: Attempt) -> None:
@@ -131,6 +135,8 @@ class Exchange:
         self.route = self.path.route(self)
         if self.route is None:
             self.refuse(404, "no-route", "no service of that name may be reached from here")
+        elif self.origin.peer and (refusal := self.path.objection(self, self.route)) is not None:
+            self.refuse(403, *refusal)
         else:
             self._attempt_next()
 
@@ -171,6 +177,7 @@ class Exchange:
         self.held_bytes = 0
 
     def on_request_trailers(self, headers: list[Header]) -> None:
+        headers = passed_trailers(headers)
         self.request_ended = True
         self.request_trailers = headers
         if self.attempt is not None and self.attempt.conn is not None:
@@ -205,7 +212,7 @@ class Exchange:
             self._response_has_ended()
 
     def pass_trailers(self, headers: list[Header]) -> None:
-        self.down.codec.send_trailers(self.stream_id, headers)
+        self.down.codec.send_trailers(self.stream_id, passed_trailers(headers))
         self.down.touch()
         self._response_has_ended()
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from discovery.model import Locality
 from gateway.codec.events import Header, ResponseHead
 
-OURS = b"isthmus-"
+OURS = (b"isthmus-", b"isthmus_")
+"""With an underscore too: to CGI and its heirs both spellings are one variable (RFC 3875 section 4.1.18)."""
 SOURCE = b"isthmus-source"
 ATTEMPT = b"isthmus-attempt"
 REASON = b"isthmus-reason"
@@ -57,6 +58,14 @@ def without_ours(head: ResponseHead) -> ResponseHead:
         if header[0].startswith(OURS):
             return ResponseHead(head.status, [header for header in head.headers if not header[0].startswith(OURS)])
     return head
+
+
+def passed_trailers(headers: list[Header]) -> list[Header]:
+    """Trailers on their way: nothing of ours is said there, and some who read them put them among the fields."""
+    for header in headers:
+        if header[0].startswith(OURS):
+            return [header for header in headers if not header[0].startswith(OURS)]
+    return headers
 
 
 def find(headers: Iterable[Header], wanted: bytes) -> bytes:

@@ -7,7 +7,7 @@ is closed when its peer would no longer be believed (`still_believed`).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 import msgspec
@@ -98,27 +98,30 @@ class Identity:
             context = self._clients[cluster] = client_context(self.svid, peer.roots)
         return context
 
-    def prove(self, tls: ssl.SSLSocket, now: datetime) -> Proof:
-        """Who is at the other end of a finished handshake. Raises PeerRejected; OSError if it does not speak h2."""
+    def prove(self, tls: ssl.SSLSocket, now: datetime, workloads: Container[SpiffeId] = ()) -> Proof:
+        """Who is at the other end of a finished handshake: a gateway, or one of `workloads`. Raises PeerRejected;
+        OSError if it does not speak h2."""
         chain = peer_chain(tls)
-        cluster, spiffe_id = self.peer_of(chain, now)
+        cluster, spiffe_id = self.peer_of(chain, now, workloads)
         if tls.selected_alpn_protocol() != "h2":
             raise OSError(f"{spiffe_id} does not speak h2")
         return Proof(cluster, spiffe_id, tuple(chain), now)
 
-    def peer_of(self, chain: Sequence[bytes], now: datetime) -> tuple[str, SpiffeId]:
-        """The cluster and SPIFFE ID of a validated peer gateway. Raises PeerRejected."""
+    def peer_of(
+        self, chain: Sequence[bytes], now: datetime, workloads: Container[SpiffeId] = ()
+    ) -> tuple[str, SpiffeId]:
+        """The cluster and SPIFFE ID of a validated peer. Raises PeerRejected."""
         bundles = {peer.trust_domain: peer.roots for peer in self._peers.values()}
-        spiffe_id = validate_gateway(chain, bundles, now)
+        spiffe_id = validate_gateway(chain, bundles, now, workloads)
         for peer in self._peers.values():
             if peer.trust_domain == spiffe_id.trust_domain:
                 return peer.cluster, spiffe_id
         raise PeerRejected("wrong-trust-domain", f"{spiffe_id} is of no peer")
 
-    def still_believed(self, proof: Proof) -> bool:
+    def still_believed(self, proof: Proof, workloads: Container[SpiffeId] = ()) -> bool:
         """Whether a connection's peer would be let in by the bundles of today. Its certificate is judged as of the
         handshake: a connection outlives the short-lived certificate that it was opened with."""
         try:
-            return self.peer_of(proof.chain, proof.at)[0] == proof.cluster
+            return self.peer_of(proof.chain, proof.at, workloads)[0] == proof.cluster
         except PeerRejected:
             return False

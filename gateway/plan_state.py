@@ -21,9 +21,11 @@ from federation.imports import ImportPolicy
 from federation.status.values import ServiceDocument
 from gateway.config import Config
 from gateway.plan import ItemKey, State
+from trust.spiffe_id import workload_id
+from trust.spiffe_pattern import parse_pattern
 
 _LISTENERS = ("gateway.mesh", "gateway.http", "dns.listen", "status.listen")
-_OF_THEIR_OWN = ("peers", "services")
+_OF_THEIR_OWN = ("peers", "services", "workloads")
 """Sections whose entries are items of their own kind."""
 
 
@@ -34,6 +36,7 @@ def config_state(config: Config) -> State:
         state["peer", name] = dict(_leaves(peer, ""))
     for service in config.services:
         state.update(_service_items(service))
+    state.update(_workload_items(config))
     state.update(_access_items(config))
     return state
 
@@ -98,11 +101,23 @@ def _access_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]
         return
     for service in config.services:
         named = service.export.to if service.export is not None else ()
-        ports = ", ".join(f"{port.port}/{port.protocol}" for port in service.ports)
-        if "*" in named:
-            yield _access("any later peer", config.cluster.name, service.service_name), {"ports": ports}
+        allow = (service.export.allow if service.export is not None else None) or ()
+        facts = {"ports": ", ".join(f"{port.port}/{port.protocol}" for port in service.ports)}
+        if "*" in named and not allow:
+            yield _access("any later peer", config.cluster.name, service.service_name), facts
         for peer in config.peers if "*" in named else (peer for peer in named if peer in config.peers):
-            yield _access(peer, config.cluster.name, service.service_name), {"ports": ports}
+            callers = [text for text in allow if parse_pattern(text).trust_domain == config.peers[peer].trust_domain]
+            if callers:
+                yield _access(peer, config.cluster.name, service.service_name), facts | {"callers": ", ".join(callers)}
+            elif not allow:
+                yield _access(peer, config.cluster.name, service.service_name), facts
+
+
+def _workload_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:
+    for workload in config.workloads:
+        identity = workload_id(config.cluster.trust_domain, workload.namespace, workload.service_account)
+        for network in workload.addresses:
+            yield ("workload", network), {"identity": str(identity)}
 
 
 def _access(consumer: str, owner: str, name: ServiceName) -> ItemKey:

@@ -13,6 +13,7 @@ from functools import partial
 from urllib.parse import quote
 
 from discovery.model import Protocol
+from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
 from gateway.connection import ServerConnection
@@ -30,13 +31,17 @@ from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import FAILOVERS, REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
-from trust.spiffe_id import gateway_id
 
+SOURCE_NOT_BELIEVED = "source-not-believed"
+NOT_ALLOWED = "not-allowed"
 _GRPC_UNAVAILABLE = b"14"
+_GRPC_PERMISSION_DENIED = b"7"
 # What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
 _GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 # How much of what a client asked for is repeated to it.
 _SHOWN_BYTES = 256
+# Source values for as many local clients as may be at work at once.
+_SOURCES_REMEMBERED = 4096
 _STATUS = [str(status) for status in range(1000)]
 
 
@@ -63,7 +68,8 @@ class WorkerRequestPath:
         # Made once: they are used for every request.
         self._loads = {protocol: partial(self._load, protocol) for protocol in Protocol}
         self._requests = counters.counts[REQUESTS.name]
-        self._source: bytes = b""
+        self._workloads: WorkloadIdentities | None = None
+        self._sources: dict[str, bytes] = {}
         self._via: bytes = b""
 
     # Following the snapshot.
@@ -72,8 +78,8 @@ class WorkerRequestPath:
         """A resource is new or gone: what was computed from it is forgotten."""
         self.failover.changed(resource)
         if isinstance(resource, LocalResource):
-            identity = str(gateway_id(resource.trust_domain))
-            self._source = source_value(resource.cluster, resource.locality, identity)
+            self._workloads = WorkloadIdentities(resource.trust_domain, resource.workloads)
+            self._sources.clear()
             self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
 
     def follow_tunnels(self, now: float) -> None:
@@ -116,6 +122,19 @@ class WorkerRequestPath:
     def route(self, exchange: Exchange) -> Route | None:
         return self._routes.find(exchange.head.authority, exchange.origin)
 
+    def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
+        caller, head = exchange.origin.caller, exchange.head
+        if caller is None:
+            return (NOT_ALLOWED, "nobody knows who calls") if route.service.allow else None
+        try:
+            identity = caller.source(head.headers)
+            caller.check(route.service, identity, connect=exchange.connect and not head.protocol)
+        except SourceNotBelieved as error:
+            return SOURCE_NOT_BELIEVED, str(error)
+        except NotAllowed as error:
+            return NOT_ALLOWED, str(error)
+        return None
+
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
         return self.failover.choose(
             route,
@@ -133,7 +152,7 @@ class WorkerRequestPath:
         head = exchange.head
         ours: Iterable[Header] = ()
         if isinstance(target, RemoteTarget):
-            ours = ((SOURCE, self._source), (ATTEMPT, b"%d" % len(exchange.tried)))
+            ours = ((SOURCE, self._source_of(exchange.origin.host)), (ATTEMPT, b"%d" % len(exchange.tried)))
         headers = request_headers(
             head.headers,
             forwarded=forwarded_element(exchange.client, head.authority, head.scheme),
@@ -143,6 +162,19 @@ class WorkerRequestPath:
         )
         scheme = b"https" if head.scheme and isinstance(target, LocalTarget) and target.tls else head.scheme
         return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol)
+
+    def _source_of(self, host: str) -> bytes:
+        """What the peer is told of a local client."""
+        value = self._sources.get(host)
+        if value is None:
+            local = self._routes.local
+            assert local is not None, "there is no route before the first snapshot"
+            assert self._workloads is not None
+            if len(self._sources) >= _SOURCES_REMEMBERED:
+                self._sources.clear()
+            identity = str(self._workloads.of(host))
+            value = self._sources[host] = source_value(local.cluster, local.locality, identity)
+        return value
 
     def submit(self, attempt: Attempt) -> None:
         exchange, target = attempt.exchange, attempt.target
@@ -187,14 +219,16 @@ class WorkerRequestPath:
         where = f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
         authority = exchange.head.authority[:_SHOWN_BYTES].decode("latin-1")
         text = f"{reason}: {authority} asked of {where}: {detail}\n"
-        if not exchange.origin.peer and find(exchange.head.headers, b"content-type").startswith(b"application/grpc"):
+        # A peer's gateway looks at the HTTP status to go elsewhere; what is forbidden is so for its client.
+        final = not exchange.origin.peer or status == 403
+        if final and find(exchange.head.headers, b"content-type").startswith(b"application/grpc"):
             message = quote(text.strip(), safe=_GRPC_MESSAGE_PLAIN).encode()
             return (
                 ResponseHead(
                     200,
                     [
                         (b"content-type", b"application/grpc"),
-                        (b"grpc-status", _GRPC_UNAVAILABLE),
+                        (b"grpc-status", _GRPC_PERMISSION_DENIED if status == 403 else _GRPC_UNAVAILABLE),
                         (b"grpc-message", message),
                         (REASON, reason.encode()),
                     ],

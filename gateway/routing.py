@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from discovery.model import CLUSTERSET_ZONE, Port, Protocol, ServiceName
+from gateway.callers import Caller
 from gateway.snapshot import LocalResource, PeerResource, Resource, ServiceResource, Update, service_key
 
 
@@ -20,6 +21,10 @@ class Origin(msgspec.Struct, frozen=True):
     """The peer's cluster name; empty for local workloads."""
     fixed: tuple[str, str] | None = None
     """A virtual IP's listener: the service's key and port name that all its connections are for."""
+    caller: Caller | None = None
+    """What a peer's connection proved. Without it nobody is let in where callers are named."""
+    host: str = ""
+    """The IP address of a local workload."""
 
 
 LOCAL_ORIGIN = Origin()

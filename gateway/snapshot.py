@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from discovery.model import Endpoint, Locality, Port, ServiceName, ZoneHealth
+from discovery.model import Endpoint, Locality, Port, ServiceName, Workload, ZoneHealth
 from gateway.failover.policy import FailoverSettings
 
 LOCAL_KEY = "local"
@@ -63,6 +63,8 @@ class ServiceResource(msgspec.Struct, frozen=True, tag="service"):
     """Peer clusters whose gateways may ask us for it; `"*"` means every peer."""
     remotes: tuple[RemoteShare, ...] = ()
     tls: UpstreamTls | None = None
+    allow: tuple[str, ...] = ()
+    """Patterns over the SPIFFE IDs of callers from `consumers`; empty: whoever their gateways let through."""
 
     @property
     def key(self) -> str:
@@ -102,6 +104,7 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     nameserver: str = ""
     """The address at which this gateway's DNS is reached, if it is one in particular."""
     http2_codec: str = "auto"
+    workloads: tuple[Workload, ...] = ()
 
     @property
     def key(self) -> str:

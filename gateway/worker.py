@@ -23,9 +23,11 @@ from pathlib import Path
 import msgspec
 import trio
 
+from discovery.address import parse_host_port
 from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Protocol
 from gateway.acceptor import Acceptor
+from gateway.callers import AllowedWorkloads, Caller
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
 from gateway.connection import ServerConnection
 from gateway.control import (
@@ -52,7 +54,7 @@ from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quie
 from gateway.names import NameService
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
-from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.routing import Origin, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
 from gateway.state_dir import connect_control
 from gateway.telemetry import CONNECTIONS, DEFECTS, DNS_QUERIES, REFUSED, WorkerCounters
@@ -97,6 +99,7 @@ class Worker:
         self._routes = RouteTable()
         self._counters = WorkerCounters()
         self._reactor = Reactor()
+        self._allowed = AllowedWorkloads()
         self._acceptor = Acceptor(self._reactor)
         self._names = NameService()
         self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
@@ -260,6 +263,8 @@ class Worker:
                 self._names.configure(after, self._routes.services)
             elif isinstance(before, ServiceResource) or isinstance(after, ServiceResource):
                 self._names.changed(before, after)  # type: ignore[arg-type]
+                if self._allowed.changed(before, after):  # type: ignore[arg-type]
+                    self._close_disbelieved()
             elif isinstance(after, PeerResource):
                 self._identity.set_peer(after)
                 self._tunnels.set_peer(after)
@@ -272,7 +277,7 @@ class Worker:
     def _close_disbelieved(self) -> None:
         """Ends peers' connections whose identity the bundles no longer bear out."""
         for conn, proof in [*self._inbound.items()]:
-            if not self._identity.still_believed(proof):
+            if not self._identity.still_believed(proof, self._allowed):
                 conn.abort()
         self._reactor.flush()
 
@@ -325,9 +330,9 @@ class Worker:
         return mesh if spec.kind == "mesh" else plain
 
     def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        origin, authority = LOCAL_ORIGIN, b""
+        origin, authority = Origin(host=parse_host_port(client).host), b""
         if spec.kind == "vip":
-            origin = Origin(fixed=(spec.service, spec.port))
+            origin = Origin(fixed=(spec.service, spec.port), host=origin.host)
             route = self._routes.find(b"", origin)
             if route is None:
                 sock.close()
@@ -357,14 +362,14 @@ class Worker:
         finally:
             self._handshaking -= 1
         try:
-            proof = self._identity.prove(tls, wall_clock())
+            proof = self._identity.prove(tls, wall_clock(), self._allowed)
         except (TrustError, OSError) as error:
             tls.close()
             return self._refuse(spec, getattr(error, "code", "no-h2"), str(error), client)
         except Exception as error:
             tls.close()
             return self._refuse_unforeseen(spec, error, client)
-        origin = Origin(peer=proof.cluster)
+        origin = Origin(peer=proof.cluster, caller=Caller(proof.cluster, proof.spiffe_id))
         conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), origin, client)
         self._inbound[conn] = proof
         self._serve(conn, spec, client)

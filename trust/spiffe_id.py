@@ -19,7 +19,7 @@ _SCHEME = "spiffe://"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 
-_SYSTEM_NAMESPACE = "isthmus-system"
+SYSTEM_NAMESPACE = "isthmus-system"
 _GATEWAY_ACCOUNT = "isthmus-gateway"
 _CONTROLLER_ACCOUNT = "isthmus-controller"
 
@@ -68,12 +68,12 @@ def parse_trust_domain(text: str) -> str:
 
 def gateway_id(trust_domain: str) -> SpiffeId:
     """The identity that every gateway of a cluster has, and nothing else."""
-    return workload_id(trust_domain, _SYSTEM_NAMESPACE, _GATEWAY_ACCOUNT)
+    return workload_id(trust_domain, SYSTEM_NAMESPACE, _GATEWAY_ACCOUNT)
 
 
 def controller_id(trust_domain: str) -> SpiffeId:
     """The identity that signs a cluster's records."""
-    return workload_id(trust_domain, _SYSTEM_NAMESPACE, _CONTROLLER_ACCOUNT)
+    return workload_id(trust_domain, SYSTEM_NAMESPACE, _CONTROLLER_ACCOUNT)
 
 
 def workload_id(trust_domain: str, namespace: str, service_account: str) -> SpiffeId:

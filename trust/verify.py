@@ -6,7 +6,7 @@ here again, against the bundle of the one trust domain that its SPIFFE ID names,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -41,8 +41,14 @@ _LEAF_POLICY = (
 )
 
 
-def validate_gateway(chain: Sequence[bytes], bundles: Mapping[str, Sequence[bytes]], now: datetime) -> SpiffeId:
-    """Checks that a peer is a gateway of one of the trust domains that we believe, and returns its SPIFFE ID.
+def validate_gateway(
+    chain: Sequence[bytes],
+    bundles: Mapping[str, Sequence[bytes]],
+    now: datetime,
+    workloads: Container[SpiffeId] = (),
+) -> SpiffeId:
+    """Checks that a peer is a gateway of one of the trust domains that we believe, or one of `workloads` there, and
+    returns its SPIFFE ID.
 
     `chain` is DER, leaf first, as the peer sent it; the TLS handshake must have proven possession of the leaf's key.
     `bundles` gives the DER roots of each trust domain. Raises PeerRejected.
@@ -55,7 +61,7 @@ def validate_gateway(chain: Sequence[bytes], bundles: Mapping[str, Sequence[byte
             "wrong-trust-domain", f"{identity}: its trust domain is not one that is expected here; see `peers`"
         )
     _validate_path(leaf, intermediates, [parse_certificate(root) for root in roots], now)
-    if identity != gateway_id(identity.trust_domain):
+    if identity != gateway_id(identity.trust_domain) and identity not in workloads:
         raise PeerRejected(
             "not-a-gateway", f"{identity} is valid, but only {gateway_id(identity.trust_domain)} may use this port"
         )

@@ -12,7 +12,8 @@ from discovery.config_values import Fault, Location
 from federation.config import peer_faults
 from gateway.config.model import Config
 from trust.errors import TrustError
-from trust.spiffe_id import parse_spiffe_id
+from trust.spiffe_id import SYSTEM_NAMESPACE, parse_spiffe_id
+from trust.spiffe_pattern import parse_pattern
 
 
 def config_faults(config: Config) -> Iterator[Fault]:
@@ -25,6 +26,8 @@ def config_faults(config: Config) -> Iterator[Fault]:
     yield from service_faults(config.services, ("services",))
     yield from _tls_faults(config)
     yield from _export_faults(config)
+    yield from _allow_faults(config)
+    yield from _workload_faults(config)
     yield from _import_faults(config)
     yield from config.failover.faults(("failover",), [config.cluster.name, *config.peers])
     yield from config.freshness.faults(("freshness",))
@@ -74,6 +77,36 @@ def _export_faults(config: Config) -> Iterator[Fault]:
             elif cluster != "*" and cluster not in config.peers:
                 message = f'"{cluster}" is not among peers, so it can\'t reach {service.service_name} yet'
                 yield Fault(at, message, hint=_nearest(cluster, config), warning=True)
+
+
+def _allow_faults(config: Config) -> Iterator[Fault]:
+    domains = {peer.trust_domain for peer in config.peers.values()}
+    for index, service in enumerate(config.services):
+        allow = (service.export.allow if service.export is not None else None) or ()
+        for position, text in enumerate(allow):
+            at = ("services", index, "export", "allow", position)
+            try:
+                pattern = parse_pattern(text)
+            except TrustError as error:
+                yield Fault(at, str(error), "like spiffe://west.acme.test/ns/web/sa/*, with * for a whole segment")
+            else:
+                if pattern.trust_domain not in domains:
+                    message = f"{pattern.trust_domain} is no peer's trust domain, so nobody fits it yet"
+                    yield Fault(at, message, warning=True)
+
+
+def _workload_faults(config: Config) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for index, workload in enumerate(config.workloads):
+        at = ("workloads", index)
+        if workload.namespace == SYSTEM_NAMESPACE:
+            message = f"{SYSTEM_NAMESPACE} is the namespace of gateways, which no workload is"
+            yield Fault((*at, "namespace"), message, "another namespace")
+        for position, network in enumerate(workload.addresses):
+            if network in seen:
+                message = f"{network} belongs to workloads[{seen[network]}] already"
+                yield Fault((*at, "addresses", position), message, "each address or network once")
+            seen.setdefault(network, index)
 
 
 def _tls_faults(config: Config) -> Iterator[Fault]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, PlainValidator
 
 from discovery.address import HostPort
-from discovery.config import DnsConfig, ServiceConfig
+from discovery.config import DnsConfig, ServiceConfig, WorkloadConfig
 from discovery.config_values import (
     ClusterName,
     FilePath,
@@ -104,6 +104,7 @@ class Config(Section):
     dns: DnsConfig = DnsConfig()
     status: StatusConfig = StatusConfig()
     services: tuple[ServiceConfig, ...] = ()
+    workloads: tuple[WorkloadConfig, ...] = ()
     imports: ImportsConfig = ImportsConfig()
     failover: FailoverConfig = FailoverConfig()
     freshness: FreshnessConfig = FreshnessConfig()

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from discovery.config import DnsConfig, EndpointConfig, ExportConfig, HealthConfig, PortConfig, ServiceConfig, TlsConfig
+from discovery.config import (
+    DnsConfig,
+    EndpointConfig,
+    ExportConfig,
+    HealthConfig,
+    PortConfig,
+    ServiceConfig,
+    TlsConfig,
+    WorkloadConfig,
+)
 from federation.bundle_config import BundleSourceConfig
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config import (
@@ -41,6 +50,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`services[].health`": HealthConfig,
     "`services[].export`": ExportConfig,
     "`services[].tls`": TlsConfig,
+    "`workloads[]`": WorkloadConfig,
     "`imports`": ImportsConfig,
     "`failover`": FailoverConfig,
     "`failover.ejection`": EjectionConfig,

@@ -164,6 +164,9 @@ class Play:
     def route(self, exchange: Exchange) -> Route | None:
         return self._route
 
+    def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
+        return None
+
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
         return next((target for target in self.targets if target not in exchange.tried), None)
 

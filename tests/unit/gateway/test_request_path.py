@@ -6,15 +6,18 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 
 from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
+from gateway.callers import Caller
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, ServerConnection
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
+from gateway.headers import source_value
 from gateway.identity import Identity
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
@@ -23,6 +26,7 @@ from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource
 from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
 from tests.gateway_ends import running_reactor, seeded, wait_until, wall_clock
+from trust.spiffe_id import gateway_id
 
 LOCAL = LocalResource("acme", "east", Locality("us", "a"), "east.test")
 NAME = ServiceName("shop", "payments")
@@ -339,3 +343,64 @@ async def test_a_grpc_client_is_refused_in_its_own_terms() -> None:
         assert len(message) < 500, "a long name is not repeated whole"
         conn.abort()
         running.reactor.flush()
+
+
+FRONTEND = "spiffe://west.test/ns/web/sa/frontend"
+
+
+def from_west(identity: str = FRONTEND) -> bytes:
+    return b"isthmus-source: %b\r\n" % source_value("west", Locality("us", "a"), identity)
+
+
+def west() -> Origin:
+    return Origin(peer="west", caller=Caller("west", gateway_id("west.test")))
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (from_west("spiffe://west.test/ns/web/sa/backend"), b"not-allowed"),
+        (b"", b"not-allowed"),
+        (from_west("spiffe://east.test/ns/web/sa/frontend"), b"source-not-believed"),
+        (from_west() + from_west(), b"source-not-believed"),
+    ],
+)
+async def test_whom_an_export_does_not_name(extra: bytes, reason: bytes) -> None:
+    """403 with its reason, before the endpoint hears of it; a gRPC client gets PERMISSION_DENIED; both are counted."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(msgspec.structs.replace(service(backend.address, consumers=("west",)), allow=(FRONTEND,)))
+        with running.connect(west()) as client:
+            answer = await answer_to(client, get(extra=extra))
+            assert answer.startswith(b"HTTP/1.1 403 ")
+            assert b"isthmus-reason: %b\r\n" % reason in answer
+            answer = await answer_to(client, get(extra=extra + b"content-type: application/grpc\r\n"))
+            assert b"grpc-status: 7\r\n" in answer
+        with running.connect(west()) as client:
+            answer = await answer_to(client, b"CONNECT %b:80 HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (HOST, HOST, extra))
+            assert answer.startswith(b"HTTP/1.1 403 ")
+        with pytest.raises(BlockingIOError):
+            backend.listener.accept()
+        counted = running.count(REQUESTS.name)
+        assert counted == {("west", "shop/payments", "", "403", reason.decode()): 3}
+        backend.close()
+
+
+async def test_whom_an_export_names() -> None:
+    """The endpoint sees who calls, and whoever allows nobody in particular is open to the peer."""
+    async with gateway() as running:
+        for allow in ((FRONTEND,), ("spiffe://west.test/ns/web/sa/*",), ()):
+            backend = Backend()
+            running.apply(msgspec.structs.replace(service(backend.address, consumers=("west",)), allow=allow))
+            with running.connect(west()) as client:
+                client.send(get(extra=from_west()))
+                assert from_west() in await read(await backend.accept())
+            backend.close()
+
+
+async def test_a_connection_of_which_nothing_was_proved() -> None:
+    """It is not let in where callers are named."""
+    async with gateway() as running:
+        running.apply(msgspec.structs.replace(service("127.0.0.1:9", consumers=("west",)), allow=(FRONTEND,)))
+        with running.connect(Origin(peer="west")) as client:
+            assert (await answer_to(client, get(extra=from_west()))).startswith(b"HTTP/1.1 403 ")

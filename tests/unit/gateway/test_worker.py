@@ -334,6 +334,7 @@ class Answer:
         self.status = 0
         self.ended = False
         self.lost: bool | None = None
+        self.said = b""
 
     def on_informational(self, head: ResponseHead) -> None: ...
 
@@ -341,6 +342,7 @@ class Answer:
         self.status, self.ended = head.status, end_stream
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
+        self.said += data
         self.ended = end_stream
 
     def on_response_trailers(self, headers: list[Header]) -> None: ...
