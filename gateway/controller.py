@@ -28,13 +28,14 @@ from gateway.admissions import Admissions
 from gateway.bundle_endpoint import BundleEndpoint
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
-from gateway.control import ListenerSpec, Report
+from gateway.control import Explained, ListenerSpec, Report
 from gateway.controller_svid import ControllerSvid
 from gateway.descriptors import vip_listener_limit
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
 from gateway.etcd_access import peer_source
 from gateway.event_recorder import EventRecorder
+from gateway.explainer import Explainer
 from gateway.fleet import Fleet
 from gateway.listeners import Listeners
 from gateway.plan import diff
@@ -81,6 +82,7 @@ class Controller:
             self.listeners,
             sign=self._sign,
             reported=self._worker_reported,
+            explained=self._worker_explained,
             ended=self.totals.retire,
         )
         self.ca_renewal = ca_renewal(config, self.authority, self.federation)
@@ -95,6 +97,7 @@ class Controller:
             if config.trust.bundle_endpoint is not None
             else None
         )
+        self.explainer = Explainer(self.fleet.links)
         self.admissions = Admissions(
             files=InvitationFiles(config.state_dir),
             requests=self.federation,
@@ -174,6 +177,9 @@ class Controller:
         """Why this cluster's identity can't be renewed; empty when it can."""
         renewal = self.ca_renewal.problem if self.ca_renewal is not None else ""
         return renewal or (self.bundle_endpoint.problem if self.bundle_endpoint is not None else "")
+
+    def _worker_explained(self, link: WorkerLink, message: Explained) -> None:
+        self.explainer.explained(link, message)
 
     def _tunnel_errors(self, cluster: str) -> list[str]:
         reports = [link.report for link in self.fleet.links.values() if link.report is not None]

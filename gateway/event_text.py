@@ -10,8 +10,9 @@ from discovery.health_state import EndpointHealthChanged
 from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness
 from federation.report import PeerTransition
+from gateway.cause_text import describe_cause
 from gateway.event_log import Happening
-from gateway.failover.events import Cause, EventKind, FailoverEvent
+from gateway.failover.events import EventKind, FailoverEvent
 
 
 class ControllerKind(enum.StrEnum):
@@ -34,34 +35,19 @@ EVENT_KINDS: tuple[str, ...] = (*map(str, EventKind), *map(str, ControllerKind))
 
 _FAILOVER = {
     EventKind.EJECTED: "{where} gets no requests for a while",
-    EventKind.RETURNED: "{where} gets requests again",
-    EventKind.SPILLED: "{where} can not carry all, a part goes to the next place",
-    EventKind.FAILED_OVER: "{where} gets nothing any more, all goes to the next place",
+    EventKind.RETURNED: "{where} gets requests again, few at first",
+    EventKind.SPILLED: "the preferred place can not carry all, a part goes to {where}",
+    EventKind.FAILED_OVER: "the preferred place gets nothing any more, {where} takes over",
     EventKind.RECOVERED: "all goes to {where} again",
-    EventKind.PANIC: "so little of {where} is healthy that health is disregarded",
-    EventKind.PANIC_ENDED: "enough of {where} is healthy again to go by health",
+    EventKind.PANIC: "so little is healthy that health is disregarded",
+    EventKind.PANIC_ENDED: "enough is healthy again to go by health",
     EventKind.EXHAUSTED: "no place is left, requests are refused",
 }
-_CAUSES = {
-    Cause.GATEWAY_ERRORS: "requests to it failed in a row without an answer",
-    Cause.SERVER_ERRORS: "requests to it were answered with 5xx in a row",
-    Cause.SUCCESS_RATE: "too many of its requests failed",
-    Cause.PUBLISHED_HEALTH: "so its owner's health checks say",
-    Cause.TUNNELS: "tunnels opened or ended",
-    Cause.EJECTION: "requests failed there",
-    Cause.STALE: "nothing was heard of the cluster for long",
-    Cause.TIME_OVER: "its time is over",
-    Cause.CONFIGURATION: "the service or the configuration changed",
-}
-
-
-def describe_cause(cause: Cause) -> str:
-    return _CAUSES[cause]
 
 
 def from_failover(event: FailoverEvent) -> Happening:
     what = _FAILOVER[event.kind].format(where=event.where or "the service")
-    message = f"{what}: {_CAUSES[event.cause]}{describe_numbers(event.numbers)}"
+    message = f"{what}: {describe_cause(event.cause)}{describe_numbers(event.numbers)}"
     return Happening(event.at, event.kind, event.service, event.where, event.cause, message, dict(event.numbers))
 
 
@@ -140,8 +126,8 @@ def summarized(happenings: list[Happening], limit: int) -> list[Happening]:
 
 
 def describe_numbers(numbers: Mapping[str, float]) -> str:
-    """` (5 in a row, 30 s)`; empty if there are none. Names end in their unit (`_s`, `_ms`), shares and rates in
-    per cent."""
+    """` (time 30 s, share.west 70%)`; empty if there are none. Names end in their unit (`_s`, `_ms`), shares and rates
+    are shown in per cent."""
     shown = ", ".join(_describe_number(name, value) for name, value in numbers.items())
     return f" ({shown})" if shown else ""
 
@@ -150,8 +136,8 @@ def _describe_number(name: str, value: float) -> str:
     for suffix, unit in (("_ms", " ms"), ("_s", " s")):
         if name.endswith(suffix):
             return f"{name.removesuffix(suffix).replace('_', ' ')} {value:g}{unit}"
-    if name.endswith(("share", "rate", "availability")):
-        return f"{name.replace('_', ' ')} {value:.0%}"
+    if name.startswith("share.") or name.endswith(("share", "rate", "availability")):
+        return f"{name.removeprefix('share.').replace('_', ' ')} {value:.0%}"
     return f"{name.replace('_', ' ')} {value:g}"
 
 

@@ -19,6 +19,7 @@ from gateway.control import (
     ChannelClosed,
     ControlChannel,
     Drain,
+    Explained,
     Hello,
     Listen,
     ListenerSpec,
@@ -57,6 +58,7 @@ class Fleet:
     Args:
         sign: makes a certificate chain (DER, leaf first) for a signing request (DER); raises TrustError.
         reported: called after each report of a worker.
+        explained: called with each answer of a worker to `Explain`.
         ended: called with the id of a worker that is gone and will not report again.
     """
 
@@ -68,6 +70,7 @@ class Fleet:
         *,
         sign: Callable[[bytes], list[bytes]],
         reported: Callable[[WorkerLink, Report], None],
+        explained: Callable[[WorkerLink, Explained], None],
         ended: Callable[[str], None],
     ) -> None:
         self.links: dict[str, WorkerLink] = {}
@@ -76,6 +79,7 @@ class Fleet:
         self._listeners = listeners
         self._sign = sign
         self._reported = reported
+        self._explained = explained
         self._ended = ended
         self._resources: dict[str, Resource] = {}
         self._pids: dict[str, int] = {}
@@ -299,6 +303,8 @@ class Fleet:
             self._reported(link, message)
         elif isinstance(message, SigningRequest):
             self._certify(link, message.csr)
+        elif isinstance(message, Explained):
+            self._explained(link, message)
         for descriptor in descriptors:
             os.close(descriptor)
 

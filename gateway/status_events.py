@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
 from gateway.event_log import Event, EventLog
 from gateway.event_text import EVENT_KINDS
+
+_RECENT = 10
 
 
 def describe_events(log: EventLog, query: EventQuery, cluster: str, now: float) -> EventsDocument:
@@ -23,6 +27,19 @@ def describe_events(log: EventLog, query: EventQuery, cluster: str, now: float) 
         last_id=log.last_id if before is None else before - 1,
         events=tuple(describe_event(event) for event in events),
     )
+
+
+def recent_events(log: EventLog, service: str, clusters: Collection[str]) -> tuple[EventDocument, ...]:
+    """The last events of a service, and those of whole clusters that have it; the oldest first."""
+    about = deque(
+        (
+            event
+            for event in log.select()
+            if event.happening.service == service or (not event.happening.service and event.happening.where in clusters)
+        ),
+        maxlen=_RECENT,
+    )
+    return tuple(describe_event(event) for event in about)
 
 
 def describe_event(event: Event) -> EventDocument:

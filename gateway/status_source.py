@@ -11,9 +11,11 @@ import trio
 from prometheus_client.core import Metric
 
 from discovery.model import LocalService, ServiceName
+from federation.catalog import ServiceView
 from federation.invitation import Invitation, Joiner
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
-from federation.status.event_values import EventQuery, EventsDocument
+from federation.status.event_values import BadQuery, EventQuery, EventsDocument
+from federation.status.explain_values import ExplanationDocument
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -42,7 +44,8 @@ from gateway.controller import Controller, wall_clock, workers_wanted
 from gateway.event_log import SETTLE_S
 from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
-from gateway.status_events import describe_events
+from gateway.status_events import describe_events, recent_events
+from gateway.status_explain import Known, describe_explanation
 from gateway.status_metrics import status_metrics
 from gateway.status_peers import describe_peer, known_sequence, linked_clusters
 from gateway.status_problems import (
@@ -134,6 +137,36 @@ class ControllerStatus:
 
     def service(self, name: ServiceName) -> ServiceDocument | None:
         return next(self._services([name]), None)
+
+    async def explain(self, name: ServiceName, port: str, from_cluster: str) -> ExplanationDocument | None:
+        controller, asker = self._controller, from_cluster or self._own
+        if asker != self._own and asker not in controller.config.peers:
+            raise BadQuery(f"{asker[:40]!r} is neither this cluster nor a peer of it; /v1/clusters lists the peers")
+        view = controller.federation.services().get(name)
+        if view is None or (port and port not in {known.name for known in view.ports}):
+            return None
+        answers = await controller.explainer.ask(str(name), port, "" if asker == self._own else asker)
+        return describe_explanation(answers, self._known(view, port, asker))
+
+    def _known(self, view: ServiceView, port: str, asker: str) -> Known:
+        """What the controller knows, after the workers have answered."""
+        controller, federation = self._controller, self._controller.federation.status()
+        local = self._local_services().get(view.name)
+        clusters = {export.cluster for export in view.exports}
+        now = wall_clock().timestamp()
+        return Known(
+            cluster=self._own,
+            name=view.name,
+            port=port or next((known.name for known in view.ports), ""),
+            from_cluster=asker,
+            now=now,
+            monotonic_now=trio.current_time(),
+            consumers=local.export_to if local is not None else (),
+            endpoints=controller.health.endpoints(view.name),
+            peers=federation.peers,
+            links=self._peers(federation),
+            events=recent_events(controller.events.log, str(view.name), clusters),
+        )
 
     def events(self, query: EventQuery) -> EventsDocument:
         return describe_events(self._controller.events.log, query, self._own, wall_clock().timestamp())

@@ -10,6 +10,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from discovery.model import ServiceName
 from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
+from federation.status.explain_values import (
+    EjectedDocument,
+    EndpointStateDocument,
+    ExplanationDocument,
+    PlaceDocument,
+)
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -157,6 +163,34 @@ EVENTS = (
 )
 
 
+EXPLANATION = ExplanationDocument(
+    cluster="east",
+    namespace="shop",
+    name="payments",
+    dns_name="payments.shop.svc.clusterset.local",
+    port="http",
+    from_cluster="east",
+    summary="west gets 100 %: east has 0 of 2 healthy (tcp check refused since 12 s)",
+    places=(
+        PlaceDocument("east", "us-east-1a", 0, "own zone", 0, 2, 0, 0, None, 0.0, 0.0, 0.0, "east has 0 of 2 healthy"),
+        PlaceDocument("west", "", 1, "same region", 2, 2, 0, 4, 0.4, 1.0, 1.0, 0.0, ""),
+        PlaceDocument("eu", "", 2, "failover.order 1", 2, 2, 1, 4, 21.5, 0.5, 0.0, 0.7, "it is ejected in eu"),
+    ),
+    ejections=(EjectedDocument("eu", MOMENT, 27.4, 2, "consecutive-5xx", 0.75, 1),),
+    endpoints=(
+        EndpointStateDocument("127.0.0.1:9001", "us-east-1a", False, "unhealthy", "tcp", "refused", 12.1),
+        EndpointStateDocument("127.0.0.1:9002", "us-east-1a", False, "unhealthy", "tcp", "refused", 11.8),
+    ),
+    panic=False,
+    policy="order west, eu",
+    consumers=("west", "eu"),
+    workers_asked=2,
+    workers_answered=2,
+    differences=("w1-1 has ejected eu, w1-0 has not",),
+    events=EVENTS[:1],
+)
+
+
 class FakeSource:
     """Implements `StatusSource`."""
 
@@ -166,6 +200,11 @@ class FakeSource:
         self.told = list(EVENTS)
         self.news = trio.Event()
         self.listeners: tuple[ListenerDocument, ...] = (ListenerDocument("http", "http", "127.0.0.1:15080"),)
+
+    async def explain(self, name: ServiceName, port: str, from_cluster: str) -> ExplanationDocument | None:
+        if from_cluster == "mars":
+            raise BadQuery("mars is no peer")
+        return EXPLANATION if str(name) == "shop/payments" and port in ("", "http") else None
 
     def events(self, query: EventQuery) -> EventsDocument:
         if query.kind == "no-kind":

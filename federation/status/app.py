@@ -20,6 +20,7 @@ from discovery.model import ServiceName
 from federation.status import routes
 from federation.status.event_stream import MAX_STREAMS, EventStream
 from federation.status.event_values import BadQuery, EventQuery, EventsDocument
+from federation.status.explain_values import ExplanationDocument
 from federation.status.host_check import is_own_host
 from federation.status.openapi import describe
 from federation.status.values import (
@@ -44,7 +45,7 @@ _Document: TypeAlias = msgspec.Struct | dict[str, Any]
 
 
 class StatusSource(Protocol):
-    """Where the documents come from. Called on the event loop, so every method answers at once."""
+    """Where the documents come from. Called on the event loop, so every method that is not async answers at once."""
 
     def status(self) -> StatusDocument: ...
     def readiness(self) -> ReadinessDocument: ...
@@ -60,6 +61,9 @@ class StatusSource(Protocol):
 
     async def wait_events(self) -> None:
         """Returns when there may be events that were not there before."""
+
+    async def explain(self, name: ServiceName, port: str, from_cluster: str) -> ExplanationDocument | None:
+        """None: there is no such service or port. Raises BadQuery. Asks the workers, and so takes a while."""
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, as a collector of prometheus_client gives them."""
@@ -99,6 +103,15 @@ class _Endpoints:
     async def service(self, request: Request) -> Response:
         name = ServiceName(request.path_params["namespace"], request.path_params["name"])
         return _answer(self._source.service(name), f"there is no service {name}; /v1/services lists the services")
+
+    async def explain(self, request: Request) -> Response:
+        name = ServiceName(request.path_params["namespace"], request.path_params["name"])
+        port, from_cluster = request.query_params.get("port", ""), request.query_params.get("from", "")
+        try:
+            document = await self._source.explain(name, port, from_cluster)
+        except BadQuery as error:
+            raise HTTPException(400, str(error)) from None
+        return _answer(document, f"there is no service {name}, or not this port of it; /v1/services lists them")
 
     async def events(self, request: Request) -> Response | EventStream:
         query = _event_query(request)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from federation.status.event_values import EventsDocument
+from federation.status.explain_values import ExplanationDocument
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -63,6 +64,18 @@ EVENTS = Answer(
         ("kind", "Only events of this kind."),
     ),
 )
+EXPLAIN = Answer(
+    "/v1/explain/{namespace}/{name}",
+    "explain",
+    "Why requests for a service go where they go, now, as the workers see it.",
+    ExplanationDocument,
+    ("namespace", "name"),
+    ((400, "There is no such peer."), _UNKNOWN_SERVICE[0]),
+    (
+        ("port", "The port's name; its first unless given."),
+        ("from", "The cluster that requests come from: this one (the default) or a peer."),
+    ),
+)
 TRUST = Answer("/v1/trust", "trust", "Who this cluster is, and whom it believes.", TrustDocument)
 CONFIGURATION = Answer(
     "/v1/configuration", "configuration", "What the configuration in use says.", ConfigurationDocument
@@ -72,4 +85,18 @@ LIVEZ = Answer("/livez", "livez", "Whether the controller runs.", LivenessDocume
 READYZ = Answer("/readyz", "readyz", "Whether this gateway serves.", ReadinessDocument, (), _UNREADY)
 METRICS = Answer("/metrics", "metrics", "Counters and gauges in Prometheus' text format.")
 
-ANSWERS = (STATUS, CLUSTERS, CLUSTER, SERVICES, SERVICE, EVENTS, TRUST, CONFIGURATION, OPENAPI, LIVEZ, READYZ, METRICS)
+ANSWERS = (
+    STATUS,
+    CLUSTERS,
+    CLUSTER,
+    SERVICES,
+    SERVICE,
+    EXPLAIN,
+    EVENTS,
+    TRUST,
+    CONFIGURATION,
+    OPENAPI,
+    LIVEZ,
+    READYZ,
+    METRICS,
+)

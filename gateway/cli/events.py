@@ -40,19 +40,20 @@ def execute(arguments: argparse.Namespace) -> int:
 def format_events(document: EventsDocument) -> str:
     if not document.events:
         return "nothing has happened that is known here\n"
-    return format_table(_HEADS, (_cells(event) for event in document.events))
+    return format_table(_HEADS, (format_cells(event) for event in document.events))
 
 
 def format_followed(told: EventDocument | Missed) -> str:
     """One line for one event."""
     if isinstance(told, Missed):
         return "-- what happened in between is no longer known there: the list has moved on, or the gateway was away"
-    *cells, message = _cells(told)
+    *cells, message = format_cells(told)
     padded = (printable(cell or "-").ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
     return "  ".join((*padded, printable(message)))
 
 
-def _cells(event: EventDocument) -> tuple[str, str, str, str]:
+def format_cells(event: EventDocument) -> tuple[str, str, str, str]:
+    """Time, kind, service, and what happened."""
     notes = []
     if event.workers is not None and event.workers > 1:
         notes.append(f"seen by {event.workers} workers")

@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_services(commands)
     _add_resolve(commands)
+    _add_explain(commands)
     _add_events(commands)
     _add_invite(commands)
     _add_join(commands)
@@ -153,6 +154,26 @@ def _add_resolve(commands: Any) -> None:
         help="ask for this type only; without it, for addresses and for the SRV record of each port",
     )
     command.add_argument("--tcp", action="store_true", help="ask over TCP")
+    _add_gateway(command)
+
+
+def _add_explain(commands: Any) -> None:
+    command = commands.add_parser(
+        "explain",
+        help="show why a service's requests go where they go",
+        description="Show why requests for a service go where they go, now, and what would happen next.",
+    )
+    command.add_argument(
+        "name", metavar="NAME", help="payments.shop, shop/payments, or payments.shop.svc.clusterset.local"
+    )
+    command.add_argument("--port", default="", metavar="PORT", help="the port's name (its first)")
+    command.add_argument(
+        "--from",
+        dest="from_cluster",
+        default="",
+        metavar="CLUSTER",
+        help="where requests come from: this cluster's own workloads, or a peer's (this cluster)",
+    )
     _add_gateway(command)
 
 

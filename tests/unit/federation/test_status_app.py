@@ -168,6 +168,23 @@ async def test_a_foreign_host_is_refused(host: str) -> None:
     assert "Host header" in reply.json["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("shop/payments", 200),
+        ("shop/payments?port=http&from=west", 200),
+        ("shop/payments?port=admin", 404),
+        ("shop/none", 404),
+        ("shop/payments?from=mars", 400),
+    ],
+)
+async def test_an_explanation_is_of_a_service_a_port_and_a_peer_that_are_there(path: str, status: int) -> None:
+    """A typo shall not look like an answer."""
+    reply = await ask(f"/v1/explain/{path}")
+    assert reply.status == status
+    assert ("error" in reply.json) == (status != 200)
+
+
 async def test_events_after_an_id() -> None:
     """A program that polls asks for what it has not seen."""
     everything = (await ask("/v1/events")).json

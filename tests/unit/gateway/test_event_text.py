@@ -9,9 +9,9 @@ from discovery.model import Endpoint, Port, Protocol, ServiceName, ZoneHealth
 from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness, Reason
 from federation.report import PeerTransition
+from gateway.cause_text import describe_cause
 from gateway.event_text import (
     EVENT_KINDS,
-    describe_cause,
     from_endpoint,
     from_failover,
     from_link,
@@ -102,5 +102,7 @@ def test_every_decision_of_failover_has_words(kind: EventKind, cause: Cause) -> 
 
 
 def test_shares_are_shown_in_per_cent() -> None:
-    event = FailoverEvent(5.0, "a/b", EventKind.SPILLED, "east", Cause.PUBLISHED_HEALTH, {"share": 0.7, "rtt_ms": 12.5})
-    assert from_failover(event).message.endswith("(share 70%, rtt 12.5 ms)")
+    event = FailoverEvent(
+        5.0, "a/b", EventKind.SPILLED, "east", Cause.PUBLISHED_HEALTH, {"share.west": 0.7, "rtt_ms": 12.5}
+    )
+    assert from_failover(event).message.endswith("(west 70%, rtt 12.5 ms)")

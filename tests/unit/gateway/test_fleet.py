@@ -61,7 +61,13 @@ class Side:
         self.reports: list[str] = []
         self._authority = authority
         self.fleet = Fleet(
-            state_dir, count, self.listeners, sign=self._sign, reported=self._reported, ended=self.totals.retire
+            state_dir,
+            count,
+            self.listeners,
+            sign=self._sign,
+            reported=self._reported,
+            explained=lambda link, message: None,
+            ended=self.totals.retire,
         )
 
     def _sign(self, csr: bytes) -> list[bytes]:

@@ -102,7 +102,7 @@ def test_every_exit_status_is_documented() -> None:
     assert documented == {value for value in vars(exit_codes).values() if isinstance(value, int)}
 
 
-@pytest.mark.parametrize("name", ["status", "services", "resolve", "events"])
+@pytest.mark.parametrize("name", ["status", "services", "resolve", "explain", "events"])
 def test_examples_are_real_output(name: str) -> None:
     """What the page shows is what the command prints."""
     assert (_GOLDEN / f"{name}.txt").read_text() in _section(_CLI, name)

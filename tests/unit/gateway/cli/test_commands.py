@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from federation.status.event_values import EventsDocument
+from federation.status.explain_values import ExplanationDocument
 from federation.status.values import ServicesDocument, StatusDocument
 from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
@@ -21,7 +22,7 @@ from gateway.cli.event_feed import EventFeed
 from gateway.cli.exit_codes import Failure
 from gateway.cli.gateway_api import GatewayApi, split_host_port
 from gateway.cli.resolve import Resolution
-from tests.status_documents import EVENTS, WEST, FakeSource
+from tests.status_documents import EVENTS, EXPLANATION, WEST, FakeSource
 from tests.status_gateway import closed_port, status_gateway
 
 _VALID = "federation: acme\ncluster: {name: east, trust_domain: east.acme.test}\n"
@@ -85,7 +86,27 @@ def test_services(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(msgspec.json.decode(capsys.readouterr().out, type=ServicesDocument).services) == 2
 
 
-# events
+# explain and events
+
+
+@pytest.mark.parametrize(
+    "name", ["shop/payments", "payments.shop", "payments.shop.svc.clusterset.local.", "Payments.Shop"]
+)
+def test_explain(gateway: str, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Every way to write a name leads to its explanation, whose first line says it all."""
+    assert main(["explain", name, "--url", gateway, "--from", "east", "--port", "http"]) == 0
+    assert capsys.readouterr().out.startswith("shop/payments: west gets 100 %: east has 0 of 2 healthy (tcp check")
+    assert main(["explain", name, "--url", gateway, "-o", "json"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=ExplanationDocument) == EXPLANATION
+
+
+def test_explain_of_what_is_not_there(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service nobody has is an answer; a peer nobody has and a name that is none are mistakes."""
+    assert main(["explain", "cart.shop", "--url", gateway]) == 1
+    assert "there is no service shop/cart" in capsys.readouterr().out
+    assert main(["explain", "payments.shop", "--url", gateway, "--from", "mars"]) == 3
+    assert "mars is no peer" in capsys.readouterr().err
+    assert main(["explain", "payments", "--url", gateway]) == 2
 
 
 def test_events(gateway: str, capsys: pytest.CaptureFixture[str]) -> None:

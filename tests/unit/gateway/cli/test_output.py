@@ -22,10 +22,11 @@ from federation.status.values import (
 )
 from gateway.cli.event_feed import Missed
 from gateway.cli.events import format_events, format_followed
+from gateway.cli.explain import format_explanation
 from gateway.cli.resolve import Answer, Resolution, format_resolution
 from gateway.cli.services import format_services
 from gateway.cli.status import format_status
-from tests.status_documents import CART, EVENTS, MOMENT, PAYMENTS, FakeSource
+from tests.status_documents import CART, EVENTS, EXPLANATION, MOMENT, PAYMENTS, FakeSource
 
 _GOLDEN = Path(__file__).parents[3] / "golden" / "cli"
 
@@ -90,6 +91,22 @@ TEXTS = {
     "services-none": format_services(ServicesDocument("east", ())),
     "resolve": format_resolution(_FOUND),
     "resolve-nothing": format_resolution(_MISSING),
+    "explain": format_explanation(EXPLANATION),
+    "explain-silent": format_explanation(
+        msgspec.structs.replace(
+            EXPLANATION,
+            from_cluster="west",
+            summary="none of 2 workers answered, so nobody knows where requests go",
+            places=(),
+            ejections=(),
+            endpoints=(),
+            policy="",
+            consumers=(),
+            workers_answered=0,
+            differences=("w1-0 did not answer in time",),
+            events=(),
+        )
+    ),
     "events": format_events(EventsDocument("east", EVENTS[0].id, EVENTS[1].id, EVENTS)),
     "events-none": format_events(EventsDocument("east", 1, 0, ())),
     "events-followed": "".join(f"{format_followed(told)}\n" for told in (EVENTS[0], EVENTS[1], Missed(1, 7))),

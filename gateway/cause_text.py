@@ -1,0 +1,22 @@
+"""Causes of failover decisions in words. Pure."""
+
+from __future__ import annotations
+
+from gateway.failover.events import Cause
+
+_CAUSES = {
+    Cause.GATEWAY_ERRORS: "requests to it failed in a row without a good answer",
+    Cause.SERVER_ERRORS: "requests to it were answered with 5xx in a row",
+    Cause.SUCCESS_RATE: "more of its requests failed than of the others'",
+    Cause.PUBLISHED_HEALTH: "so the owner's health checks say",
+    Cause.TUNNELS: "tunnels opened or ended",
+    Cause.EJECTION: "requests failed there",
+    Cause.STALE: "nothing was heard of the cluster for long",
+    Cause.TIME_OVER: "it was well for long enough",
+    Cause.CONFIGURATION: "the service or the configuration changed",
+}
+
+
+def describe_cause(cause: Cause) -> str:
+    # A cause that has no words yet is itself a word, and must not raise.
+    return _CAUSES.get(cause, cause.replace("-", " "))
