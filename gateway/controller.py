@@ -261,18 +261,26 @@ class Controller:
         """Follows the configuration's services: new and changed ones, and those that are gone."""
         wanted = {service.name: service for service in config.local_services()}
         for name in self._services.keys() - wanted.keys():
-            del self._services[name]
+            self.remove_service(name)
+        for service in wanted.values():
+            self.put_service(service)
+        self.federation.complete_local_services()
+
+    def put_service(self, service: LocalService) -> None:
+        """A source has this service now."""
+        if self._services.get(service.name) != service:
+            self._services[service.name] = service
+            self.health.upsert(service)
+            self.federation.upsert_local(service)
+            self._publish_health(service.name)
+            # A change of endpoints alone is no change of the catalog, and must reach the workers all the same.
+            self.services_changed({service.name})
+
+    def remove_service(self, name: ServiceName) -> None:
+        """No source has it any longer. Unknown names are ignored."""
+        if self._services.pop(name, None) is not None:
             self.health.remove(name)
             self.federation.remove_local(name)
-        for name, service in wanted.items():
-            if self._services.get(name) != service:
-                self._services[name] = service
-                self.health.upsert(service)
-                self.federation.upsert_local(service)
-                self._publish_health(name)
-                # A change of endpoints alone is no change of the catalog, and must reach the workers all the same.
-                self.services_changed({name})
-        self.federation.complete_local_services()
 
     def _endpoint_changed(self, change: EndpointHealthChanged) -> None:
         log.info(

@@ -35,3 +35,19 @@ def test_a_benchmark_runs_and_its_last_line_is_one_object() -> None:
         "west worker",
         "west controller",
     }
+
+
+def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
+    """Whole gateways, a real etcd and eight signed catalogs: registered services are routable, also after a restart."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "propagation", "--quick", "--json"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * _TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])["isthmus"]
+    assert {f"{name}_100" for name in ("p50_ms", "p99_ms", "cold_sync_s", "disk_sync_s", "worker_mb")} <= figures.keys()
+    assert all(value > 0 for value in figures.values())
