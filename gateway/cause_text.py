@@ -12,11 +12,11 @@ _CAUSES = {
     Cause.TUNNELS: "tunnels opened or ended",
     Cause.EJECTION: "requests failed there",
     Cause.STALE: "nothing was heard of the cluster for long",
+    Cause.SLOW_START: "it has just come back, and gets its share little by little",
     Cause.TIME_OVER: "it was well for long enough",
     Cause.CONFIGURATION: "the service or the configuration changed",
 }
 
 
 def describe_cause(cause: Cause) -> str:
-    # A cause that has no words yet is itself a word, and must not raise.
-    return _CAUSES.get(cause, cause.replace("-", " "))
+    return _CAUSES[cause]

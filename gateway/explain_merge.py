@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation
+from gateway.failover.spill import OVERPROVISIONING
 
-OVERPROVISIONING = 1.4
-"""A place is taken to have so many times the capacity that it needs, as Envoy does for priority levels."""
 _SAME_SHARE = 0.02
 """Shares that differ by less are the same, to a person."""
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from gateway.cause_text import describe_cause
-from gateway.explain_merge import OVERPROVISIONING, Merged
+from gateway.explain_merge import Merged
 from gateway.failover.explanation import GroupExplanation
+from gateway.failover.spill import OVERPROVISIONING
 
 _ALL = 0.995
 _SOME = 0.005
@@ -66,8 +67,17 @@ def _why(merged: Merged, shares: Mapping[str, float], about: Circumstances) -> s
     if problems:
         return "; ".join(problems)
     first = next(place.group for place in merged.places if place.group.share > _SOME)
-    reasons = [first.why] if shares[first.cluster] >= _ALL else ["they share it"]
-    return ", ".join([*reasons, *([f"by failover.services: {merged.policy}"] if merged.policy else [])])
+    return ", ".join(
+        [_why_first(first, merged, shares), *([f"by failover.services: {merged.policy}"] if merged.policy else [])]
+    )
+
+
+def _why_first(first: GroupExplanation, merged: Merged, shares: Mapping[str, float]) -> str:
+    if shares[first.cluster] >= _ALL:
+        return first.why
+    if all(place.group.rank == first.rank for place in merged.places if place.group.share > _SOME):
+        return "they share it"
+    return f"{first.cluster} has just come back and gets its share little by little, or max_share limits it"
 
 
 def cluster_problem(cluster: str, merged: Merged, about: Circumstances) -> str:

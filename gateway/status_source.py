@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import trio
@@ -32,7 +32,6 @@ from federation.status.values import (
     ReadinessDocument,
     RootDocument,
     ServiceDocument,
-    ServicesDocument,
     StatusDocument,
     TransitionDocument,
     TrustDocument,
@@ -67,6 +66,8 @@ from trust.certificate import parse_certificate
 from trust.fingerprint import fingerprint_of
 from trust.spiffe_id import gateway_id
 
+SERVICES_PER_PAGE = 100
+"""A few milliseconds' work."""
 _NO_SERVICES = PeerServicesDocument(0, 0)
 
 
@@ -131,9 +132,15 @@ class ControllerStatus:
     def cluster(self, name: str) -> ClusterDocument | None:
         return next((peer for peer in self.clusters().clusters if peer.cluster == name), None)
 
-    def services(self) -> ServicesDocument:
-        names = sorted(self._controller.federation.services())
-        return ServicesDocument(self._own, tuple(self._services(names)))
+    @property
+    def cluster_name(self) -> str:
+        return self._own
+
+    async def services(self) -> AsyncGenerator[Sequence[ServiceDocument], None]:
+        names = sorted(self._controller.federation.services(), key=_in_order)
+        for start in range(0, len(names), SERVICES_PER_PAGE):
+            yield tuple(self._services(names[start : start + SERVICES_PER_PAGE]))
+            await trio.lowlevel.checkpoint()
 
     def service(self, name: ServiceName) -> ServiceDocument | None:
         return next(self._services([name]), None)
@@ -242,7 +249,7 @@ class ControllerStatus:
 
     def _services(self, names: Iterable[ServiceName]) -> Iterator[ServiceDocument]:
         federation, local = self._controller.federation, self._local_services()
-        health = self._controller.health.snapshot()
+        health = self._controller.health
         linked = linked_clusters(self._reports())
         for name in names:
             view = federation.services().get(name)
@@ -252,7 +259,7 @@ class ControllerStatus:
                     own_cluster=self._own,
                     vip=federation.vip(name),
                     local=local.get(name),
-                    endpoints=health.get(name, ()),
+                    endpoints=health.endpoints(name),
                     linked=linked,
                 )
 
@@ -295,6 +302,11 @@ class ControllerStatus:
         pids = {link.id: link.pid for link in self._controller.fleet.links.values()}
         usages = {process: read_usage(pid) for process, pid in {"controller": os.getpid(), **pids}.items()}
         return {process: usage for process, usage in usages.items() if usage is not None}
+
+
+def _in_order(name: ServiceName) -> tuple[str, str]:
+    # As names order themselves, several times as fast.
+    return name.namespace, name.name
 
 
 def _describe_etcd(etcd: EtcdStatus, *, private: bool) -> EtcdDocument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime
 
 import trio
@@ -37,7 +37,6 @@ from federation.status.values import (
     RootDocument,
     ServiceCountsDocument,
     ServiceDocument,
-    ServicesDocument,
     ShareDocument,
     StatusDocument,
     TransitionDocument,
@@ -254,8 +253,14 @@ class FakeSource:
     def cluster(self, name: str) -> ClusterDocument | None:
         return next((peer for peer in self.peers if peer.cluster == name), None)
 
-    def services(self) -> ServicesDocument:
-        return ServicesDocument("east", (CART, PAYMENTS))
+    @property
+    def cluster_name(self) -> str:
+        return "east"
+
+    async def services(self) -> AsyncGenerator[Sequence[ServiceDocument], None]:
+        yield (CART,)
+        yield ()
+        yield (PAYMENTS,)
 
     def service(self, name: ServiceName) -> ServiceDocument | None:
         return next((s for s in (CART, PAYMENTS) if ServiceName(s.namespace, s.name) == name), None)

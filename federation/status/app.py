@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -23,6 +23,7 @@ from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.explain_values import ExplanationDocument
 from federation.status.host_check import is_own_host
 from federation.status.openapi import describe
+from federation.status.services_stream import ServicesStream
 from federation.status.values import (
     ClusterDocument,
     ClustersDocument,
@@ -31,7 +32,6 @@ from federation.status.values import (
     LivenessDocument,
     ReadinessDocument,
     ServiceDocument,
-    ServicesDocument,
     StatusDocument,
     TrustDocument,
 )
@@ -51,7 +51,14 @@ class StatusSource(Protocol):
     def readiness(self) -> ReadinessDocument: ...
     def clusters(self) -> ClustersDocument: ...
     def cluster(self, name: str) -> ClusterDocument | None: ...
-    def services(self) -> ServicesDocument: ...
+    @property
+    def cluster_name(self) -> str:
+        """This cluster's."""
+
+    def services(self) -> AsyncGenerator[Sequence[ServiceDocument], None]:
+        """All services in pages. Others get their turn between two pages."""
+        ...
+
     def service(self, name: ServiceName) -> ServiceDocument | None: ...
     def trust(self) -> TrustDocument: ...
     def configuration(self) -> ConfigurationDocument: ...
@@ -97,8 +104,8 @@ class _Endpoints:
         name = request.path_params["name"]
         return _answer(self._source.cluster(name), f"there is no peer {name}; /v1/clusters lists the peers")
 
-    async def services(self, request: Request) -> Response:
-        return _answer(self._source.services())
+    async def services(self, request: Request) -> ServicesStream:
+        return ServicesStream(self._source.cluster_name, self._source.services(), _HEADERS)
 
     async def service(self, request: Request) -> Response:
         name = ServiceName(request.path_params["namespace"], request.path_params["name"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
@@ -12,8 +12,8 @@ from starlette.types import Message
 
 from federation.status.app import status_app
 from federation.status.routes import ANSWERS
-from federation.status.values import ClusterDocument, ServiceDocument
-from tests.status_documents import PAYMENTS, WEST, FakeSource
+from federation.status.values import ClusterDocument, ServiceDocument, ServicesDocument
+from tests.status_documents import CART, PAYMENTS, WEST, FakeSource
 
 
 class Reply(msgspec.Struct):
@@ -183,6 +183,20 @@ async def test_an_explanation_is_of_a_service_a_port_and_a_peer_that_are_there(p
     reply = await ask(f"/v1/explain/{path}")
     assert reply.status == status
     assert ("error" in reply.json) == (status != 200)
+
+
+async def test_services_are_one_document_however_many_pages() -> None:
+    """Pages may be empty, and there may be none."""
+
+    class Empty(FakeSource):
+        async def services(self) -> AsyncGenerator[Sequence[ServiceDocument], None]:
+            for _ in range(0):
+                yield ()
+
+    reply = await ask("/v1/services")
+    assert reply.headers["content-type"] == "application/json"
+    assert msgspec.json.decode(reply.body, type=ServicesDocument) == ServicesDocument("east", (CART, PAYMENTS))
+    assert (await ask("/v1/services", source=Empty())).json == {"cluster": "east", "services": []}
 
 
 async def test_events_after_an_id() -> None:

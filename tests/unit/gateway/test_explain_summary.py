@@ -86,7 +86,13 @@ def ejected(where: str, until: float = 1_028.0) -> EjectionExplanation:
         ),
         (merged(), ABOUT, "nothing gets it, requests are refused: nobody has it"),
         (
-            merged(east(0.5), west(0.5), policy="affinity none"),
+            merged(west(0.14, rank=0), east(0.86, rank=1)),
+            ABOUT,
+            "west gets 14 %, east gets 86 %: west has just come back and gets its share little by little, or max_share "
+            "limits it",
+        ),
+        (
+            merged(east(0.5), west(0.5, rank=0), policy="affinity none"),
             ABOUT,
             "east gets 50 %, west gets 50 %: they share it, by failover.services: affinity none",
         ),

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 from prometheus_client.exposition import generate_latest
 
-from discovery.model import ServiceName
+from discovery.model import Endpoint, LocalService, Port, Protocol, ServiceName
 from gateway.addresses import Addresses, read_addresses
 from gateway.config import load_config
 from gateway.controller import Controller
 from gateway.status_server import write_addresses
-from gateway.status_source import ControllerStatus
+from gateway.status_source import SERVICES_PER_PAGE, ControllerStatus
 
 _CONFIG = """
 federation: acme
@@ -55,6 +56,32 @@ async def test_a_gateway_that_has_just_begun(controller: Controller) -> None:
     assert source.cluster("mars") is None
 
 
+async def test_many_services_do_not_hold_the_loop(controller: Controller) -> None:
+    """Between two pages everybody else gets a turn, and in the end all services were there, in order."""
+    source, turns, ended = ControllerStatus(controller), 0, False
+
+    async def others() -> None:
+        nonlocal turns
+        while not ended:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    port = (Port("http", 80, Protocol.HTTP),)
+    for number in range(1_000):
+        name = ServiceName("shop", f"s{number:05}")
+        controller.federation.upsert_local(LocalService(name, port, (Endpoint("127.0.0.1", {"http": 1}),)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        pages = [page async for page in source.services()]
+        ended = True
+    assert max(map(len, pages)) == SERVICES_PER_PAGE
+    assert turns >= len(pages) - 1
+    assert len(pages) == 1_000 / SERVICES_PER_PAGE
+    names = [service.name for page in pages for service in page]
+    assert names == sorted(names)
+    assert len({*names}) == 1_000
+
+
 async def test_a_local_service_is_shown(controller: Controller) -> None:
     """As soon as it is known to the federation: with its export, its endpoint and its zone."""
     source = ControllerStatus(controller)
@@ -67,7 +94,7 @@ async def test_a_local_service_is_shown(controller: Controller) -> None:
     assert document.exported_to == ("west",)
     assert [share.cluster for share in document.clusters] == ["east"]
     assert [endpoint.address for endpoint in document.endpoints] == ["127.0.0.1"]
-    assert source.services().services == (document,)
+    assert [page async for page in source.services()] == [(document,)]
     assert source.status().services.exported == 1
 
 
