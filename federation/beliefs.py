@@ -40,6 +40,7 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
+from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.publication import PutRecord, Write
 from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
@@ -74,6 +75,8 @@ class Changes(msgspec.Struct):
 
     services: set[ServiceName] = msgspec.field(default_factory=set)
     peers: set[str] = msgspec.field(default_factory=set)
+    bundles: set[str] = msgspec.field(default_factory=set)
+    """Peers of which another bundle is believed: to be remembered, then acknowledged."""
     refused: list[tuple[str, Refused]] = msgspec.field(default_factory=list)
     transitions: list[PeerTransition] = msgspec.field(default_factory=list)
     list_again: set[EtcdSource | None] = msgspec.field(default_factory=set)
@@ -117,6 +120,32 @@ class Beliefs:
             if path.kind is not Kind.VIP:
                 self.own.recall(path, raw, verified_before=self._is_sealed_own(path, raw))
 
+    def recall_peer(self, cluster: str, believed: BelievedBundle, now: float, wall: float) -> None:
+        """The bundle that we believed of a peer. Do it before `restore_peer`."""
+        peer = self.members[cluster].peer
+        bundle = recall_bundle(
+            believed,
+            federation=self.settings.federation,
+            cluster=cluster,
+            trust_domain=peer.trust_domain,
+            pin=peer.root,
+        )
+        if bundle is not None:
+            changes = self.members[cluster].state.recall(bundle, believed.record.encode())
+            self._take(cluster, changes, now, wall)
+
+    def remember(self, cluster: str) -> BelievedBundle | None:
+        """What to keep on disk of the bundle that we believe of a peer."""
+        if cluster not in self.members or (raw := self.members[cluster].state.bundle_record) is None:
+            return None
+        peer = self.members[cluster].peer
+        return BelievedBundle(peer.trust_domain, peer.root, raw.decode())
+
+    def acknowledge(self, cluster: str, now: float) -> None:
+        """Tells a peer which bundle of it we believe, now that a restart would not forget it."""
+        if cluster in self.members:
+            self.own.want_ack(cluster, self.members[cluster].state.keys.sequence, now)
+
     def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> Iterator[None]:
         """What a peer said, as far as it can be verified still: record by record, so that others can have a turn in
         between. Those that are no peers now are passed over."""
@@ -146,6 +175,7 @@ class Beliefs:
         if source is None:
             self.strangers, self.stray_keys = {}, {}
             self.own.publication.begin_listing()
+            self.own.gateways.clear()
             self.vips.begin_listing()
             self.join.begin_listing()
         for cluster in self.members.read_in(source):
@@ -188,6 +218,8 @@ class Beliefs:
                 if path.kind is Kind.VIP:
                     self.vips.missing(path.service)
                 else:
+                    if path.kind is Kind.GATEWAY:
+                        self.own.recall_gateway(path.names[0], None)
                     self.own.publication.missing(path, revision)
             case StrayKey() as stray if source is None:
                 self.stray_keys.pop(stray.text, None)
@@ -296,8 +328,8 @@ class Beliefs:
     def trust_changed(self, now: float) -> None:
         """Our roots, or what certifies our record key, are others now: the bundle says so at once."""
         if self._listed:
+            self.own.publication.sign_again()
             self.own.want_bundle(now)
-            self.own.publication.sign_again(paths.BUNDLE)
 
     # How all that comes together.
 
@@ -325,7 +357,12 @@ class Beliefs:
         record, aged = self.own.recall(path, found.raw, verified_before=self._is_sealed_own(path, found.raw))
         current = record is not None and self.own.publication.is_current(path, found.raw)
         value = record.value if record is not None and current else None
-        self.own.publication.found(path, value, found.lease, found.revision)
+        kid = record.kid if record is not None else ""
+        self.own.publication.found(path, value, found.lease, found.revision, kid)
+        if path.kind is Kind.GATEWAY:
+            self.own.recall_gateway(path.names[0], record)
+        if path == BUNDLE and not self._readings[None].listing:
+            self.own.want_bundle(now)  # Another gateway of ours may have said a later one.
         if path.kind is Kind.ANSWER:
             self.join.found_answer(path.names[0])
         elif path.kind is Kind.REQUEST:
@@ -359,8 +396,8 @@ class Beliefs:
             match change:
                 case ExportChanged(name, value):
                     self._note(self.catalog.apply_export(cluster, name, value))
-                case BundleChanged(sequence):
-                    self.own.want_ack(cluster, sequence, now)
+                case BundleChanged():
+                    self.changes.bundles.add(cluster)
                     self.changes.peers |= {cluster} | self.members.review_roots()
                 case GatewaysChanged():
                     self.changes.peers.add(cluster)

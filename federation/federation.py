@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from discovery.model import LocalService, ServiceName, ZoneHealth
+from federation.acknowledgement import PublicationState, view_publication
 from federation.beliefs import Beliefs
 from federation.bundle_follower import BundleFollower
 from federation.cache import CatalogCache
@@ -24,6 +25,7 @@ from federation.follower import Follower
 from federation.gateway_id import load_gateway_id
 from federation.join_answer import AnswerValue
 from federation.members import PeerView
+from federation.peer_memory import PeerMemories
 from federation.publication import Write
 from federation.publisher import Publisher
 from federation.report import FederationStatus, PeerTransition
@@ -72,6 +74,8 @@ class Federation:
         gateway_id = load_gateway_id(settings.state_dir, rng)
         self._beliefs = Beliefs(settings, authority, gateway_id, cache, trio.current_time())
         self._authority = authority
+        self._memories = PeerMemories(settings.state_dir)
+        self._remembered = self._memories.load()
         self._listener = listener
         self._rng = rng
         self._wall = wall
@@ -136,7 +140,14 @@ class Federation:
 
     def configure(self, settings: FederationSettings) -> None:
         """Takes changed peers, imports and limits; names, state directory, prefix and range stay what they were."""
+        before = {cluster: self._beliefs.members[cluster].state for cluster in self._beliefs.members}
         self._beliefs.configure(settings, trio.current_time(), self._wall())
+        members = self._beliefs.members
+        for cluster, state in before.items():
+            if cluster not in members or members[cluster].state is not state:
+                self._forget_peer(cluster)
+            else:
+                self._remember_peer(cluster)
         self._tick_wanted.set()
         self._tell()
         self._follow_sources()
@@ -173,6 +184,14 @@ class Federation:
         """The virtual IP of a service; empty when it has none (not in the catalog, or the range is used up)."""
         return self._beliefs.vips.addresses.get(name, "") if name in self.services() else ""
 
+    @property
+    def gateway_id(self) -> str:
+        return self._beliefs.own.gateway_id
+
+    def publication_state(self) -> PublicationState:
+        """How far our own bundle has come."""
+        return view_publication(self._beliefs)
+
     def status(self) -> FederationStatus:
         return view_status(
             self._beliefs, self._authority, self._followers, self._publisher, trio.current_time(), self._bundles
@@ -183,6 +202,11 @@ class Federation:
     async def run(self, etcd: EtcdClient, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
         without etcd. Peers' etcds are opened and closed as the settings name them."""
+        for cluster, believed in [*self._remembered.items()]:
+            if cluster in self._beliefs.members:
+                self._beliefs.recall_peer(cluster, believed, trio.current_time(), self._wall())
+            else:
+                self._forget_peer(cluster)
         for cluster, cached in self._cached.items():
             restored = self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
             for count, _ in enumerate(restored):
@@ -262,6 +286,9 @@ class Federation:
         if changes.transitions:
             self._tick_wanted.set()
             self._listener.freshness_changed(changes.transitions)
+        for cluster in changes.bundles:
+            if self._remember_peer(cluster):
+                self._beliefs.acknowledge(cluster, trio.current_time())
         for source in changes.list_again:
             if source in self._followers:  # A new one begins with a listing anyway.
                 self._followers[source].list_again()
@@ -274,6 +301,21 @@ class Federation:
             self._listener.services_changed(changes.services)
         if self._publisher is not None:
             self._publisher.set_synced(self._followers[None].link.synced)
+
+    def _remember_peer(self, cluster: str) -> bool:
+        """Returns whether the bundle that we believe of a peer is on disk."""
+        believed = self._beliefs.remember(cluster)
+        if believed is None:
+            return False
+        if self._remembered.get(cluster) != believed:
+            if not self._memories.write(cluster, believed):
+                return False
+            self._remembered[cluster] = believed
+        return True
+
+    def _forget_peer(self, cluster: str) -> None:
+        self._remembered.pop(cluster, None)
+        self._memories.forget(cluster)
 
     # What the publisher wrote (federation.publisher.Written).
 

@@ -47,6 +47,19 @@ class Ledger:
         place = self._places.get(path)
         return place is not None and place.listing == self.listing
 
+    def record(self, path: Path) -> bytes | None:
+        """The bytes that are believed at `path`."""
+        place = self._places.get(path)
+        return place.raw if place is not None else None
+
+    def records(self) -> list[tuple[Path, bytes]]:
+        """All that is believed."""
+        return [(path, place.raw) for path, place in self._places.items() if place.raw is not None]
+
+    def forget(self, path: Path) -> None:
+        """Forgets the record at `path` and its sequence: neither is its writer's word any longer."""
+        self._places.pop(path, None)
+
     def store(self, path: Path, sequence: int, raw: bytes) -> None:
         self._places[path] = _Place(sequence, raw, self.listing)
         self._tombstones.pop(path, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -11,6 +12,7 @@ from federation.peer_keys import PeerKeys
 from federation.peer_state import PeerState
 from federation.settings import EtcdSource, FederationSettings, Peer
 from trust.bundle import Bundle
+from trust.revocation import FOREVER, Revocations
 from trust.shadowing import Shadow, find_shadows
 
 
@@ -33,6 +35,8 @@ class PeerView(msgspec.Struct, frozen=True):
     gateways: tuple[GatewayView, ...]
     freshness: Freshness
     reason: Reason
+    revoked: Revocations = Revocations()
+    """Certificates that `roots` bear out and that are refused all the same."""
 
 
 class Member(msgspec.Struct):
@@ -65,11 +69,16 @@ class Members:
 
     def configure(self, settings: FederationSettings, now: float) -> tuple[set[str], set[str], set[str]]:
         """Takes changed settings; returns which peers are gone, which are new, and which are read in another etcd from
-        now on. One whose trust domain or root is another now is gone and new; one that only moved is believed on."""
+        now on. One whose trust domain or root is another now is gone and new, unless the bundle that is believed of it
+        holds that root; one that only moved is believed on."""
         self._settings = settings
-        gone = {name for name, member in self._members.items() if not _same(settings.peers.get(name), member.peer)}
+        gone = {name for name, member in self._members.items() if not _same(settings.peers.get(name), member)}
         for name in gone:
             del self._members[name]
+        for name, member in self._members.items():
+            # A pin that follows a root which was replaced: what is believed of the peer stays.
+            member.state.keys.root = settings.peers[name].root
+            member.peer = dataclasses.replace(member.peer, root=settings.peers[name].root)
         moved = {name for name, member in self._members.items() if settings.peers[name].etcd != member.peer.etcd}
         for name in moved:
             self._members[name].peer = settings.peers[name]
@@ -141,6 +150,7 @@ class Members:
         gateways = named or tuple(
             GatewayView(known.value.id, known.value.addresses, known.value.region, known.value.zone)
             for _, known in sorted(member.state.gateways.items())
+            if bundle is None or bundle.revoked.gateways.get(known.value.id) != FOREVER
         )
         return PeerView(
             cluster=cluster,
@@ -149,6 +159,7 @@ class Members:
             gateways=gateways,
             freshness=member.freshness.state,
             reason=member.freshness.reason,
+            revoked=bundle.revoked if bundle is not None else Revocations(),
         )
 
     def views(self) -> Mapping[str, PeerView]:
@@ -159,9 +170,11 @@ class Members:
         return {name: transition for name, transition in transitions.items() if transition is not None}
 
 
-def _same(now: Peer | None, before: Peer) -> bool:
-    return now is not None and _identity(now) == _identity(before)
+def _same(now: Peer | None, before: Member) -> bool:
+    if now is None or _identity(now) != _identity(before.peer):
+        return False
+    return now.root == before.peer.root or before.state.keys.holds_root(now.root)
 
 
 def _identity(peer: Peer) -> tuple[object, ...]:
-    return peer.trust_domain, peer.root, peer.endpoint, peer.gateways
+    return peer.trust_domain, peer.endpoint, peer.gateways

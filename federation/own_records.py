@@ -5,7 +5,10 @@ Pure, as `Publication` is: it reads back what we said before, so that a restarte
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+
+import msgspec
 
 from discovery.model import ServiceName
 from federation import paths
@@ -15,7 +18,7 @@ from federation.paths import BUNDLE, Kind, Path
 from federation.publication import Publication
 from federation.record import Record, RecordRefused
 from federation.settings import FederationSettings
-from federation.values import AckValue, ExportValue, GatewayValue, encode, parse_export
+from federation.values import AckValue, ExportValue, GatewayValue, encode, parse_export, parse_gateway
 from trust.bundle import Bundle, encode_bundle, parse_bundle
 from trust.errors import TrustError
 from trust.source import TrustSource
@@ -33,6 +36,12 @@ class OwnRecords:
         self._settings = settings
         self._authority = authority
         self._said: Bundle | None = None
+        self._said_value = b""
+        self.behind = False
+        """Whether another gateway of our cluster has said a later bundle than our keys know: it stays as it is."""
+        self.gateways: dict[str, GatewayValue] = {}
+        """The other gateways of our cluster that are registered."""
+        self._addresses: Sequence[str] = ()
         self._exported: dict[ServiceName, ExportValue] = {}
         """What we want our exports to say."""
 
@@ -60,7 +69,7 @@ class OwnRecords:
         except TrustError:
             return
         if bundle.sequence > self.bundle_sequence:
-            self._said = bundle
+            self._said, self._said_value = bundle, record.value
 
     def _recall_export(self, name: ServiceName, record: Record) -> bool:
         try:
@@ -70,26 +79,52 @@ class OwnRecords:
         return self.exports.learn_created(name, created)
 
     def want_bundle(self, now: float) -> None:
-        """Our bundle, with a sequence above the last one if it differs from that. Not before etcd was read."""
-        self._said = self.bundle()
-        self.publication.want(BUNDLE, encode_bundle(self._said), now)
+        """Our bundle, with a sequence above the last one if it differs from that. Not before etcd was read. A later one
+        that another gateway of our cluster said stays: that gateway has keys that were not brought here yet."""
+        bundle = self.bundle()
+        self.behind = bundle is self._said and _trust_of(bundle) != _trust_of(self._authority.bundle(0))
+        self._said = bundle
+        if self.behind:
+            self.publication.follow(bundle.record_keys)
+            self.publication.want(BUNDLE, self._said_value, now)
+            return
+        self._said_value = encode_bundle(bundle)
+        self.publication.follow(())
+        self.publication.want(BUNDLE, self._said_value, now)
+        self.want_gateway(self._addresses, now)
 
     def bundle(self) -> Bundle:
         """Our bundle as it is now, also while etcd can't be told."""
-        sequence = max(self.bundle_sequence, 1)
-        bundle = self._authority.bundle(sequence)
-        if self._said is not None and bundle != self._said:
-            return self._authority.bundle(sequence + 1)
-        return bundle
+        said, known = self._said, self._authority.sequence
+        bundle = self._authority.bundle(max(self.bundle_sequence, known, 1))
+        if said is None or msgspec.structs.replace(bundle, sequence=said.sequence) == said:
+            return bundle
+        if 0 < known < said.sequence and _trust_of(said) != _trust_of(bundle):
+            return said
+        return self._authority.bundle(max(said.sequence + 1, known))
+
+    def recall_gateway(self, gateway_id: str, record: Record | None) -> None:
+        """Another gateway of our cluster is registered; None: it is not."""
+        self.gateways.pop(gateway_id, None)
+        if record is not None and gateway_id != self.gateway_id:
+            with contextlib.suppress(RecordRefused):
+                self.gateways[gateway_id] = parse_gateway(record.value, gateway_id)
 
     def want_gateway(self, addresses: Sequence[str], now: float) -> None:
         """Registers our gateway (on its lease); without addresses it takes nothing from peers, and is not shown."""
+        self._addresses = addresses
         path = paths.gateway(self.gateway_id)
         if not addresses:
             self.publication.unwant(path)
             return
-        locality, version = self._settings.locality, self._settings.version
-        value = GatewayValue(self.gateway_id, tuple(addresses), locality.region, locality.zone, version)
+        value = GatewayValue(
+            self.gateway_id,
+            tuple(addresses),
+            self._settings.locality.region,
+            self._settings.locality.zone,
+            self._settings.version,
+            self._authority.sequence if self.behind else max(self.bundle_sequence, 0),
+        )
         self.publication.want(path, encode(value), now, leased=True)
 
     def want_export(self, name: ServiceName, now: float) -> None:
@@ -109,3 +144,8 @@ class OwnRecords:
             self.publication.unwant(paths.ack(peer))
         else:
             self.publication.want(paths.ack(peer), encode(AckValue(sequence)), now)
+
+
+def _trust_of(bundle: Bundle) -> object:
+    """What of a bundle other keys than ours may have made different."""
+    return set(bundle.authorities), set(bundle.record_keys), bundle.revoked

@@ -1,5 +1,5 @@
 """Which keys a peer's records may be signed with: from the root that was pinned when we joined, to the bundle that
-it vouches for, to the record keys in that bundle."""
+it vouches for, to the record keys in that bundle, and from there to the next bundle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from federation.record import Record, RecordHeader, RecordRefused, RefusalCode
+from federation.record import Record, RecordHeader, RecordRefused, RefusalCode, parse_header
 from trust.bundle import Bundle, parse_bundle
 from trust.errors import PeerRejected, TrustError
+from trust.fingerprint import fingerprint_of
 from trust.verify import validate_record_chain
 
 
@@ -32,6 +33,11 @@ class PeerKeys:
         """The accepted bundle's sequence; -1 before there is one."""
         return self.bundle.sequence if self.bundle is not None else -1
 
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """Of the record keys that the accepted bundle holds."""
+        return frozenset(self._keys)
+
     def key_id(self, kid: str) -> bytes:
         """Which key it is that the accepted bundle calls `kid`, whatever another bundle calls so; empty: none."""
         return self._key_ids.get(kid, b"")
@@ -45,21 +51,28 @@ class PeerKeys:
         return key
 
     def bundle_key(self, header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
-        """The key of a bundle record: held by the bundle accepted before, or certified in the header's chain by the
-        pinned root or by one of that bundle's (`now`: Unix seconds). Raises RecordRefused."""
+        """The key of a bundle record: held by the bundle accepted before, or certified in the header's chain by one of
+        that bundle's roots; by the pinned root only as long as there is no such bundle, because a root that was
+        retired or revoked must not speak again (`now`: Unix seconds). Raises RecordRefused."""
         if header.kid in self._keys:
             return self._keys[header.kid]
         moment = datetime.fromtimestamp(now, UTC)
-        chain = header.chain_der()
+        anchor = self.bundle.authorities if self.bundle is not None else self.root
         try:
-            return validate_record_chain(chain, self.root, self.trust_domain, moment)
+            return validate_record_chain(header.chain_der(), anchor, self.trust_domain, moment)
         except PeerRejected as error:
-            refused = RecordRefused(RefusalCode.BAD_CHAIN, str(error))
+            raise RecordRefused(RefusalCode.BAD_CHAIN, str(error)) from None
+
+    def holds_root(self, fingerprint: str) -> bool:
+        """Whether the accepted bundle has this root."""
+        return self.bundle is not None and fingerprint in map(fingerprint_of, self.bundle.authorities)
+
+    def signed_by_stranger(self, raw: bytes) -> bool:
+        """Whether a record that was accepted before is signed with a key that the bundle does not hold any more."""
         try:
-            believed = self.bundle.authorities if self.bundle is not None else ()
-            return validate_record_chain(chain, believed, self.trust_domain, moment)
-        except PeerRejected:
-            raise refused from None
+            return parse_header(raw).kid not in self._keys
+        except RecordRefused:
+            return True
 
     def accept(self, record: Record) -> bool:
         """Takes a verified bundle record; returns whether the bundle is another than before. Raises RecordRefused."""

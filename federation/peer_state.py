@@ -103,6 +103,20 @@ class PeerState:
         """Whether etcd holds a leased record of at least one gateway."""
         return any(gateway.leased for gateway in self._gateways.values())
 
+    @property
+    def bundle_record(self) -> bytes | None:
+        """The record of the bundle that is believed."""
+        return self._ledger.record(BUNDLE)
+
+    def recall(self, bundle: Record, raw: bytes) -> list[PeerChange]:
+        """Takes the bundle that we remember (`federation.peer_memory`) as it is. Do it before `restore`."""
+        try:
+            changes = self._take_bundle(bundle)
+        except RecordRefused:
+            return []
+        self._ledger.store(BUNDLE, bundle.sequence, raw)
+        return changes
+
     def restore(
         self,
         records: Mapping[Path, bytes],
@@ -206,12 +220,36 @@ class PeerState:
                 return []
 
     def _take_bundle(self, record: Record) -> list[PeerChange]:
+        before = self.keys.key_ids
         if not self.keys.accept(record):
             return []
         changes: list[PeerChange] = [BundleChanged(self.keys.sequence)]
+        if before - self.keys.key_ids and (dropped := self._drop_unsigned()):
+            changes += dropped
+            self._unchecked = True
         if self._unchecked:
             self._unchecked = False
             changes.append(ListingWanted())
+        return changes
+
+    def _drop_unsigned(self) -> list[PeerChange]:
+        """Forgets what was signed with record keys that the bundle does not hold any more. An owner that retires a key
+        has signed everything anew before; what is left was said by whoever else has that key."""
+        changes: list[PeerChange] = []
+        for path, raw in self._ledger.records():
+            if path == BUNDLE or not self.keys.signed_by_stranger(raw):
+                continue
+            self._ledger.forget(path)
+            changes.append(Dropped(path, -1))
+            match path.kind:
+                case Kind.EXPORT:
+                    del self._exports[path.service]
+                    changes.append(ExportChanged(path.service, None))
+                case Kind.GATEWAY:
+                    del self._gateways[path.names[0]]
+                    changes.append(GatewaysChanged())
+                case _:
+                    self._acks.pop(path.names[0], None)
         return changes
 
     def _take_gateway(self, gateway_id: str, value: GatewayValue) -> list[PeerChange]:

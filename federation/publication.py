@@ -7,29 +7,25 @@ listed, and only what differs is. What was wanted while etcd was away is simply 
 from __future__ import annotations
 
 import heapq
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.damping import Damper, Urgency
+from federation.own_keys import OwnKeys
 from federation.paths import BUNDLE, Kind, Path
 from federation.record import (
     Record,
-    RecordHeader,
     RecordRefused,
-    RefusalCode,
+    encode_chain,
     next_sequence,
     open_record,
     parse_header,
-    peek_issued_at,
     sign_record,
 )
 from trust.bundle import RecordKey
-from trust.errors import PeerRejected
 from trust.source import TrustSource
-from trust.verify import validate_record_chain
 
 MAX_BATCH = 64
 MAX_BATCH_BYTES = 524_288
@@ -42,6 +38,7 @@ class PutRecord(msgspec.Struct, frozen=True):
     value: bytes
     lease: int
     """0: none."""
+    kid: str = ""
 
 
 class DeleteRecord(msgspec.Struct, frozen=True):
@@ -61,6 +58,8 @@ class _Found(msgspec.Struct, frozen=True):
     """None: not a record of ours."""
     lease: int
     revision: int
+    kid: str = ""
+    """The key that signed it."""
 
 
 class Publication:
@@ -72,8 +71,7 @@ class Publication:
         self._authority = authority
         self._own_paths = {Path(Kind.GATEWAY, (gateway_id,)), BUNDLE}
         self._done_with: set[Path] = set()
-        self._record_key = RecordKey.of(authority.record_key.public_key)
-        self._verifying_key = authority.record_key.public_key
+        self._keys = OwnKeys(authority)
         self._wanted: dict[Path, _Want] = {}
         self._found: dict[Path, _Found] = {}
         self._ready: dict[Path, None] = {}
@@ -93,7 +91,7 @@ class Publication:
     @property
     def key_id(self) -> bytes:
         """Which key signs our records, as `PeerKeys.key_id` has it."""
-        return f"{self._record_key.x}.{self._record_key.y}".encode()
+        return self._keys.key_id
 
     def open_own(self, path: Path, raw: bytes, *, verified_before: bool = False) -> Record | None:
         """Our own record at `path`, read back from etcd or disk. Sequences go on above it. None when it is not one, or
@@ -105,10 +103,10 @@ class Publication:
                 federation=self._federation,
                 cluster=self._cluster,
                 path=str(path),
-                key_for=lambda header, _: self._own_key(path, header, raw),
+                key_for=lambda header, _: self._keys.find(path, header, raw),
                 last_sequence=self._latest.get(path, 0) - 1,
                 now=float("inf"),
-                verified_before=lambda header: verified_before and header.kid == self._record_key.kid,
+                verified_before=lambda header: verified_before and header.kid == self._keys.kid,
             )
         except RecordRefused:
             return None
@@ -117,19 +115,40 @@ class Publication:
         return record
 
     def is_current(self, path: Path, raw: bytes) -> bool:
-        """Whether our own record at `path` is certified as we would do it now. Only the bundle's header says how."""
-        if path != BUNDLE:
-            return True
+        """Whether our own record at `path` is signed and certified as we would do it now."""
         try:
-            return parse_header(raw).chain_der() == tuple(self._authority.record_chain)
+            header = parse_header(raw)
         except RecordRefused:
             return False
+        if path != BUNDLE:
+            return not self._keys.is_outdated(header.kid)
+        return self._keys.following or header.chain == encode_chain(self._authority.record_chain)
 
-    def sign_again(self, path: Path) -> None:
-        """What lies at `path` is written once more, also if it says the same: who certifies it has changed."""
-        if path in self._found:
+    def follow(self, keys: Sequence[RecordKey]) -> None:
+        """Another gateway of our cluster said a later bundle, with these record keys: what they sign is ours too, and
+        stays. None: nobody did."""
+        self._keys.follow(keys)
+
+    def sign_again(self) -> None:
+        """Other keys sign from here on, or are certified otherwise: the bundle, and all that was signed with a key
+        that will be retired, is written once more, also where it says the same."""
+        self._keys.refresh()
+        again = [path for path, found in self._found.items() if self._keys.is_outdated(found.kid)]
+        if BUNDLE in self._found and not self._keys.following:
+            again.append(BUNDLE)
+        for path in again:
             self._found[path] = msgspec.structs.replace(self._found[path], value=None)
             self._ready[path] = None
+
+    def count_outdated(self) -> int:
+        """How many of our records lie in etcd signed with a key that will be retired."""
+        once = (Kind.REQUEST, Kind.ANSWER)  # They are not said again: their reader has them, or asks anew.
+        return sum(path.kind not in once and self._keys.is_outdated(found.kid) for path, found in self._found.items())
+
+    def agrees(self, path: Path) -> bool:
+        """Whether etcd holds at `path` what we want there."""
+        want, found = self._wanted.get(path), self._found.get(path)
+        return want is not None and found is not None and found.value == want.value
 
     def want(
         self, path: Path, value: bytes, now: float, *, leased: bool = False, urgency: Urgency = Urgency.AT_ONCE
@@ -166,11 +185,12 @@ class Publication:
         """The listing is whole: everything is compared once."""
         self._ready.update(dict.fromkeys([*self._wanted, *self._found]))
 
-    def found(self, path: Path, value: bytes | None, lease: int, revision: int) -> None:
-        """etcd holds a record of ours with this value at `path` (None: something else), since `revision`. What is
-        older than what we wrote last is passed over: a watch is always a little behind."""
+    def found(self, path: Path, value: bytes | None, lease: int, revision: int, kid: str = "") -> None:
+        """etcd holds a record of ours with this value at `path` (None: something else, or one to be signed anew), since
+        `revision`, signed with the key `kid`. What is older than what we wrote last is passed over: a watch is always a
+        little behind."""
         if path not in self._found or revision > self._found[path].revision:
-            self._found[path] = _Found(value, lease, revision)
+            self._found[path] = _Found(value, lease, revision, kid)
             self._ready[path] = None
 
     def missing(self, path: Path, revision: int) -> None:
@@ -228,7 +248,8 @@ class Publication:
         for write in batch:
             if isinstance(write, PutRecord):
                 self._pay(write, now)
-                self.found(write.path, write.value, write.lease, revision)
+                value = write.value if self.is_current(write.path, write.raw) else None
+                self.found(write.path, value, write.lease, revision, write.kid)
             else:
                 self._dampers.pop(write.path, None)
                 self._latest.pop(write.path, None)
@@ -256,7 +277,7 @@ class Publication:
             return None
         if found is not None and found.value == want.value and found.lease == lease:
             return None
-        return PutRecord(path, self._sign(path, want.value, wall), want.value, lease)
+        return PutRecord(path, self._sign(path, want.value, wall), want.value, lease, self._keys.kid)
 
     def _may_delete(self, path: Path) -> bool:
         """Other gateways of our cluster register themselves; exports wait until all of ours are known."""
@@ -275,22 +296,6 @@ class Publication:
             sequence=self._sequence,
             issued_at=wall,
             key=key,
-            kid=RecordKey.of(key.public_key).kid if path == BUNDLE else self._record_key.kid,
+            kid=RecordKey.of(key.public_key).kid if path == BUNDLE else self._keys.kid,
             chain=self._authority.record_chain if path == BUNDLE else (),
         )
-
-    def _own_key(self, path: Path, header: RecordHeader, raw: bytes) -> ec.EllipticCurvePublicKey:
-        if header.kid == self._record_key.kid:
-            return self._verifying_key
-        if path != BUNDLE or not header.chain:
-            raise RecordRefused(RefusalCode.UNKNOWN_KEY, "signed with another key than ours")
-        return self._former_vouching_key(header, raw)
-
-    def _former_vouching_key(self, header: RecordHeader, raw: bytes) -> ec.EllipticCurvePublicKey:
-        """The key of our bundle from before its certificate was renewed: judged as of when it signed."""
-        roots, trust_domain = self._authority.bundle(0).authorities, self._authority.trust_domain
-        try:
-            moment = datetime.fromtimestamp(peek_issued_at(raw), UTC)
-            return validate_record_chain(header.chain_der(), roots, trust_domain, moment)
-        except (PeerRejected, ValueError, OverflowError, OSError) as error:
-            raise RecordRefused(RefusalCode.BAD_CHAIN, f"not certified by our own roots: {error}") from None

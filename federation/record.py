@@ -148,10 +148,15 @@ def sign_record(
     into the header, for a reader that knows nothing but the root's fingerprint."""
     header: dict[str, Any] = {"alg": "ES256", "typ": RECORD_TYPE, "kid": kid}
     if chain:
-        header["x5c"] = [base64.b64encode(der).decode() for der in chain]
+        header["x5c"] = encode_chain(chain)
     claims = _Claims(federation, cluster, path, sequence, issued_at, msgspec.Raw(value))
     signed = _encode_segment(msgspec.json.encode(header)) + b"." + _encode_segment(msgspec.json.encode(claims))
     return signed + b"." + _encode_segment(key.sign(signed))
+
+
+def encode_chain(chain: Sequence[bytes]) -> tuple[str, ...]:
+    """A chain (DER) as `x5c` writes it (RFC 7515 section 4.1.6)."""
+    return tuple(base64.b64encode(der).decode() for der in chain)
 
 
 def open_record(
@@ -183,6 +188,15 @@ def open_record(
     if claims.iat > now + MAX_SKEW_S:
         detail = f"issued {claims.iat - now:.0f} s ahead of our clock; compare the clocks of both clusters"
         raise RecordRefused(RefusalCode.FROM_THE_FUTURE, detail)
+    return Record(cluster, path, claims.sequence, claims.iat, bytes(claims.value), header.kid)
+
+
+def reopen_record(raw: bytes, *, federation: str, cluster: str, path: str) -> Record:
+    """A record that we accepted before and kept where nobody else writes: its place is checked, its signature is not.
+    Raises RecordRefused."""
+    header = parse_header(raw)
+    claims = _parse_claims(raw)
+    _validate_place(claims, federation, cluster, path)
     return Record(cluster, path, claims.sequence, claims.iat, bytes(claims.value), header.kid)
 
 

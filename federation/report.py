@@ -63,6 +63,10 @@ class PeerStatus(msgspec.Struct, frozen=True):
     """How many of them are in our catalog."""
     refusals: tuple[Refusal, ...]
     refusal_counts: dict[str, int]
+    record_keys: tuple[str, ...] = ()
+    """Key IDs of the bundle that we believe."""
+    pin_is_current: bool = True
+    """Whether that bundle holds the root that we pinned."""
     left_out: int = 0
     """How many services it exports to us beyond what we take of one peer (`imports.max_services`)."""
     first_left_out: str = ""

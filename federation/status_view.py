@@ -118,6 +118,8 @@ def _view_peer(
         exports=len(state.exports),
         imported=beliefs.catalog.shared_by(cluster),
         refusals=state.refusals.current(),
+        record_keys=tuple(sorted(state.keys.key_ids)),
+        pin_is_current=not member.peer.root or state.keys.bundle is None or state.keys.holds_root(member.peer.root),
         refusal_counts={str(code): count for code, count in state.refusals.counts.items()},
         left_out=left_out,
         first_left_out=str(first) if first is not None else "",

@@ -30,6 +30,8 @@ class GatewayValue(msgspec.Struct, frozen=True):
     region: _Text = ""
     zone: _Text = ""
     version: _Text = ""
+    bundle_sequence: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQUENCE)] = 0
+    """Of its own cluster's bundle: the one whose keys this gateway has."""
 
 
 class ExportValue(msgspec.Struct, frozen=True):

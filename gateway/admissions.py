@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,14 +36,15 @@ class Requests(Protocol):
 
 
 class Admissions:
-    """`config` gives the configuration in use, `reload` takes a changed file in, `root` is our fingerprint."""
+    """`config` gives the configuration in use, `reload` takes a changed file in, `roots` gives the fingerprints that
+    a joiner may have pinned of us: there are two while a root is replaced."""
 
     def __init__(
         self,
         *,
         files: InvitationFiles,
         requests: Requests,
-        root: str,
+        roots: Callable[[], Sequence[str]],
         config: Callable[[], Config],
         config_path: Path,
         reload: Callable[[], None],
@@ -52,7 +53,7 @@ class Admissions:
         """By cluster: why its request is refused, `code: detail`."""
         self._files = files
         self._requests = requests
-        self._root = root
+        self._roots = roots
         self._config = config
         self._config_path = config_path
         self._reload = reload
@@ -130,18 +131,30 @@ class Admissions:
         known = self._opened.get(joiner)
         if known is not None and known[0] == raw and known[1].invitation in self._invitations:
             return known[1]
+        *others, last = self._roots()
+        for root in others:
+            try:
+                opened = self._open_for(root, joiner, raw, now)
+                break
+            except RequestRefused as refusal:
+                if refusal.code is not AnswerCode.FOREIGN:
+                    raise
+        else:
+            opened = self._open_for(last, joiner, raw, now)
+        self._opened[joiner] = (raw, opened)
+        return opened
+
+    def _open_for(self, root: str, joiner: str, raw: bytes, now: float) -> OpenedRequest:
         config = self._config()
-        opened = open_request(
+        return open_request(
             raw,
             federation=config.federation,
             inviter=config.cluster.name,
-            inviter_root=self._root,
+            inviter_root=root,
             cluster=joiner,
             key_for=lambda id: self._invitations[id].key() if id in self._invitations else None,
             now=now,
         )
-        self._opened[joiner] = (raw, opened)
-        return opened
 
     def _judge(self, opened: OpenedRequest, now: float) -> Judgement | None:
         """What becomes of it; None if that can't be remembered now. An automatic acceptance is done on the way."""

@@ -73,7 +73,7 @@ def compile_peer(view: PeerView) -> PeerResource:
         GatewayAddress(gateway.id, tuple(gateway.addresses), Locality(gateway.region, gateway.zone))
         for gateway in view.gateways
     )
-    return PeerResource(view.cluster, view.trust_domain, tuple(view.roots), gateways)
+    return PeerResource(view.cluster, view.trust_domain, tuple(view.roots), gateways, view.revoked)
 
 
 def vip_listeners(service: ServiceResource) -> dict[str, ListenerSpec]:

@@ -62,6 +62,10 @@ class Certificate(msgspec.Struct, tag="certificate"):
     chain: list[bytes]
 
 
+class Renew(msgspec.Struct, tag="renew"):
+    """Controller to worker: ask for another certificate now; the one that you have may be refused soon."""
+
+
 class Drain(msgspec.Struct, tag="drain"):
     """Controller to worker: accept nothing new, finish what runs within `timeout_s`, then exit."""
 
@@ -110,6 +114,8 @@ class Tunnel(msgspec.Struct, frozen=True):
     peer_id: str = ""
     rtt_ms: float = 0.0
     error: str = ""
+    serials: tuple[str, ...] = ()
+    """Of the certificates at the other end of those that are ready."""
 
 
 class Report(msgspec.Struct, tag="report"):
@@ -130,7 +136,7 @@ class Report(msgspec.Struct, tag="report"):
     """What happened since the last report. Each is sent once, and a bounded number of them a second."""
 
 
-ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Drain | Explain
+ToWorker: TypeAlias = Update | Listen | Unlisten | Certificate | Renew | Drain | Explain
 ToController: TypeAlias = Listen | Hello | SigningRequest | Report | Explained
 Message: TypeAlias = ToWorker | ToController
 

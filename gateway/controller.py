@@ -42,9 +42,10 @@ from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
-from gateway.trust_sources import ca_renewal, open_authority
+from gateway.trust_sources import ca_renewal, open_authority, trust_keeper
 from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
+from trust.fingerprint import fingerprint_of
 
 log = logging.getLogger("isthmus.controller")
 
@@ -98,10 +99,11 @@ class Controller:
             else None
         )
         self.explainer = Explainer(self.fleet.links)
+        self.trust_keeper = trust_keeper(config, self.authority, self.federation, self.fleet)
         self.admissions = Admissions(
             files=InvitationFiles(config.state_dir),
             requests=self.federation,
-            root=self.authority.fingerprint,
+            roots=self._roots,
             config=lambda: self.config,
             config_path=config_path,
             reload=self.reload,
@@ -135,6 +137,8 @@ class Controller:
         nursery.start_soon(self._close_left_over)
         if self.ca_renewal is not None:
             nursery.start_soon(self.ca_renewal.run)
+        if self.trust_keeper is not None:
+            nursery.start_soon(self.trust_keeper.run)
 
     async def stop(self) -> None:
         """Lets the workers finish what runs."""
@@ -157,10 +161,16 @@ class Controller:
             mesh = parse_host_port(self.listeners.address("mesh"))
             self.federation.set_gateway([str(address) for address in self.config.gateway.advertised(mesh)])
 
+    def _roots(self) -> tuple[str, ...]:
+        """The fingerprints that others may have pinned of us, what new peers pin first."""
+        believed = map(fingerprint_of, self.authority.bundle(0).authorities)
+        return tuple(dict.fromkeys([self.authority.fingerprint, *believed]))
+
     # What workers say.
 
     def _sign(self, csr: bytes) -> list[bytes]:
-        return self.authority.issue_gateway(csr, now=wall_clock(), lifetime_s=self.config.trust.svid_lifetime_s)
+        lifetime_s, gateway = self.config.trust.svid_lifetime_s, self.federation.gateway_id
+        return self.authority.issue_gateway(csr, now=wall_clock(), lifetime_s=lifetime_s, gateway=gateway)
 
     def _worker_reported(self, link: WorkerLink, report: Report) -> None:
         self.totals.take(link.id, report.counters, report.durations)
@@ -175,7 +185,8 @@ class Controller:
     @property
     def trust_problem(self) -> str:
         """Why this cluster's identity can't be renewed; empty when it can."""
-        renewal = self.ca_renewal.problem if self.ca_renewal is not None else ""
+        keeper = self.ca_renewal or self.trust_keeper
+        renewal = keeper.problem if keeper is not None else ""
         return renewal or (self.bundle_endpoint.problem if self.bundle_endpoint is not None else "")
 
     def _worker_explained(self, link: WorkerLink, message: Explained) -> None:

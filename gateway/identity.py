@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Container, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 from gateway.snapshot import PeerResource
+from trust.certificate import parse_certificate
 from trust.contexts import client_context, peer_chain, server_context
 from trust.errors import PeerRejected
 from trust.keys import PrivateKey
@@ -32,6 +33,10 @@ class Proof(msgspec.Struct, frozen=True):
     spiffe_id: SpiffeId
     chain: tuple[bytes, ...]
     at: datetime
+    not_after: datetime
+    """When its certificate ends."""
+    serial: str = ""
+    """The certificate's serial number, in hexadecimal."""
 
 
 class Identity:
@@ -45,6 +50,11 @@ class Identity:
         self._roots: list[bytes] = []
         self._server: ssl.SSLContext | None = None
         self._clients: dict[str, ssl.SSLContext] = {}
+
+    @property
+    def not_after(self) -> datetime:
+        """When our SVID ends; long ago while there is none."""
+        return self.svid.not_after if self.svid is not None else datetime.min.replace(tzinfo=UTC)
 
     def signing_request(self) -> bytes:
         """A CSR (DER) for a key made just now. The key stays in this process."""
@@ -105,14 +115,16 @@ class Identity:
         cluster, spiffe_id = self.peer_of(chain, now, workloads)
         if tls.selected_alpn_protocol() != "h2":
             raise OSError(f"{spiffe_id} does not speak h2")
-        return Proof(cluster, spiffe_id, tuple(chain), now)
+        leaf = parse_certificate(chain[0])
+        return Proof(cluster, spiffe_id, tuple(chain), now, leaf.not_valid_after_utc, f"{leaf.serial_number:x}")
 
     def peer_of(
         self, chain: Sequence[bytes], now: datetime, workloads: Container[SpiffeId] = ()
     ) -> tuple[str, SpiffeId]:
         """The cluster and SPIFFE ID of a validated peer. Raises PeerRejected."""
         bundles = {peer.trust_domain: peer.roots for peer in self._peers.values()}
-        spiffe_id = validate_gateway(chain, bundles, now, workloads)
+        revoked = {peer.trust_domain: peer.revoked for peer in self._peers.values()}
+        spiffe_id = validate_gateway(chain, bundles, now, workloads, revoked)
         for peer in self._peers.values():
             if peer.trust_domain == spiffe_id.trust_domain:
                 return peer.cluster, spiffe_id

@@ -13,6 +13,7 @@ import msgspec
 
 from discovery.model import Endpoint, Locality, Port, ServiceName, Workload, ZoneHealth
 from gateway.failover.policy import FailoverSettings
+from trust.revocation import Revocations
 
 LOCAL_KEY = "local"
 
@@ -86,6 +87,8 @@ class PeerResource(msgspec.Struct, frozen=True, tag="peer"):
     trust_domain: str
     roots: tuple[bytes, ...]
     gateways: tuple[GatewayAddress, ...] = ()
+    revoked: Revocations = Revocations()
+    """Certificates that are refused though those roots bear them out."""
 
     @property
     def key(self) -> str:

@@ -119,6 +119,7 @@ def _describe_data(cluster: str, reports: Sequence[Report]) -> DataDocument:
         tunnels_wanted=sum(tunnel.wanted for tunnel in described),
         rtt_ms=min(rtts, default=None),
         spiffe_ids=tuple(sorted({tunnel.peer_id for tunnel in ready})),
+        serials=tuple(sorted({serial for tunnel in ready for serial in tunnel.serials})),
         inbound_connections=sum(report.inbound.get(cluster, 0) for report in reports),
         gateways=described,
     )

@@ -30,7 +30,7 @@ from federation.status.values import (
     PendingDocument,
     ProblemDocument,
     ReadinessDocument,
-    RootDocument,
+    RotationDocument,
     ServiceDocument,
     StatusDocument,
     TransitionDocument,
@@ -59,11 +59,16 @@ from gateway.status_problems import (
     worker_problems,
 )
 from gateway.status_services import count_by_peer, count_services, describe_service
+from gateway.status_trust import (
+    describe_own_roots,
+    describe_revoked,
+    describe_root,
+    describe_rotation,
+    rotation_problems,
+)
 from gateway.telemetry import REFUSED
 from gateway.version import VERSION
-from trust.bundle import RecordKey
-from trust.certificate import parse_certificate
-from trust.fingerprint import fingerprint_of
+from trust.revocation import Revocations
 from trust.spiffe_id import gateway_id
 
 SERVICES_PER_PAGE = 100
@@ -189,12 +194,22 @@ class ControllerStatus:
         return TrustDocument(
             trust_domain=authority.trust_domain,
             gateway_id=str(gateway_id(authority.trust_domain)),
-            root=_describe_root(authority.root_der),
+            root=describe_root(authority.root_der),
             bundle_sequence=known_sequence(federation.bundle_sequence),
-            record_keys=(RecordKey.of(authority.record_key.public_key).kid,),
+            record_keys=tuple(key.kid for key in authority.bundle(0).record_keys),
             svid_lifetime_s=self._controller.config.trust.svid_lifetime_s,
             peers=tuple(self._describe_trust(peer) for peer in federation.peers),
+            roots=describe_own_roots(authority),
+            rotation=self._rotation(),
+            revoked=describe_revoked(authority.bundle(0).revoked),
         )
+
+    def _rotation(self) -> RotationDocument | None:
+        keeper = self._controller.trust_keeper
+        if keeper is None:
+            return None
+        state = self._controller.federation.publication_state()
+        return describe_rotation(keeper.rotation, keeper.waiting(), state)
 
     def configuration(self) -> ConfigurationDocument:
         state = config_state(self._controller.config)
@@ -278,6 +293,7 @@ class ControllerStatus:
         controller, reports = self._controller, self._reports()
         yield from configuration_problems(controller.reload_problem)
         yield from trust_problems(controller.trust_problem)
+        yield from rotation_problems(self.trust(), controller.federation.publication_state(), wall_clock())
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
         listeners = controller.listeners
         yield from listener_problems(listeners.problems, listeners.waiting, listeners.vip_limit)
@@ -295,7 +311,10 @@ class ControllerStatus:
             pinned_root=peer.root,
             bundle_sequence=known_sequence(peer.bundle_sequence),
             acknowledged_sequence=known_sequence(peer.acknowledged),
-            roots=tuple(_describe_root(der) for der in view.roots) if view is not None else (),
+            roots=tuple(describe_root(der) for der in view.roots) if view is not None else (),
+            record_keys=peer.record_keys,
+            pin_is_current=peer.pin_is_current,
+            revoked=describe_revoked(view.revoked if view is not None else Revocations()),
         )
 
     def _usages(self) -> dict[str, ProcessUsage]:
@@ -332,8 +351,3 @@ def _describe_peer_etcd(etcd: PeerEtcdStatus) -> PeerEtcdDocument:
         error=etcd.problem,
         endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
     )
-
-
-def _describe_root(der: bytes) -> RootDocument:
-    certificate = parse_certificate(der)
-    return RootDocument(fingerprint_of(der), certificate.not_valid_before_utc, certificate.not_valid_after_utc)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 from federation.federation import Federation
 from gateway.ca_renewal import CaRenewal
 from gateway.config import Config
-from trust.authority import Authority
+from gateway.fleet import Fleet
+from gateway.trust_keeper import TrustKeeper
+from gateway.trust_orders import OrderFiles
 from trust.ca_files import load_ca
 from trust.errors import TrustError
 from trust.external_authority import ExternalAuthority, FormerRoot, load_former
+from trust.keyring import Keyring
 from trust.keys import PrivateKey
 from trust.source import TrustSource
 
@@ -25,17 +27,17 @@ _OWN = "trust"
 class SigningSource(TrustSource, Protocol):
     """A source that certifies the keys that gateways make."""
 
-    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float) -> list[bytes]: ...
+    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float, gateway: str = "") -> list[bytes]: ...
 
 
 def open_authority(config: Config, now: datetime) -> SigningSource:
     """Raises TrustError."""
     trust_domain, own = config.cluster.trust_domain, config.state_dir / _OWN
     if config.trust.ca_dir is None:
-        return Authority.load_or_create(own, trust_domain, now)
+        return Keyring.load_or_create(own, trust_domain, now)
     ca = load_ca(config.trust.ca_dir, trust_domain, now)
     former = load_former(config.state_dir / FORMER_ROOTS) or _former_own(config, now)
-    record_key = _record_key(config.state_dir)
+    record_key = _record_key(config, now)
     return ExternalAuthority(ca, record_key, svid_lifetime_s=config.trust.svid_lifetime_s, now=now, former=former)
 
 
@@ -46,13 +48,22 @@ def ca_renewal(config: Config, authority: TrustSource, federation: Federation) -
     return CaRenewal(config.trust.ca_dir, authority, federation, config.state_dir / FORMER_ROOTS)
 
 
-def _record_key(state_dir: Path) -> PrivateKey:
+def trust_keeper(config: Config, authority: TrustSource, federation: Federation, fleet: Fleet) -> TrustKeeper | None:
+    """What rotates a root of our own; None where the CA is somebody else's."""
+    if not isinstance(authority, Keyring):
+        return None
+    return TrustKeeper(authority, federation, fleet, OrderFiles(config.state_dir))
+
+
+def _record_key(config: Config, now: datetime) -> PrivateKey:
     """The key that signs our records: one of our own also where the CA is not. A cluster that had a root of its own
     before keeps its record key, by which its peers go on believing it. Raises TrustError."""
-    path, before = state_dir / _RECORD_KEY, state_dir / _OWN / _RECORD_KEY
+    path, before = config.state_dir / _RECORD_KEY, config.state_dir / _OWN
     if path.exists():
         return PrivateKey.load(path)
-    key = PrivateKey.load(before) if before.exists() else PrivateKey.generate()
+    trust_domain = config.cluster.trust_domain
+    had_own = before.is_dir() and any(before.iterdir())
+    key = Keyring.load_or_create(before, trust_domain, now).record_key if had_own else PrivateKey.generate()
     try:
         key.save(path)
     except OSError as error:
@@ -65,5 +76,5 @@ def _former_own(config: Config, now: datetime) -> tuple[FormerRoot, ...]:
     directory = config.state_dir / _OWN
     if not directory.exists() or (config.state_dir / _RECORD_KEY).exists():
         return ()
-    own = Authority.load_or_create(directory, config.cluster.trust_domain, now)
+    own = Keyring.load_or_create(directory, config.cluster.trust_domain, now)
     return (FormerRoot(own.root_der, now.timestamp() + config.trust.svid_lifetime_s),)

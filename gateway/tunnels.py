@@ -39,6 +39,9 @@ RECONNECT_FIRST_S = 0.05
 RECONNECT_LIMIT_S = 5.0
 # A tunnel that was there for so long did not end for what it was opened with.
 STABLE_S = 10.0
+# A tunnel is replaced, and then ends when it is idle, after this part of what was left of the certificates that it was
+# opened with: so that none carries new requests on certificates that have ended, or whose root is retired by then.
+_REPLACE_FROM, _REPLACE_TO = 0.6, 0.9
 
 
 class GatewayTunnels:
@@ -50,6 +53,8 @@ class GatewayTunnels:
         self.connections: dict[ClientConnection, Proof] = {}
         """All that are open, also those that have not answered yet and those that only finish what they carry."""
         self.ready: list[ClientConnection] = []
+        self.expiring: list[ClientConnection] = []
+        """Those that are ready, and to be replaced by the next ones that become so."""
         self.scopes: set[trio.CancelScope] = set()
         self.news = trio.Event()
         """Something has changed that may let the next try succeed."""
@@ -63,11 +68,12 @@ class GatewayTunnels:
             cluster=self.cluster,
             gateway=self.gateway.id,
             address=self.address,
-            ready=len(self.ready),
+            ready=min(len(self.ready), TUNNELS_PER_GATEWAY),
             wanted=TUNNELS_PER_GATEWAY,
             peer_id=self.peer_id,
             rtt_ms=round(self.rtt_s * 1000, 3),
             error=self.error,
+            serials=tuple(sorted({self.connections[conn].serial for conn in self.ready if conn in self.connections})),
         )
 
 
@@ -180,6 +186,7 @@ class Tunnels:
     async def _carry_once(self, tunnels: GatewayTunnels) -> float:
         """Opens a tunnel and returns when another one is needed in its place: for how many seconds it was not."""
         try:
+            ours = self._identity.not_after
             tls, proof = await self._open(tunnels)
         except (NotReady, OSError, TrustError) as error:
             tunnels.error = str(error)
@@ -189,11 +196,16 @@ class Tunnels:
             tunnels.error = f"a defect of this gateway, see its log: {type(error).__name__}"
         else:
             began, needed = trio.current_time(), trio.Event()
-            self._start(tunnels, self._carry, tunnels, tls, proof, needed)
+            replace_at = began + self._replace_after_s(ours, proof)
+            self._start(tunnels, self._carry, tunnels, tls, proof, needed, replace_at)
             await needed.wait()
-            return trio.current_time() - began
+            return STABLE_S + 1 if trio.current_time() >= replace_at else trio.current_time() - began
         self._changed()
         return 0.0
+
+    def _replace_after_s(self, ours: datetime, proof: Proof) -> float:
+        left_s = (min(ours, proof.not_after) - self._wall_clock()).total_seconds()
+        return max(0.0, left_s) * self._rng.uniform(_REPLACE_FROM, _REPLACE_TO)
 
     async def _open(self, tunnels: GatewayTunnels) -> tuple[ssl.SSLSocket, Proof]:
         context = self._identity.client_context(tunnels.cluster)
@@ -234,8 +246,11 @@ class Tunnels:
         tunnels.peer_id = str(proof.spiffe_id)
         return proof
 
-    async def _carry(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof, needed: trio.Event) -> None:
-        """Serves one connection until it ends, probing it. Sets `needed` when it takes no requests any more.
+    async def _carry(
+        self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof, needed: trio.Event, replace_at: float
+    ) -> None:
+        """Serves one connection until it ends, probing it. Sets `needed` when it takes no requests any more, and from
+        `replace_at` on: then it takes them until another one is there in its place, and ends when it carries none.
 
         It takes them from the first answer to a PING on: in TLS 1.3 our side of the handshake ends before the peer has
         judged our certificate, so a finished handshake says nothing about being let in.
@@ -260,6 +275,12 @@ class Tunnels:
         conn.start()
         try:
             while not conn.closed:
+                if trio.current_time() >= replace_at:
+                    if conn in tunnels.ready and conn not in tunnels.expiring:
+                        tunnels.expiring.append(conn)
+                        needed.set()
+                    elif conn not in tunnels.ready and not conn.handlers:
+                        break
                 conn.codec.ping(probe.next(trio.current_time()))
                 conn.touch()
                 self._reactor.flush()
@@ -277,6 +298,8 @@ class Tunnels:
             conn.abort()
             self._reactor.flush()
             del tunnels.connections[conn]
+            if conn in tunnels.expiring:
+                tunnels.expiring.remove(conn)
             tunnels.error = tunnels.error or _why(conn, probe.was_answered)
             going_away()
 
@@ -284,6 +307,8 @@ class Tunnels:
         self._ready.setdefault(tunnels.cluster, []).append(conn)
         tunnels.ready.append(conn)
         tunnels.error = ""
+        if tunnels.expiring:
+            self._take_out_of_service(tunnels, tunnels.expiring.pop(0))
         self._changed()
 
     def _take_out_of_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> None:

@@ -40,6 +40,7 @@ from gateway.control import (
     Hello,
     Listen,
     ListenerSpec,
+    Renew,
     Report,
     SigningRequest,
     Unlisten,
@@ -110,6 +111,7 @@ class Worker:
         self._handshaking = 0
         self._changed = trio.Event()
         self._certified = trio.Event()
+        self._renew_wanted = trio.Event()
         self._codec_kind = "auto"
         self._draining = False
         self._tunnels = Tunnels(
@@ -187,6 +189,8 @@ class Worker:
                 self._unlisten(name)
         elif isinstance(message, Certificate):
             self._take_certificate(message)
+        elif isinstance(message, Renew):
+            self._renew_wanted.set()
         elif isinstance(message, Drain):
             self._nursery.start_soon(self._drain, message.timeout_s)
 
@@ -216,6 +220,7 @@ class Worker:
                     self._acceptor.add(sock, self._accepted(spec))
         certified, self._certified = self._certified, trio.Event()
         certified.set()
+        self._renew_wanted = trio.Event()
         self._report_soon()
 
     async def _renew(self, channel: ControlChannel) -> None:
@@ -223,7 +228,7 @@ class Worker:
         while True:
             svid = self._identity.svid
             if svid is not None:
-                await _sleep_until(svid.renew_at(self._rng))
+                await _sleep_until(svid.renew_at(self._rng), self._renew_wanted)
             certified = self._certified
             await channel.send(SigningRequest(self._identity.signing_request()))
             with trio.move_on_after(5):
@@ -483,10 +488,11 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return "handshake-failed"
 
 
-async def _sleep_until(when: datetime) -> None:
-    """By the wall clock, which may be set, and goes on while a machine sleeps."""
-    while (left_s := (when - wall_clock()).total_seconds()) > 0:
-        await trio.sleep(min(left_s, CLOCK_CHECK_S))
+async def _sleep_until(when: datetime, called: trio.Event) -> None:
+    """By the wall clock, which may be set, and goes on while a machine sleeps; shorter if it is `called`."""
+    while (left_s := (when - wall_clock()).total_seconds()) > 0 and not called.is_set():
+        with trio.move_on_after(min(left_s, CLOCK_CHECK_S)):
+            await called.wait()
 
 
 def wall_clock() -> datetime:

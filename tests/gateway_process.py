@@ -64,6 +64,14 @@ class GatewayProcess:
             self._process = None
             (self.state_dir / "listeners.json").unlink(missing_ok=True)
 
+    def kill_controller(self) -> None:
+        """SIGKILL to the controller alone: its workers serve on, and `start` adopts them."""
+        assert self._process is not None, "it runs"
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
+        (self.state_dir / "listeners.json").unlink(missing_ok=True)
+
     @property
     def log(self) -> str:
         return (self.directory / "gateway.log").read_text()

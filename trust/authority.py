@@ -18,7 +18,7 @@ from trust.bundle import Bundle, RecordKey
 from trust.certificate import PARSE_ERRORS, encode_certificate, spiffe_id_of, validate_authority, validate_leaf
 from trust.errors import PeerRejected, TrustError
 from trust.fingerprint import fingerprint_of
-from trust.issuance import issue_leaf, issue_root
+from trust.issuance import issue_leaf, issue_link, issue_root
 from trust.keys import PrivateKey, require_private, sync_directory, write_durably
 from trust.spiffe_id import SpiffeId, controller_id, gateway_id, parse_trust_domain
 
@@ -73,11 +73,16 @@ class Authority:
             raise TrustError("unreadable-file", f"{directory}: the CA can't be read or made: {error}") from error
 
     @property
+    def sequence(self) -> int:
+        return 0
+
+    @property
     def vouching_key(self) -> PrivateKey:
         return self.record_key
 
-    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float) -> list[bytes]:
-        """Certifies a gateway's key: a chain in DER, leaf first, without the root.
+    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float, gateway: str = "") -> list[bytes]:
+        """Certifies a gateway's key: a chain in DER, leaf first, without the root. `gateway` is the id of the gateway,
+        by which its certificates can be revoked.
 
         Only the key and the proof that its owner has it are taken from the request (PKCS #10, DER); the names it
         asks for are not. Raises TrustError with code `bad-signing-request` or `authority-not-valid`.
@@ -89,10 +94,14 @@ class Authority:
                 f"the root of {self.trust_domain} is valid from {self._root.not_valid_before_utc} to "
                 f"{self._root.not_valid_after_utc}, and now is {now}: set the clock, or rotate the root",
             )
-        leaf = issue_leaf(
-            public_key, gateway_id(self.trust_domain), self._root, self._key, now, timedelta(seconds=lifetime_s)
-        )
+        lifetime = timedelta(seconds=lifetime_s)
+        identity = gateway_id(self.trust_domain)
+        leaf = issue_leaf(public_key, identity, self._root, self._key, now, lifetime, common_name=gateway)
         return [encode_certificate(leaf)]
+
+    def link_to(self, successor: Authority) -> bytes:
+        """The successor's root, certified by ours (DER)."""
+        return encode_certificate(issue_link(successor._root, self._root, self._key))
 
     def bundle(self, sequence: int) -> Bundle:
         """What other trust domains need to validate ours."""

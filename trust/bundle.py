@@ -16,12 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from trust.certificate import parse_certificate, validate_authority
 from trust.errors import PeerRejected, TrustError
+from trust.revocation import Revocations, parse_revocations
 
 MAX_DOCUMENT_BYTES = 262_144
 MAX_KEYS = 64
 
 _USE_X509 = "x509-svid"
 _USE_RECORD = "isthmus-record"
+_REVOKED = "isthmus_revoked"
 _MAX_INTEGER = 2**63 - 1
 _DEFAULT_REFRESH_HINT_S = 300
 _KEY_ID = re.compile(r"[!-~]{1,128}")
@@ -64,6 +66,8 @@ class Bundle(msgspec.Struct, frozen=True):
     authorities: tuple[bytes, ...]
     """DER certificates of the CAs whose SVIDs are valid."""
     record_keys: tuple[RecordKey, ...]
+    revoked: Revocations = Revocations()
+    """What is refused though an authority of the bundle certified it."""
 
     def to_document(self) -> dict[str, Any]:
         """The JWK set as JSON's own types, for embedding in another document."""
@@ -73,11 +77,14 @@ class Bundle(msgspec.Struct, frozen=True):
             # No kid: X509-SVID section 6.1 forbids it.
             keys.append({"use": _USE_X509, **jwk, "x5c": [base64.b64encode(der).decode()]})
         keys.extend({"use": _USE_RECORD, **key.jwk} for key in self.record_keys)
-        return {
+        document: dict[str, Any] = {
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": self.refresh_hint_s,
             "keys": keys,
         }
+        if self.revoked:
+            document[_REVOKED] = self.revoked.to_document()
+        return document
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
@@ -119,6 +126,7 @@ def parse_bundle(document: bytes | dict[str, Any], trust_domain: str) -> Bundle:
         refresh_hint_s=_parse_integer(document, "spiffe_refresh_hint", trust_domain, 0) or _DEFAULT_REFRESH_HINT_S,
         authorities=tuple(authorities),
         record_keys=tuple(record_keys.values()),
+        revoked=_parse_revoked(document, trust_domain),
     )
 
 
@@ -132,6 +140,13 @@ def _decode(document: bytes, trust_domain: str) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise _malformed(trust_domain, "it is not a JSON object")
     return decoded
+
+
+def _parse_revoked(document: dict[str, Any], trust_domain: str) -> Revocations:
+    try:
+        return parse_revocations(document.get(_REVOKED, {}))
+    except ValueError as error:
+        raise _malformed(trust_domain, str(error)) from None
 
 
 def _parse_integer(document: dict[str, Any], name: str, trust_domain: str, default: int) -> int:

@@ -21,6 +21,7 @@ TrustCode: TypeAlias = Literal[
     "malformed-bundle-url",
     "rolled-back",
     "name-constraints",
+    "keyring-changed",
 ]
 
 RejectionCode: TypeAlias = Literal[
@@ -39,6 +40,7 @@ RejectionCode: TypeAlias = Literal[
     "not-a-gateway",
     "not-a-record-signer",
     "wrong-root",
+    "revoked",
 ]
 
 

@@ -89,8 +89,12 @@ class ExternalAuthority:
             record_keys=(RecordKey.of(self.record_key.public_key),),
         )
 
-    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float) -> list[bytes]:
-        """Certifies a gateway's key: a chain in DER, leaf first, without the root.
+    @property
+    def sequence(self) -> int:
+        return 0
+
+    def issue_gateway(self, csr_der: bytes, *, now: datetime, lifetime_s: float, gateway: str = "") -> list[bytes]:
+        """Certifies a gateway's key: a chain in DER, leaf first, without the root. `gateway` is the gateway's id.
 
         Raises TrustError with code `bad-signing-request` or `authority-not-valid`.
         """
@@ -103,7 +107,8 @@ class ExternalAuthority:
                 f"{issuer.not_valid_after_utc}, and now is {now}: renew it",
             )
         identity = gateway_id(self.trust_domain)
-        leaf = issue_leaf(public_key, identity, issuer, self.ca.key, now, timedelta(seconds=lifetime_s))
+        lifetime = timedelta(seconds=lifetime_s)
+        leaf = issue_leaf(public_key, identity, issuer, self.ca.key, now, lifetime, common_name=gateway)
         return [encode_certificate(leaf), *self.ca.intermediates]
 
     def offer(self, ca: ExternalCa, now: datetime) -> None:

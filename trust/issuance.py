@@ -63,22 +63,28 @@ def issue_leaf(
     issuer_key: CertificateSigner,
     now: datetime,
     lifetime: timedelta,
+    *,
+    common_name: str = "",
 ) -> x509.Certificate:
-    """An X.509-SVID for `identity`. It ends after `lifetime`, but never after its issuer does.
+    """An X.509-SVID for `identity`. It ends after `lifetime`, but never after its issuer does. `common_name` says to
+    whom it was issued, for revocation: nobody is authenticated by it.
 
     It begins a tenth of its life in the past, so that a short life still has its renewal time ahead, and at most
     `MAX_BACKDATE`.
     """
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
     builder = (
         x509.CertificateBuilder()
-        # No subject: the URI is the only name, and is critical for that reason (X509-SVID section 3.1).
-        .subject_name(x509.Name([]))
+        .subject_name(x509.Name(subject))
         .issuer_name(issuer.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - min(lifetime / 10, MAX_BACKDATE))
         .not_valid_after(min(now + lifetime, issuer.not_valid_after_utc))
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))]), critical=True)
+        # Critical unless there is a subject beside it (RFC 5280 section 4.2.1.6, X509-SVID section 3.1).
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(identity))]), critical=not common_name
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(
@@ -99,6 +105,27 @@ def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIden
     # RFC 5280 section 4.2.1.2 wants one in every CA's certificate; where it lacks, its key tells the same.
     identifier = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def issue_link(root: x509.Certificate, issuer: x509.Certificate, issuer_key: PrivateKey) -> x509.Certificate:
+    """The root `root`, certified by the root `issuer` that it replaces: who believes the old one can follow to the new
+    one (RFC 4210 section 4.4, the new key with the old one)."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(root.subject)
+        .issuer_name(issuer.subject)
+        .public_key(root.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(root.not_valid_before_utc)
+        .not_valid_after(min(root.not_valid_after_utc, issuer.not_valid_after_utc))
+    )
+    for extension in root.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+    )
+    return issuer_key.sign_certificate(builder)
 
 
 def _key_usage(signs_certificates: bool) -> x509.KeyUsage:

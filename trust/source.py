@@ -28,7 +28,8 @@ class TrustSource(Protocol):
 
     @property
     def record_key(self) -> PrivateKey:
-        """Signs what the cluster writes for others to read; it stays the same for as long as the state on disk."""
+        """Signs what the cluster writes for others to read. Bundles hold the next one before it signs, and keep the one
+        before it, in this order, until nothing is signed with it any more."""
         ...
 
     @property
@@ -39,7 +40,13 @@ class TrustSource(Protocol):
 
     @property
     def record_chain(self) -> Sequence[bytes]:
-        """Certifies `vouching_key`: DER, leaf first, `root_der` last."""
+        """Certifies `vouching_key`: DER, leaf first, with `root_der` and what leads to it. Behind that may come the way
+        from a root that is being replaced (`trust.verify.validate_record_chain`)."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The bundle's sequence since it changed last, where that is kept on disk; 0: it is not."""
         ...
 
     def bundle(self, sequence: int) -> Bundle:

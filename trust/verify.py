@@ -22,9 +22,11 @@ from cryptography.x509.verification import (
 from trust.certificate import PARSE_ERRORS, parse_certificate, spiffe_id_of, validate_leaf, validate_period
 from trust.errors import PeerRejected
 from trust.fingerprint import fingerprint_of
+from trust.revocation import Revocations, validate_not_revoked
 from trust.spiffe_id import SpiffeId, controller_id, gateway_id
 
 MAX_CHAIN_LENGTH = 8
+NOTHING_REVOKED: Mapping[str, Revocations] = {}
 
 # RFC 5280 path validation with the web PKI's algorithms, less what the CA/Browser forum adds and SPIFFE does not:
 # key identifiers are optional, and the name's criticality does not depend on the subject.
@@ -46,12 +48,13 @@ def validate_gateway(
     bundles: Mapping[str, Sequence[bytes]],
     now: datetime,
     workloads: Container[SpiffeId] = (),
+    revoked: Mapping[str, Revocations] = NOTHING_REVOKED,
 ) -> SpiffeId:
     """Checks that a peer is a gateway of one of the trust domains that we believe, or one of `workloads` there, and
     returns its SPIFFE ID.
 
     `chain` is DER, leaf first, as the peer sent it; the TLS handshake must have proven possession of the leaf's key.
-    `bundles` gives the DER roots of each trust domain. Raises PeerRejected.
+    `bundles` gives the DER roots of each trust domain, `revoked` what each has revoked. Raises PeerRejected.
     """
     leaf, intermediates = _parse_chain(chain)
     identity = _leaf_identity(leaf)
@@ -65,6 +68,7 @@ def validate_gateway(
         raise PeerRejected(
             "not-a-gateway", f"{identity} is valid, but only {gateway_id(identity.trust_domain)} may use this port"
         )
+    validate_not_revoked(leaf, revoked.get(identity.trust_domain, Revocations()))
     return identity
 
 
@@ -85,8 +89,8 @@ def validate_record_chain(
 ) -> ec.EllipticCurvePublicKey:
     """Checks that a chain certifies a record key of `trust_domain`, and returns that P-256 key.
 
-    `anchor` is either the pinned fingerprint of the root (as `fingerprint_of` gives it), and then the root is the
-    last certificate of `chain`; or the DER roots that are believed already. Raises PeerRejected.
+    `anchor` is either the pinned fingerprint of the root (as `fingerprint_of` gives it), and then the root is in
+    `chain`, with what leads to it before it; or the DER roots that are believed already. Raises PeerRejected.
     """
     if isinstance(anchor, str):
         chain, roots = _split_pinned_root(chain, anchor)
@@ -106,14 +110,31 @@ def validate_record_chain(
 
 
 def _split_pinned_root(chain: Sequence[bytes], pin: str) -> tuple[Sequence[bytes], list[x509.Certificate]]:
+    """What comes before the pinned root in a chain, and that root. A cluster that is replacing its root shows both: the
+    new one, and behind it the link by which the old one vouches for it (RFC 4210 section 4.4)."""
     if len(chain) < 2:
         raise PeerRejected("no-certificate", "the chain does not end in its root certificate, so no pin can match it")
-    found = fingerprint_of(chain[-1])
-    if found != pin:
-        raise PeerRejected(
-            "wrong-root", f"the root's fingerprint is {found}, but {pin} is pinned; ask its owner which one is right"
+    fingerprints = [fingerprint_of(der) for der in chain[:MAX_CHAIN_LENGTH]]
+    if pin not in fingerprints[1:]:
+        found = next(
+            (fingerprint for fingerprint, der in zip(fingerprints[1:], chain[1:], strict=False) if _is_root(der)),
+            fingerprints[-1],
         )
-    return chain[:-1], [parse_certificate(chain[-1])]
+        raise PeerRejected(
+            "wrong-root",
+            f"the root's fingerprint is {found}, but {pin} is pinned: either it is somebody else, or it has replaced "
+            f"its root and this gateway was not there to follow; ask its owner whether {found} is right, then pin it",
+        )
+    at = fingerprints.index(pin, 1)
+    return chain[:at], [parse_certificate(chain[at])]
+
+
+def _is_root(der: bytes) -> bool:
+    certificate = parse_certificate(der)
+    try:
+        return certificate.subject == certificate.issuer
+    except PARSE_ERRORS:
+        return False
 
 
 def _parse_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, list[x509.Certificate]]:
@@ -140,6 +161,8 @@ def _validate_path(
     if not roots:
         raise PeerRejected("unknown-authority", "its trust domain's bundle is empty: every authority was revoked")
     try:
+        # A self-signed certificate leads nowhere but to itself, and would only use up the search's depth.
+        intermediates = [each for each in intermediates if each.subject != each.issuer]
         failure = _find_path(leaf, intermediates, roots, now)
         if failure:
             _explain_period([*intermediates, *roots], [leaf, *intermediates], now)

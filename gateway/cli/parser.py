@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_join(commands)
     _add_accept(commands)
     _add_leave(commands)
+    _add_trust(commands)
     _add_demo(commands)
     return parser
 
@@ -241,6 +242,43 @@ def _add_leave(commands: Any) -> None:
         description="Take exports, trust bundle and all else of this cluster out of etcd. Its gateway must not run.",
     )
     _add_config(command)
+
+
+def _add_trust(commands: Any) -> None:
+    command = commands.add_parser(
+        "trust",
+        help="show, rotate and revoke roots, and revoke gateways",
+        description="Show this cluster's roots and its peers', replace the root, or revoke one or a gateway at once.",
+    )
+    actions = command.add_subparsers(dest="action", metavar="action", required=True)
+    status = actions.add_parser(
+        "status",
+        help="show roots, record keys, and how far a rotation is",
+        description="Show roots and record keys of this cluster and its peers, and who has acknowledged our bundle.",
+    )
+    _add_gateway(status)
+    rotate = actions.add_parser(
+        "rotate",
+        help="replace this cluster's root",
+        description="Have the running gateway replace the root: it signs when every peer has acknowledged it, and the "
+        "old one goes when all that it signed has ended.",
+    )
+    rotate.add_argument(
+        "--force", action="store_true", help="wait for no acknowledgement: who has given none may be cut off"
+    )
+    rotate.add_argument("--wait", action="store_true", help="return when it is done, and tell each stage")
+    _add_config(rotate)
+    revoke = actions.add_parser(
+        "revoke",
+        help="refuse a root or a gateway everywhere, at once",
+        description="Have the running gateway revoke one of this cluster's roots, gateways or certificates: peers "
+        "close what rests on it at once.",
+    )
+    revoke.add_argument("kind", choices=("root", "gateway"), help="what SUBJECT is")
+    revoke.add_argument(
+        "subject", metavar="SUBJECT", help="a root's fingerprint; a gateway's id or a certificate's serial number"
+    )
+    _add_config(revoke)
 
 
 def _add_demo(commands: Any) -> None:

@@ -103,8 +103,11 @@ def join(etcd: Etcd, *members: Beliefs) -> None:
     for member in members:
         etcd.publish(member)
     for member in members:
-        if member.take_changes().list_again:
+        changes = member.take_changes()
+        if changes.list_again:
             etcd.list_for(member)
+        for cluster in {*changes.bundles, *member.changes.bundles}:
+            member.acknowledge(cluster, 0.0)  # As if it were kept on disk by now.
         etcd.publish(member)
 
 

@@ -56,7 +56,7 @@ class East:
         self.admissions = Admissions(
             files=self.files,
             requests=self.etcd,
-            root=self.authority.fingerprint,
+            roots=lambda: (self.authority.fingerprint,),
             config=lambda: self.config,
             config_path=self.path,
             reload=self.reload,

@@ -32,7 +32,8 @@ def chain_of(authority: Authority, lifetime_s: float = 3600.0) -> tuple[bytes, .
 
 def proof_of(authority: Authority, cluster: str, lifetime_s: float = 3600.0) -> Proof:
     now = wall_clock()
-    return Proof(cluster, gateway_id(authority.trust_domain), chain_of(authority, lifetime_s), now)
+    ends = now + timedelta(seconds=lifetime_s)
+    return Proof(cluster, gateway_id(authority.trust_domain), chain_of(authority, lifetime_s), now, ends)
 
 
 def test_nothing_works_before_there_is_an_svid(authorities: dict[str, Authority]) -> None:

@@ -16,6 +16,7 @@ from tests.forge import NOW, Forge, key_usage, p256
 from trust.authority import Authority
 from trust.errors import PeerRejected, RejectionCode
 from trust.keys import PrivateKey
+from trust.revocation import FOREVER, Revocations
 from trust.spiffe_id import gateway_id
 from trust.svid import make_signing_request
 from trust.verify import MAX_CHAIN_LENGTH, validate_gateway, validate_record_chain
@@ -167,8 +168,31 @@ def test_each_wrong_certificate_has_its_own_reason(code: str, case: Case) -> Non
 
 
 def test_the_table_covers_every_reason() -> None:
-    """A reason that no certificate can bring about is not a reason. The other two belong to records, below."""
-    assert {code for code, _, _ in REJECTED} == set(get_args(RejectionCode)) - {"not-a-record-signer", "wrong-root"}
+    """A reason that no certificate can bring about is not a reason. Two belong to records, below, and one to what the
+    bundle says of a certificate."""
+    elsewhere = {"not-a-record-signer", "wrong-root", "revoked"}
+    assert {code for code, _, _ in REJECTED} == set(get_args(RejectionCode)) - elsewhere
+
+
+def test_a_revoked_certificate_is_refused() -> None:
+    """By its serial number, or for the gateway that it was issued to; its trust domain alone can say so."""
+    leaf = EAST_CA.leaf(EAST_GATEWAY, subject="gw-1")
+    certificate = x509.load_der_x509_certificate(leaf)
+    ends = int(certificate.not_valid_after_utc.timestamp())
+    lists = {
+        "by serial": Revocations(serials={f"{certificate.serial_number:x}": ends}),
+        "by gateway": Revocations(gateways={"gw-1": ends}),
+        "for good": Revocations(gateways={"gw-1": FOREVER}),
+    }
+    for name, revoked in lists.items():
+        with pytest.raises(PeerRejected) as caught:
+            validate_gateway([leaf], BUNDLES, NOW, revoked={EAST: revoked})
+        assert caught.value.code == "revoked", name
+        assert validate_gateway([leaf], BUNDLES, NOW, revoked={WEST: revoked}) == gateway_id(EAST), name
+    others = Revocations({"gw-1": ends - 1, "gw-2": FOREVER}, {"abc": ends})
+    assert validate_gateway([leaf], BUNDLES, NOW, revoked={EAST: others}) == gateway_id(EAST), (
+        "it ends later: it is a new one"
+    )
 
 
 def test_a_gateway_is_let_in() -> None:

@@ -1,0 +1,112 @@
+"""Two clusters for tests of roots and revocation: east asks, west serves, with certificates that live for 10 s."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from federation.status.values import StatusDocument, TrustDocument
+from gateway.addresses import read_addresses
+from gateway.config.edit import add_peer
+from gateway.demo.load import Load
+from gateway.demo.waiting import wait_until
+from tests.etcd_server import EtcdServer, free_ports
+from tests.gateway_ends import wall_clock
+from tests.gateway_process import GatewayProcess, gateways
+from trust.keyring import Keyring
+
+SVID_LIFETIME_S = 10
+PAYMENTS = "payments.shop.svc.clusterset.local:80"
+
+
+def document(cluster: GatewayProcess, command: tuple[str, ...], kind: type[msgspec.Struct]) -> msgspec.Struct:
+    done = cluster.run(*command, "-o", "json")
+    if done.returncode != 0:
+        raise OSError(done.stderr)
+    return msgspec.json.decode(done.stdout, type=kind)
+
+
+def trust(cluster: GatewayProcess) -> TrustDocument:
+    found = document(cluster, ("trust", "status"), TrustDocument)
+    assert isinstance(found, TrustDocument)
+    return found
+
+
+def status(cluster: GatewayProcess) -> StatusDocument:
+    found = document(cluster, ("status",), StatusDocument)
+    assert isinstance(found, StatusDocument)
+    return found
+
+
+def stage(cluster: GatewayProcess) -> str:
+    rotation = trust(cluster).rotation
+    assert rotation is not None
+    return rotation.stage
+
+
+def wait_stage(cluster: GatewayProcess, wanted: str, timeout_s: float = 30.0) -> None:
+    wait_until(lambda: stage(cluster) == wanted, f"{cluster.name} is {wanted}", timeout_s=timeout_s)
+
+
+def wait_ready(*clusters: GatewayProcess) -> None:
+    """Until each sees its peers ready."""
+    for cluster in clusters:
+
+        def ready(cluster: GatewayProcess = cluster) -> bool:
+            peers = status(cluster).peers
+            return bool(peers) and all(peer.ready for peer in peers)
+
+        wait_until(ready, f"{cluster.name} and its peers are ready", timeout_s=30)
+
+
+def write_config(cluster: GatewayProcess, root: str, peer: str, services: str = "") -> None:
+    text = add_peer(cluster.config_path.read_text(), peer, f"{peer}.acme.internal", root)
+    cluster.config_path.write_text(f"{text}\ntrust: {{svid_lifetime: {SVID_LIFETIME_S}s}}\n{services}")
+
+
+def root_of(cluster: GatewayProcess) -> str:
+    """The root that signs now."""
+    trust_domain = f"{cluster.name}.acme.internal"
+    return Keyring.load_or_create(cluster.state_dir / "trust", trust_domain, wall_clock()).fingerprint
+
+
+def load_on(cluster: GatewayProcess) -> Load:
+    addresses = read_addresses(cluster.state_dir)
+    assert addresses is not None
+    return Load(addresses.http, PAYMENTS)
+
+
+@contextmanager
+def east_and_west(directory: Path, etcd: EtcdServer) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+    """Both run and see each other; west's payments is exported to east."""
+    (port,) = free_ports(1)
+    with gateways(directory, "east", "west") as (east, west):
+        for cluster in (east, west):
+            cluster.init(etcd.endpoint)
+        write_config(east, root_of(west), "west")
+        services = f"""\
+services:
+- namespace: shop
+  name: payments
+  ports: [{{name: http, port: 80, protocol: http}}]
+  endpoints: [{{address: 127.0.0.1, port: {port}}}]
+  export: {{to: [east]}}
+"""
+        write_config(west, root_of(east), "east", services)
+        line = [sys.executable, "-m", "gateway.demo.services", "west", f"http:payments:{port}"]
+        service = subprocess.Popen(line)
+        try:
+            east.start()
+            west.start()
+            wait_ready(east, west)
+            with load_on(east) as load:
+                wait_until(lambda: load.account().by_cluster.get("west", 0) > 0, "west answers", timeout_s=20)
+            yield east, west
+        finally:
+            service.kill()
+            service.wait()
