@@ -60,7 +60,8 @@ def pick_of_two(
 
 def _less_loaded(first: Candidate, second: Candidate, in_progress: InProgress, now: float) -> LocalTarget:
     mine, theirs = in_progress(first.target), in_progress(second.target)
-    cost, other_cost = first.latency.cost_at(now), second.latency.cost_at(now)
+    cost, other_cost = first.latency.cost_s, second.latency.cost_s
     if cost <= _ALIKE * other_cost and other_cost <= _ALIKE * cost:
         return first.target if mine <= theirs else second.target
-    return first.target if load(cost, mine) <= load(other_cost, theirs) else second.target
+    less = load(first.latency.cost_at(now), mine) <= load(second.latency.cost_at(now), theirs)
+    return first.target if less else second.target

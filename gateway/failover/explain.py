@@ -43,7 +43,7 @@ def explain(
         asker or local.cluster,
         tuple(_explain_group(state, decisions.reach) for state in plan.groups),
         ejections,
-        panic=any(state.panic for state in plan.groups),
+        panic=plan.panic,
         policy=str(decisions.settings.policy_of(route.service.name)),
     )
 

@@ -12,7 +12,7 @@ from math import exp
 DECAY_S = 10.0
 # What a failure is taken to have lasted at least, and at most by its doubling: an endpoint that fails fast would look
 # like the quickest of all, and be given everything.
-FAILURE_LEAST_S = 0.005
+FAILURE_LEAST_S = 0.001
 FAILURE_MOST_S = 10.0
 
 
@@ -41,6 +41,10 @@ class PeakEwma:
         """No answer, or an error, after `latency_s`: it is taken for twice as slow as it seemed."""
         doubled = min(FAILURE_MOST_S, max(2.0 * self.cost_s, FAILURE_LEAST_S))
         self.observe(max(latency_s, doubled), now)
+
+    def forget(self) -> None:
+        """What was seen of the place counts no more: it is as if it were new."""
+        self.cost_s = 0.0
 
     def cost_at(self, now: float) -> float:
         """What is left of the latency by now, in seconds: without requests a place is forgiven its slowness."""

@@ -93,6 +93,11 @@ class Plan:
         """Whether there is nowhere to go."""
         return not self._drawn
 
+    @property
+    def panic(self) -> bool:
+        """Whether requests go to a group whose health is disregarded."""
+        return any(group.panic for group in self._drawn)
+
     def choose(
         self,
         tried: Sequence[Target],

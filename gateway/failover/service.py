@@ -95,6 +95,10 @@ class ServiceHealth:
             over += [(name, outliers.hosts[name]) for name in outliers.returned(policy, now)]
             for host in outliers.hosts.values():
                 settle(host, policy, now)
+        for name, _ in over:
+            # Its failures would keep requests away for longer than the ejection was.
+            if latency := self.latencies.get(name):
+                latency.forget()
         return over
 
     @property

@@ -61,7 +61,7 @@ def standing(plan: Plan) -> Standing:
         kind,
         where,
         _cause(best) if best is not None else Cause.CONFIGURATION,
-        any(state.panic for state in plan.groups),
+        plan.panic,
         {state.group.name: round(state.share, 4) for state in plan.groups if state.share},
         round(best.availability, 4) if best is not None else 0.0,
         frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,7 +24,7 @@ from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
 from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
-from gateway.telemetry import REQUESTS, RETRIES, WorkerCounters
+from gateway.telemetry import FAILOVERS, REQUESTS, RETRIES, WorkerCounters
 from gateway.tunnels import Tunnels
 from tests.gateway_ends import running_reactor, seeded, wait_until, wall_clock
 from trust.spiffe_id import gateway_id
@@ -404,3 +405,48 @@ async def test_a_connection_of_which_nothing_was_proved() -> None:
         running.apply(msgspec.structs.replace(service("127.0.0.1:9", consumers=("west",)), allow=(FRONTEND,)))
         with running.connect(Origin(peer="west")) as client:
             assert (await answer_to(client, get(extra=from_west()))).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_an_endpoint_that_answers_500_is_left_alone() -> None:
+    """One of two is broken: clients see five errors at most, whichever connections they use."""
+    async with running_backends(b"500 Broken", b"200 OK") as (running, asked):
+        for _ in range(40):
+            with running.connect() as client:
+                assert (await answer_to(client, get())).startswith((b"HTTP/1.1 500 ", b"HTTP/1.1 200 "))
+        assert 1 <= asked[b"500 Broken"] <= 5
+        assert asked.total() == 40
+
+
+async def test_what_endpoints_answer_ejects_them() -> None:
+    """Both are broken: one is ejected, and counted, and one stays."""
+    async with running_backends(b"500 One", b"500 Two") as (running, asked):
+        for _ in range(30):
+            with running.connect() as client:
+                assert (await answer_to(client, get())).startswith(b"HTTP/1.1 500 ")
+        assert min(asked.values()) == 5
+        assert running.count(FAILOVERS.name) == {(str(NAME), "ejected", "consecutive-5xx"): 1.0}
+
+
+@asynccontextmanager
+async def running_backends(*statuses: bytes) -> AsyncIterator[tuple[Gateway, Counter[bytes]]]:
+    """Endpoints that answer every request with one status each, and how often each was asked."""
+    asked: Counter[bytes] = Counter()
+
+    async def answer(backend: Backend, status: bytes) -> None:
+        while True:
+            sock = await backend.accept()
+            while await read(sock):
+                asked[status] += 1
+                sock.send(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % status)
+
+    async with gateway() as running, trio.open_nursery() as nursery:
+        backends = [Backend() for _ in statuses]
+        running.apply(service(*[backend.address for backend in backends]))
+        for backend, status in zip(backends, statuses, strict=True):
+            nursery.start_soon(answer, backend, status)
+        try:
+            yield running, asked
+        finally:
+            nursery.cancel_scope.cancel()
+            for backend in backends:
+                backend.close()

@@ -26,6 +26,8 @@ from gateway.control import (
     Certificate,
     ControlChannel,
     Drain,
+    Explain,
+    Explained,
     Hello,
     Listen,
     ListenerSpec,
@@ -35,9 +37,18 @@ from gateway.control import (
     Unlisten,
 )
 from gateway.dial import dial, handshake
+from gateway.failover.events import Cause, EventKind
 from gateway.identity import Identity
 from gateway.reactor import Reactor
-from gateway.snapshot import LocalEndpoint, LocalResource, PeerResource, Resource, ServiceResource, Update
+from gateway.snapshot import (
+    LocalEndpoint,
+    LocalResource,
+    PeerResource,
+    RemoteShare,
+    Resource,
+    ServiceResource,
+    Update,
+)
 from gateway.state_dir import listen_control
 from gateway.worker import Worker
 from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, wait_until, wall_clock
@@ -82,6 +93,7 @@ class Boss:
         self.authority = authority
         self.reports: list[Report] = []
         self.hellos: list[Hello] = []
+        self.explained: list[Explained] = []
         self.brought: list[ListenerSpec] = []
         self.requests = 0
         self.certify = True
@@ -112,6 +124,8 @@ class Boss:
             self.reports.append(message)
         elif isinstance(message, Hello):
             self.hellos.append(message)
+        elif isinstance(message, Explained):
+            self.explained.append(message)
         elif isinstance(message, Listen):
             self.brought += message.listeners
         elif isinstance(message, SigningRequest):
@@ -799,3 +813,32 @@ async def test_a_certificate_is_renewed_in_time(
         monkeypatch.setattr(worker_module, "wall_clock", lambda: half)
         await wait_until(lambda: scene.boss.requests >= 2)
         await wait_until(lambda: scene.worker._identity.svid is not svid)
+
+
+async def test_it_explains_where_requests_go(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """From its own state, by number, and says so when there is nothing to explain."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        await scene.boss.say(service("127.0.0.1:9"))
+        for number, name in [(1, "shop/payments"), (2, "shop/nothing")]:
+            await scene.boss.channel.send(Explain(number, name))
+        await wait_until(lambda: len(scene.boss.explained) == 2)
+        known, unknown = scene.boss.explained
+        assert known.explanation is not None
+        assert (known.request_id, known.explanation.service, known.explanation.port) == (1, "shop/payments", "http")
+        assert [group.why for group in known.explanation.groups] == ["own zone"]
+        assert unknown == Explained(2)
+
+
+async def test_it_reports_each_failover_event_once(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """With the time at which it happened."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        remote = RemoteShare("west", ("http",))
+        await scene.boss.say(ServiceResource(NAME, "", (Port("http", 80, Protocol.HTTP),), remotes=(remote,)))
+        await scene.boss.say(PeerResource("west", "west.test", ()))
+        await scene.boss.channel.send(Explain(1, "shop/payments"))
+        await wait_until(lambda: any(report.events for report in scene.boss.reports))
+        seen = len(scene.boss.reports)
+        await wait_until(lambda: len(scene.boss.reports) > seen + 3)
+        (event,) = [event for report in scene.boss.reports for event in report.events]
+        assert (event.service, event.kind, event.cause) == ("shop/payments", EventKind.EXHAUSTED, Cause.TUNNELS)
+        assert abs(event.at - wall_clock().timestamp()) < 60.0
