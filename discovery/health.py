@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import trio
 
@@ -58,6 +58,10 @@ class HealthMonitor:
     def is_healthy(self, name: ServiceName, endpoint: Endpoint) -> bool:
         """Whether requests may go to an endpoint; so they may where nothing is known."""
         return self._book.is_healthy(name, endpoint)
+
+    def counts(self) -> Iterator[tuple[ServiceName, int, int]]:
+        """For each service, how many of its endpoints are usable, and how many there are."""
+        return self._book.counts()
 
     def endpoints(self, name: ServiceName) -> tuple[EndpointStatus, ...]:
         """The health of one service's endpoints as of now; `since` is `trio.current_time()`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -222,6 +222,12 @@ class HealthBook:
     def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
         """The health of all endpoints as of now."""
         return {name: self.endpoints(name) for name in self._services}
+
+    def counts(self) -> Iterator[tuple[ServiceName, int, int]]:
+        """For each service, how many of its endpoints are usable, and how many there are."""
+        for name, watched in self._services.items():
+            states = [known.state.usable for known in watched.endpoints.values()]
+            yield name, sum(states), len(states)
 
     def endpoints(self, name: ServiceName) -> tuple[EndpointStatus, ...]:
         """The health of one service's endpoints as of now; none for an unknown name."""

@@ -84,7 +84,7 @@ class Controller:
             sign=self._sign,
             reported=self._worker_reported,
             explained=self._worker_explained,
-            ended=self.totals.retire,
+            ended=self._worker_ended,
         )
         self.ca_renewal = ca_renewal(config, self.authority, self.federation)
         self._svid = ControllerSvid(self._sign, self._rng)
@@ -188,6 +188,10 @@ class Controller:
         keeper = self.ca_renewal or self.trust_keeper
         renewal = keeper.problem if keeper is not None else ""
         return renewal or (self.bundle_endpoint.problem if self.bundle_endpoint is not None else "")
+
+    def _worker_ended(self, worker: str) -> None:
+        self.totals.retire(worker)
+        self.events.worker_ended(worker)
 
     def _worker_explained(self, link: WorkerLink, message: Explained) -> None:
         self.explainer.explained(link, message)

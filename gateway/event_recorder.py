@@ -10,6 +10,7 @@ from discovery.health_state import EndpointHealthChanged
 from discovery.model import ServiceName
 from federation.catalog import ServiceView
 from federation.report import PeerTransition
+from gateway.diversions import Diversions
 from gateway.event_log import EventLog, Happening
 from gateway.event_text import from_endpoint, from_failover, from_link, from_transition, from_views, summarized
 from gateway.failover.events import FailoverEvent
@@ -22,6 +23,7 @@ class EventRecorder:
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self.log = EventLog(wall())
+        self.diversions = Diversions()
         self._wall = wall
         self._views: dict[ServiceName, ServiceView] = {}
         self._news = trio.Event()
@@ -55,9 +57,14 @@ class EventRecorder:
 
     def worker_reported(self, worker: str, events: Iterable[FailoverEvent], workers: int) -> None:
         """`workers` is how many there are."""
+        events = list(events)
+        self.diversions.take(worker, events)
         added = [self.log.add_from_worker(worker, from_failover(event), self._wall(), workers) for event in events]
         if any(added):
             self._wake()
+
+    def worker_ended(self, worker: str) -> None:
+        self.diversions.retire(worker)
 
     def _add(self, happening: Happening) -> None:
         if self.log.add(happening, self._wall()) is not None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
+from itertools import islice
 
 from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
+from federation.status.values import DiversionDocument
+from gateway.diversions import Diversion
 from gateway.event_log import Event, EventLog
-from gateway.event_text import EVENT_KINDS
+from gateway.event_text import EVENT_KINDS, from_failover
 
 _RECENT = 10
+MAX_DIVERSIONS = 200
 
 
 def describe_events(log: EventLog, query: EventQuery, cluster: str, now: float) -> EventsDocument:
@@ -40,6 +44,26 @@ def recent_events(log: EventLog, service: str, clusters: Collection[str]) -> tup
         maxlen=_RECENT,
     )
     return tuple(describe_event(event) for event in about)
+
+
+def describe_diversions(diversions: Iterable[Diversion], known: Callable[[str], bool]) -> tuple[DiversionDocument, ...]:
+    """Those of services that still are in the catalog."""
+    described = (
+        DiversionDocument(
+            service=diversion.event.service,
+            kind=diversion.event.kind,
+            where=diversion.event.where,
+            cause=diversion.event.cause,
+            message=from_failover(diversion.event).message,
+            since=datetime.fromtimestamp(diversion.event.at, UTC),
+            until=datetime.fromtimestamp(diversion.until, UTC) if diversion.until is not None else None,
+            shares=diversion.shares,
+            workers=diversion.workers,
+        )
+        for diversion in diversions
+        if known(diversion.event.service)
+    )
+    return tuple(islice(described, MAX_DIVERSIONS))
 
 
 def describe_event(event: Event) -> EventDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -30,14 +31,33 @@ SERVICES = MetricSpec("isthmus_services", "Services in the catalog, by whether a
 REFUSED_RECORDS = MetricSpec(
     "isthmus_refused_records", "Records of peers in etcd that were refused, by reason.", ("cluster", "reason")
 )
+ENDPOINTS = MetricSpec(
+    "isthmus_endpoints", "Endpoints of local services, by what their health checks say.", ("service", "state")
+)
+EJECTED = MetricSpec(
+    "isthmus_ejected_places", "Endpoints and clusters of a service that are ejected now, by any worker.", ("service",)
+)
+SHARES = MetricSpec(
+    "isthmus_service_share",
+    "Of a service that is diverted: each cluster's share of its requests.",
+    ("service", "cluster"),
+)
 CPU = MetricSpec("isthmus_process_cpu_seconds", "CPU time that a living process of ours has used.", ("process",))
 MEMORY = MetricSpec("isthmus_process_resident_memory_bytes", "Resident memory of a process of ours.", ("process",))
 
 
+MAX_SERVICES = 500
+"""Whose endpoints are shown one by one."""
+
+
 def status_metrics(
-    status: StatusDocument, refused: Mapping[tuple[str, ...], float], usages: Mapping[str, ProcessUsage]
+    status: StatusDocument,
+    refused: Mapping[tuple[str, ...], float],
+    usages: Mapping[str, ProcessUsage],
+    endpoints: Iterable[tuple[str, int, int]],
 ) -> Iterator[Metric]:
-    """`refused` counts records by cluster and reason; `usages` is by process: `controller`, and each worker's ID."""
+    """`refused` counts records by cluster and reason; `usages` is by process: `controller`, and each worker's ID;
+    `endpoints` are the healthy and all of each local service."""
     services = status.services
     yield gauge(BUILD, {(status.version,): 1})
     yield gauge(START, {(): status.started_at.timestamp()})
@@ -46,6 +66,9 @@ def status_metrics(
     yield gauge(SERVICES, {("reachable",): services.reachable, ("unreachable",): services.total - services.reachable})
     yield from _peer_metrics(status.peers)
     yield _counter(REFUSED_RECORDS, refused)
+    yield gauge(ENDPOINTS, _endpoint_counts(endpoints))
+    yield gauge(EJECTED, Counter((d.service,) for d in status.diversions if d.kind == "ejected"))
+    yield gauge(SHARES, {(d.service, cluster): n for d in status.diversions for cluster, n in d.shares.items()})
     yield _counter(CPU, {(process,): usage.cpu_s for process, usage in usages.items()})
     yield gauge(MEMORY, {(process,): usage.resident_bytes for process, usage in usages.items()})
 
@@ -65,6 +88,16 @@ def _peer_metrics(peers: Iterable[ClusterDocument]) -> Iterator[Metric]:
     yield gauge(INBOUND, {(peer.cluster,): peer.data.inbound_connections for peer in peers})
     yield gauge(PEER_READY, {(peer.cluster,): peer.ready for peer in peers})
     yield gauge(FRESHNESS, {(peer.cluster, str(s)): peer.control.freshness == s for peer in peers for s in Freshness})
+
+
+def _endpoint_counts(endpoints: Iterable[tuple[str, int, int]]) -> dict[tuple[str, ...], float]:
+    """Of so many services at most; those with something unhealthy go first."""
+    by_health = sorted(endpoints, key=lambda counts: counts[1] >= counts[2])
+    return {
+        (service, state): count
+        for service, healthy, total in by_health[:MAX_SERVICES]
+        for state, count in (("healthy", healthy), ("unhealthy", total - healthy))
+    }
 
 
 def _counter(spec: MetricSpec, values: Mapping[tuple[str, ...], float]) -> Metric:

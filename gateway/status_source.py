@@ -43,7 +43,7 @@ from gateway.controller import Controller, wall_clock, workers_wanted
 from gateway.event_log import SETTLE_S
 from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
-from gateway.status_events import describe_events, recent_events
+from gateway.status_events import describe_diversions, describe_events, recent_events
 from gateway.status_explain import Known, describe_explanation
 from gateway.status_metrics import status_metrics
 from gateway.status_peers import describe_peer, known_sequence, linked_clusters
@@ -121,6 +121,9 @@ class ControllerStatus:
             ),
             strangers=federation.strangers,
             peer_etcds=tuple(_describe_peer_etcd(etcd) for etcd in federation.peer_etcds),
+            diversions=describe_diversions(
+                controller.events.diversions.current(wall_clock().timestamp()), self._is_known
+            ),
             pending=tuple(_describe_pending(*waiting) for waiting in controller.admissions.pending()),
         )
 
@@ -223,7 +226,8 @@ class ControllerStatus:
             for peer in self._controller.federation.status().peers
             for reason, count in peer.refusal_counts.items()
         }
-        yield from status_metrics(self.status(), refused, self._usages())
+        endpoints = ((str(name), healthy, total) for name, healthy, total in self._controller.health.counts())
+        yield from status_metrics(self.status(), refused, self._usages(), endpoints)
 
     # Parts.
 
@@ -285,6 +289,9 @@ class ControllerStatus:
             self._config = config
             self._local = {service.name: service for service in config.local_services()}
         return self._local
+
+    def _is_known(self, service: str) -> bool:
+        return ServiceName(*service.split("/", 1)) in self._controller.federation.services()
 
     def _exported(self) -> int:
         return sum(bool(service.export_to) for service in self._local_services().values())

@@ -266,6 +266,25 @@ class PendingDocument(msgspec.Struct, frozen=True):
     redeemed_at: datetime
 
 
+class DiversionDocument(msgspec.Struct, frozen=True):
+    """A service that does not go where it would if all were well, as far as workers have told."""
+
+    service: str
+    kind: str
+    """`ejected`, `spilled`, `failed-over`, `exhausted` or `panic`: as the event that told of it."""
+    where: str
+    """What is ejected, or where requests go instead."""
+    cause: str
+    message: str
+    since: datetime
+    until: datetime | None
+    """When an ejection ends."""
+    shares: dict[str, float]
+    """0 to 1 by cluster, where it was told."""
+    workers: int
+    """How many workers say so."""
+
+
 class StatusDocument(msgspec.Struct, frozen=True):
     """`/v1/status`: the whole picture."""
 
@@ -296,6 +315,8 @@ class StatusDocument(msgspec.Struct, frozen=True):
     peer_etcds: tuple[PeerEtcdDocument, ...] = ()
     pending: tuple[PendingDocument, ...] = ()
     """Clusters that wait to be accepted, the first first."""
+    diversions: tuple[DiversionDocument, ...] = ()
+    """Ejections, spills and failovers that hold now, at most 200; `/v1/explain` asks the workers about one service."""
 
 
 class ItemDocument(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from federation.status.values import (
     ClusterDocument,
+    DiversionDocument,
     ListenerDocument,
     PeerEtcdDocument,
     PendingDocument,
@@ -41,6 +42,7 @@ def _format_parts(status: StatusDocument) -> Iterator[str]:
     yield _format_gateway(status)
     yield _format_peers(status.peers)
     yield _format_pending(status.pending)
+    yield _format_diversions(status.diversions)
     yield _format_problems(status.problems)
 
 
@@ -115,6 +117,21 @@ def _format_pending(pending: Sequence[PendingDocument]) -> str:
         return ""
     lines = (printable(f"{p.cluster} ({p.trust_domain}), root {p.root}: isthmus accept {p.cluster}") for p in pending)
     return "waiting to be accepted:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def _format_diversions(diversions: Sequence[DiversionDocument]) -> str:
+    """What does not go where it would if all were well."""
+    if not diversions:
+        return ""
+    lines = (
+        printable(
+            f"{d.service}: {d.kind}: {d.message}"
+            + (f", until {d.until:%H:%M:%S} UTC" if d.until else "")
+            + (f" [{d.workers} workers]" if d.workers > 1 else "")
+        )
+        for d in diversions
+    )
+    return "diverted (isthmus explain says why):\n" + "".join(f"  {line}\n" for line in lines)
 
 
 def _format_problems(problems: Sequence[ProblemDocument]) -> str:

@@ -23,6 +23,9 @@ _NO_UNIT = (
     "_connected",
     "_tunnels",
     "_defects",
+    "_endpoints",
+    "_places",
+    "_share",
     "_events",
     "_connections",
     "_ready",
@@ -35,12 +38,18 @@ _NO_UNIT = (
 )
 
 
+ENDPOINTS = (("shop/cart", 0, 1), ("shop/storefront", 2, 2))
+
+
 class Registry:
     """What `generate_latest` reads."""
 
     def collect(self) -> list[Metric]:
         usages = {"controller": ProcessUsage(1.5, 4096), "w1-0": ProcessUsage(2.5, 8192)}
-        return [*status_metrics(FakeSource().status(), {("eu", "bad-signature"): 2.0}, usages), *Totals().collect()]
+        return [
+            *status_metrics(FakeSource().status(), {("eu", "bad-signature"): 2.0}, usages, ENDPOINTS),
+            *Totals().collect(),
+        ]
 
 
 def samples() -> dict[tuple[str, tuple[str, ...]], float]:

@@ -13,6 +13,7 @@ import pytest
 
 from federation.status.event_values import EventsDocument
 from federation.status.values import (
+    DiversionDocument,
     EtcdDocument,
     EtcdEndpointDocument,
     ListenerDocument,
@@ -73,9 +74,35 @@ _PEER_ETCDS = (
 
 _PENDING = PendingDocument("asia", "asia.acme.test", "sha256:" + "ef" * 32, "0123456789abcdef", MOMENT)
 
+_DIVERSIONS = (
+    DiversionDocument(
+        service="shop/cart",
+        kind="ejected",
+        where="127.0.0.1:9002",
+        cause="consecutive-5xx",
+        message="127.0.0.1:9002 gets no requests for a while: requests to it were answered with 5xx in a row",
+        since=MOMENT,
+        until=MOMENT,
+        shares={},
+        workers=2,
+    ),
+    DiversionDocument(
+        service="shop/payments",
+        kind="failed-over",
+        where="eu",
+        cause="tunnels",
+        message="the preferred place gets nothing any more, eu takes over: tunnels opened or ended",
+        since=MOMENT,
+        until=None,
+        shares={"eu": 1.0},
+        workers=1,
+    ),
+)
+
 TEXTS = {
     "status": format_status(FakeSource().status()),
     "status-pending": format_status(msgspec.structs.replace(FakeSource().status(), pending=(_PENDING,))),
+    "status-diverted": format_status(msgspec.structs.replace(FakeSource().status(), diversions=_DIVERSIONS)),
     "status-alone-without-etcd": format_status(
         msgspec.structs.replace(
             FakeSource(ready=False, peers=()).status(),
