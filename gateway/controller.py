@@ -37,6 +37,7 @@ from gateway.etcd_access import peer_source
 from gateway.event_recorder import EventRecorder
 from gateway.explainer import Explainer
 from gateway.fleet import Fleet
+from gateway.garbage import tame_garbage_collector
 from gateway.listeners import Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
@@ -268,6 +269,8 @@ class Controller:
     async def _close_left_over(self) -> None:
         """Services may have gone while no controller ran. Whether they have is known when the catalog is."""
         await trio.sleep(CATALOG_SETTLED_S)
+        # The catalog is here for good: what changes later is little beside it.
+        tame_garbage_collector()
         self._close_listeners(self.listeners.left_over({name for specs in self._vip_specs.values() for name in specs}))
 
     # What lives here.

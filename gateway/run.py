@@ -15,6 +15,7 @@ from gateway.config import Config
 from gateway.controller import Controller
 from gateway.descriptors import raise_descriptor_limit
 from gateway.etcd_access import etcd_config
+from gateway.garbage import tame_garbage_collector
 from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
 from gateway.status_server import serve_status, write_addresses
@@ -26,6 +27,7 @@ async def run_gateway(config: Config, config_path: Path) -> None:
     """Runs until SIGTERM or SIGINT. Raises StateDirError, TrustError, ListenError, PrivateEtcdError: what keeps a
     gateway from starting."""
     raise_descriptor_limit()
+    tame_garbage_collector()
     prepare(config.state_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(config.state_dir))

@@ -6,7 +6,6 @@ reach a controller again, to whom it then shows the listening sockets that it ho
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import random
@@ -50,6 +49,7 @@ from gateway.dial import handshake
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.explain import explain
+from gateway.garbage import tame_garbage_collector
 from gateway.identity import Identity, NotReady, Proof
 from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
 from gateway.names import NameService
@@ -497,14 +497,6 @@ async def _sleep_until(when: datetime, called: trio.Event) -> None:
 
 def wall_clock() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates are dated by the wall clock
-
-
-def tame_garbage_collector() -> None:
-    """What was loaded so far stays for good and is not looked at again. The request path makes few cycles, so the
-    rest is looked at seldom."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 async def serve(state_dir: Path, worker_id: str) -> None:

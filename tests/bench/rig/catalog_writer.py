@@ -48,17 +48,21 @@ class Writer:
         await lease.keep_alive()
 
     async def load(self, count: int) -> float:
-        began = trio.current_time()
         self._count = count
-        operations = (
-            Op.put(self._layout.key(cluster, path), raw)
-            for cluster in self._catalogs.signers
-            for path, raw in self._catalogs.exports(cluster, count)
-        )
+        # In a thread: where nothing is kept from another run, signing takes seconds, and etcd's connection needs care.
+        operations = iter(await trio.to_thread.run_sync(self._exports, count))
+        began = trio.current_time()
         async with trio.open_nursery() as nursery:
             for _ in range(_WRITERS):
                 nursery.start_soon(self._write, operations)
         return trio.current_time() - began
+
+    def _exports(self, count: int) -> list[Op]:
+        return [
+            Op.put(self._layout.key(cluster, path), raw)
+            for cluster in self._catalogs.signers
+            for path, raw in self._catalogs.exports(cluster, count)
+        ]
 
     async def _write(self, operations: Iterator[Op]) -> None:
         while batch := list(itertools.islice(operations, _BATCH)):

@@ -23,6 +23,7 @@ from gateway.config import load_config
 from gateway.controller import Controller
 from gateway.descriptors import raise_descriptor_limit
 from gateway.etcd_access import etcd_config
+from gateway.garbage import tame_garbage_collector
 from gateway.state_dir import locked
 from gateway.status_server import serve_status, write_addresses
 from tests.bench.rig.command_pipe import answer, commands
@@ -72,6 +73,7 @@ async def serve(config_path: Path, endpoint_port: int) -> None:
     config = load_config(config_path)
     assert config.etcd is not None
     raise_descriptor_limit()
+    tame_garbage_collector()
     with locked(config.state_dir):
         async with open_etcd(etcd_config(config.etcd)) as etcd, trio.open_nursery() as nursery:
             controller = Controller(config, config_path)
