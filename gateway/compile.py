@@ -33,6 +33,7 @@ def compile_local(config: Config) -> LocalResource:
         nameserver="" if config.dns.listen.is_wildcard else config.dns.listen.host,
         http2_codec=config.gateway.http2_codec,
         workloads=tuple(workload.to_model() for workload in config.workloads),
+        peer_nameservers=tuple(map(str, config.gateway.nameservers)),
     )
 
 

@@ -427,6 +427,9 @@ class ResponseHandler(Protocol):
     def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
     def on_response_trailers(self, headers: list[Header]) -> None: ...
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...
+    def on_stall(self) -> None:
+        """The connection is silent. What may be done elsewhere shall be; the rest stays, it may still be answered."""
+        ...
 
 
 class ClientConnection(Connection):
@@ -466,6 +469,11 @@ class ClientConnection(Connection):
             self.forget(stream_id)
             self._released(self)
 
+    def stall(self) -> None:
+        """The far end does not answer. The caller flushes the reactor."""
+        for handler in [*self.handlers.values()]:
+            handler.on_stall()
+
     def give_up(self, stream_id: int, code: int) -> None:
         """Resets a stream that has not ended. On HTTP/1.1 and TCP that ends the connection."""
         if self.handlers.pop(stream_id, None) is not None:
@@ -503,5 +511,7 @@ class ClientConnection(Connection):
             self._going_away()
 
     def _end_streams(self) -> None:
+        # Before the streams are told: those that begin again elsewhere must not be sent here.
+        self._going_away()
         for stream_id in [*self.handlers]:
             self._dispatch(Reset(stream_id, ErrorCode.CANCEL))

@@ -9,41 +9,37 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
 
-from discovery.address import parse_host_port
+from gateway.resolver import Place, Resolver
 
 # A client that is refused gets so long to hear why.
 FAREWELL_S = 0.5
 _READ_BYTES = 65_536
-_SHOWN = 64
 
 
-async def resolve(address: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-    """Every socket address of "host:port", in the resolver's order. Raises OSError, also for what is no address:
-    it may be what a peer advertises."""
-    try:
-        host, port = parse_host_port(address)
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except ValueError as error:
-        raise OSError(f"{address[:_SHOWN]!r} {error}") from error
-    return [(family, sockaddr[:2]) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
+async def resolve(address: str) -> Sequence[Place]:
+    """Every socket address of "host:port", as the system's resolver knows them. Raises OSError."""
+    return (await Resolver().resolve(address)).places
 
 
 async def dial(address: str) -> socket.socket:
     """A connected non-blocking TCP socket. Raises OSError with every address that was tried."""
     errors: list[str] = []
-    for family, sockaddr in await resolve(address):
+    for place in await resolve(address):
         try:
-            return await _connect(family, sockaddr)
+            return await connect(place)
         except OSError as error:
-            errors.append(f"{sockaddr[0]}:{sockaddr[1]}: {error.strerror or error}")
+            errors.append(f"{place[1][0]}:{place[1][1]}: {error.strerror or error}")
     raise OSError("; ".join(errors) or f"{address} has no address")
 
 
-async def _connect(family: socket.AddressFamily, sockaddr: tuple[str, int]) -> socket.socket:
+async def connect(place: Place) -> socket.socket:
+    """A connected non-blocking TCP socket. Raises OSError."""
+    family, sockaddr = place
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -46,6 +46,10 @@ class RequestPath(Protocol):
         ...
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None: ...
+    def has_better(self, exchange: Exchange) -> bool:
+        """Whether there is a target other than what was tried, and better than one that is silent."""
+        ...
+
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead: ...
     def submit(self, attempt: Attempt) -> None:
         """Finds a connection for an attempt and calls its `attached`, or `failed`; now or later."""
@@ -70,6 +74,7 @@ class Exchange:
         "attempt",
         "client",
         "connect",
+        "conns_tried",
         "detail",
         "down",
         "failure",
@@ -115,6 +120,8 @@ class Exchange:
         self.route: Route | None = None
         self.attempt: Attempt | None = None
         self.tried: list[Target] = []
+        self.conns_tried: list[ClientConnection] = []
+        """The tunnels that were used: another gateway of the same cluster may answer."""
         self.failure: Failure | None = None
         self.detail = ""
         self.request_ended = end_stream
@@ -237,6 +244,18 @@ class Exchange:
             self._attempt_next()
         else:
             self._refuse_for(failure, detail)
+
+    def attempt_stalled(self) -> None:
+        """The upstream of the present attempt is silent, and may never answer. What may be repeated goes elsewhere, if
+        there is somewhere better; it has no verdict on the upstream, which may only be slow."""
+        failure, attempt = Failure.CONNECTION_LOST, self.attempt
+        if attempt is None or self.responded:
+            return
+        if not may_retry(failure, self.head.method, replayable=self.replayable, attempts=len(self.tried)):
+            return
+        if self.path.has_better(self):
+            attempt.end(whole=False)
+            self.attempt_failed(failure, "the upstream is silent")
 
     def _give_up(self) -> None:
         """No target is left."""
@@ -460,6 +479,10 @@ class Attempt:
         held, self.held_data = self.held_data, []
         for data in held:
             self.exchange.pass_data(data, False, self.relay)
+
+    def on_stall(self) -> None:
+        if not self.ended:
+            self.exchange.attempt_stalled()
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
         if self.ended:

@@ -42,6 +42,8 @@ _GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 _SHOWN_BYTES = 256
 # Source values for as many local clients as may be at work at once.
 _SOURCES_REMEMBERED = 4096
+# What says something of a tunnel, and nothing of the cluster behind it.
+_LOST = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
 _STATUS = [str(status) for status in range(1000)]
 
 
@@ -136,6 +138,43 @@ class WorkerRequestPath:
         return None
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
+        return (
+            self._same_cluster(exchange, exchange.failure)
+            or self._next_place(exchange, route)
+            or self._last_resort(exchange, route)
+        )
+
+    def has_better(self, exchange: Exchange) -> bool:
+        route = exchange.route
+        if route is None:
+            return False
+        last = exchange.tried[-1]
+        if isinstance(last, RemoteTarget) and self._tunnels.has_other(last.cluster, exchange.conns_tried):
+            return True
+        return self._next_place(exchange, route) is not None
+
+    def _same_cluster(self, exchange: Exchange, failure: Failure | None) -> Target | None:
+        """Another gateway of the cluster whose gateway was lost: what was lost is a gateway, not the cluster."""
+        if failure not in _LOST or not exchange.tried:
+            return None
+        last = exchange.tried[-1]
+        if isinstance(last, RemoteTarget) and self._tunnels.has_other_gateway(last.cluster, exchange.conns_tried):
+            return last
+        return None
+
+    def _last_resort(self, exchange: Exchange, route: Route) -> Target | None:
+        """Any tunnel that is left, also one that is silent just now."""
+        if exchange.origin.peer:
+            return None
+        for share in route.service.remotes:
+            target = RemoteTarget(share.cluster)
+            if route.port.name not in share.ports or (target in exchange.tried and exchange.failure not in _LOST):
+                continue
+            if self._tunnels.pick(share.cluster, exchange.conns_tried) is not None:
+                return target
+        return None
+
+    def _next_place(self, exchange: Exchange, route: Route) -> Target | None:
         return self.failover.choose(
             route,
             exchange.tried,
@@ -183,10 +222,11 @@ class WorkerRequestPath:
             protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
             self._pools.get(target.address, protocol, target.tls).submit(attempt)
             return
-        conn = self._tunnels.pick(target.cluster)
+        conn = self._tunnels.pick(target.cluster, exchange.conns_tried)
         if conn is None:
             attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
         else:
+            exchange.conns_tried.append(conn)
             attempt.attached(conn)
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:

@@ -108,6 +108,8 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     """The address at which this gateway's DNS is reached, if it is one in particular."""
     http2_codec: str = "auto"
     workloads: tuple[Workload, ...] = ()
+    peer_nameservers: tuple[str, ...] = ()
+    """Who is asked for the names of peers' gateways ("ip:port"); the system's resolver, if none."""
 
     @property
     def key(self) -> str:

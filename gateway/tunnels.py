@@ -1,17 +1,14 @@
 """Tunnels: the long-lived HTTP/2 connections to peers' gateways, kept open and probed.
 
-Each worker keeps a few tunnels to each gateway of each peer. One task a tunnel: dial, shake hands, check who answered,
-carry, and after its end wait a little and begin again. A request never waits for a tunnel: there is one ready, or the
-request goes to another cluster.
+Each worker keeps a few tunnels to each gateway of each peer (`gateway_tunnels.py`). A request never waits for a
+tunnel: there is one ready, or the request goes to another cluster. The choice is made for each request anew, between
+gateways by what they carry, so a gateway that came later or came back gets its part at once.
 """
 
 from __future__ import annotations
 
-import logging
 import random
-import socket
-import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 import trio
@@ -19,62 +16,31 @@ import trio
 from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
-from gateway.dial import dial, handshake
-from gateway.identity import Identity, NotReady, Proof
-from gateway.reactor import Reactor
-from gateway.snapshot import GatewayAddress, PeerResource
-from trust.errors import TrustError
+from gateway.gateway_tunnels import TUNNELS_PER_GATEWAY, GatewayTunnels, Ground
+from gateway.identity import Identity
+from gateway.reactor import Deadline, Reactor
+from gateway.resolver import Resolver
+from gateway.snapshot import PeerResource
 
-log = logging.getLogger("isthmus.tunnels")
-
-TUNNELS_PER_GATEWAY = 2
-CONNECT_TIMEOUT_S = 2.0
-HANDSHAKE_TIMEOUT_S = 5.0
-# A peer is probed this often, and given up when it stays silent for so long after a probe: a frozen gateway is noticed
-# within a second, for which users of other meshes wait minutes.
-PING_INTERVAL_S = 0.5
-# Our own event loop may have been the one that was late: what has arrived meanwhile is read before a verdict.
-PING_GRACE_S = 0.05
-RECONNECT_FIRST_S = 0.05
-RECONNECT_LIMIT_S = 5.0
-# A tunnel that was there for so long did not end for what it was opened with.
-STABLE_S = 10.0
-# A tunnel is replaced, and then ends when it is idle, after this part of what was left of the certificates that it was
-# opened with: so that none carries new requests on certificates that have ended, or whose root is retired by then.
-_REPLACE_FROM, _REPLACE_TO = 0.6, 0.9
+__all__ = ["TUNNELS_PER_GATEWAY", "Tunnels"]
 
 
-class GatewayTunnels:
-    """This worker's tunnels to one gateway of a peer."""
+class Way:
+    """One gateway and its tunnels that take requests, as the request path sees it."""
 
-    def __init__(self, cluster: str, gateway: GatewayAddress) -> None:
-        self.cluster = cluster
+    __slots__ = ("connections", "gateway")
+
+    def __init__(self, gateway: GatewayTunnels, connections: list[ClientConnection]) -> None:
         self.gateway = gateway
-        self.connections: dict[ClientConnection, Proof] = {}
-        """All that are open, also those that have not answered yet and those that only finish what they carry."""
-        self.ready: list[ClientConnection] = []
-        self.expiring: list[ClientConnection] = []
-        """Those that are ready, and to be replaced by the next ones that become so."""
-        self.scopes: set[trio.CancelScope] = set()
-        self.news = trio.Event()
-        """Something has changed that may let the next try succeed."""
-        self.peer_id = ""
-        self.address = ""
-        self.rtt_s = 0.0
-        self.error = ""
+        self.connections = connections
 
-    def report(self) -> TunnelReport:
-        return TunnelReport(
-            cluster=self.cluster,
-            gateway=self.gateway.id,
-            address=self.address,
-            ready=min(len(self.ready), TUNNELS_PER_GATEWAY),
-            wanted=TUNNELS_PER_GATEWAY,
-            peer_id=self.peer_id,
-            rtt_ms=round(self.rtt_s * 1000, 3),
-            error=self.error,
-            serials=tuple(sorted({self.connections[conn].serial for conn in self.ready if conn in self.connections})),
-        )
+    @property
+    def load(self) -> int:
+        """Requests in progress."""
+        load = 0
+        for conn in self.connections:
+            load += len(conn.handlers)
+        return load
 
 
 class Tunnels:
@@ -91,31 +57,71 @@ class Tunnels:
         changed: Callable[[], None],
         rng: random.Random,
     ) -> None:
-        self._identity = identity
+        self.resolver = Resolver()
         self._reactor = reactor
-        self._nursery = nursery
-        self._make_codec = make_codec
-        self._wall_clock = wall_clock
         self._changed = changed
         self._rng = rng
+        self._ground = Ground(identity, reactor, nursery, self.resolver, make_codec, wall_clock, self._regroup, rng)
         self._gateways: dict[tuple[str, str], GatewayTunnels] = {}
-        self._ready: dict[str, list[ClientConnection]] = {}
+        self._retired: list[GatewayTunnels] = []
+        self._ways: dict[str, list[Way]] = {}
+        """By cluster: the gateways that take requests now."""
+        self._last_ways: dict[str, list[Way]] = {}
+        """By cluster: those that are silent, or were too often. Better than nothing."""
+        self._held: Deadline | None = None
 
     # For the request path.
 
     def is_ready(self, cluster: str) -> bool:
-        """Whether there is a tunnel to a cluster. It may be full: `pick` knows."""
-        return bool(self._ready.get(cluster))
+        """Whether there is a tunnel to a cluster that answers. It may be full: `pick` knows."""
+        return cluster in self._ways
 
-    def pick(self, cluster: str) -> ClientConnection | None:
-        """The least loaded tunnel to a cluster that can take a request, or None."""
-        ready = self._ready.get(cluster)
-        if not ready:
+    def is_open(self, cluster: str) -> bool:
+        """Whether there is any tunnel to a cluster, also one that is silent just now."""
+        return cluster in self._ways or cluster in self._last_ways
+
+    def pick(self, cluster: str, avoid: Collection[ClientConnection] = ()) -> ClientConnection | None:
+        """The less loaded of two tunnels to a cluster that can take a request, or None. Those to `avoid` are not
+        taken; neither is one to the same gateway where another gateway answers."""
+        ways = self._ways.get(cluster) or self._last_ways.get(cluster)
+        if not ways:
             return None
-        best = min(ready, key=_load)
-        if best.usable:
-            return best
-        return min((conn for conn in ready if conn.usable), key=_load, default=None)
+        if not avoid and len(ways) <= 2:
+            # Most clusters have one gateway or two: no need to draw lots of more than which is first.
+            way = ways[0] if len(ways) == 1 else self._less_loaded(ways)
+            conn = min(way.connections, key=_load)
+            if conn.usable:
+                return conn
+        return self._pick_carefully(ways, avoid)
+
+    def _less_loaded(self, ways: list[Way]) -> Way:
+        """Of two random ones (Mitzenmacher 2001); of two that carry as much, either."""
+        i = int(self._rng.random() * len(ways))
+        j = int(self._rng.random() * (len(ways) - 1))
+        first, second = ways[i], ways[j + (j >= i)]
+        return first if first.load <= second.load else second
+
+    def _pick_carefully(self, ways: list[Way], avoid: Collection[ClientConnection]) -> ClientConnection | None:
+        def usable(way: Way) -> list[ClientConnection]:
+            return [conn for conn in way.connections if conn.usable and conn not in avoid]
+
+        left = [way for way in ways if usable(way)]
+        others = [way for way in left if not any(conn in avoid for conn in way.connections)] or left
+        if not others:
+            return None
+        way = others[0] if len(others) == 1 else self._less_loaded(others)
+        return min(usable(way), key=_load)
+
+    def has_other(self, cluster: str, avoid: Collection[ClientConnection]) -> bool:
+        """Whether there is another tunnel to the cluster that answers."""
+        return any(conn.usable and conn not in avoid for way in self._ways.get(cluster, ()) for conn in way.connections)
+
+    def has_other_gateway(self, cluster: str, avoid: Collection[ClientConnection]) -> bool:
+        """Whether a gateway of the cluster answers that none of these leads to."""
+        return any(
+            any(conn.usable for conn in way.connections) and not any(link.conn in avoid for link in way.gateway.links)
+            for way in self._ways.get(cluster, ())
+        )
 
     def report(self) -> list[TunnelReport]:
         return [tunnels.report() for tunnels in self._gateways.values()]
@@ -123,238 +129,89 @@ class Tunnels:
     # Following the snapshot.
 
     def set_peer(self, peer: PeerResource) -> None:
-        """Opens tunnels to new gateways, closes those to gateways that are gone or moved, and those whose peer would
-        not be believed any more."""
+        """Opens tunnels to new gateways, lets go of those to gateways that are gone, follows those that moved, and ends
+        those whose peer would not be believed any more."""
         wanted = {(peer.cluster, gateway.id): gateway for gateway in peer.gateways}
         for key, tunnels in [*self._of(peer.cluster)]:
-            if wanted.get(key) != tunnels.gateway:
-                self._close(key)
-            else:
-                self._check_again(tunnels)
+            if key not in wanted:
+                self._retire(key)
+            elif tunnels.gateway != wanted[key]:
+                tunnels.readdress(wanted[key])
+        for tunnels in [*self._all_of(peer.cluster)]:
+            tunnels.check_again()
         for key, gateway in wanted.items():
             if key not in self._gateways:
-                tunnels = self._gateways[key] = GatewayTunnels(peer.cluster, gateway)
-                for _ in range(TUNNELS_PER_GATEWAY):
-                    self._start(tunnels, self._keep, tunnels)
+                self._gateways[key] = GatewayTunnels(peer.cluster, gateway, self._ground)
         self._reactor.flush()
-
-    def _check_again(self, tunnels: GatewayTunnels) -> None:
-        for conn, proof in [*tunnels.connections.items()]:
-            if not self._identity.still_believed(proof):
-                tunnels.error = f"{proof.spiffe_id} is not believed any more"
-                conn.abort()
-        news, tunnels.news = tunnels.news, trio.Event()
-        news.set()
+        self._regroup(peer.cluster)
 
     def remove_peer(self, cluster: str) -> None:
+        for tunnels in [*self._all_of(cluster)]:
+            tunnels.close()
         for key, _ in [*self._of(cluster)]:
-            self._close(key)
+            del self._gateways[key]
+        self._regroup(cluster)
         self._reactor.flush()
 
     def _of(self, cluster: str) -> Iterator[tuple[tuple[str, str], GatewayTunnels]]:
         return ((key, tunnels) for key, tunnels in self._gateways.items() if key[0] == cluster)
 
-    def _close(self, key: tuple[str, str]) -> None:
-        """Ends everything to a gateway at once: also a task that has not begun to run."""
+    def _all_of(self, cluster: str) -> Iterator[GatewayTunnels]:
+        yield from (tunnels for _, tunnels in self._of(cluster))
+        yield from (tunnels for tunnels in self._retired if tunnels.cluster == cluster)
+
+    def _retire(self, key: tuple[str, str]) -> None:
         tunnels = self._gateways.pop(key)
-        for scope in tunnels.scopes:
-            scope.cancel()
-        for conn in [*tunnels.connections]:
-            conn.abort()
+        self._retired.append(tunnels)
+        tunnels.retire()
 
-    def _start(self, tunnels: GatewayTunnels, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        scope = trio.CancelScope()
-        tunnels.scopes.add(scope)
+    # What takes requests.
 
-        async def run() -> None:
-            with scope:
-                await task(*arguments)
-            tunnels.scopes.discard(scope)
-
-        self._nursery.start_soon(run)
-
-    # One tunnel's life.
-
-    async def _keep(self, tunnels: GatewayTunnels) -> None:
-        delay_s = RECONNECT_FIRST_S
-        while True:
-            lived_s = await self._carry_once(tunnels)
-            delay_s = RECONNECT_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RECONNECT_LIMIT_S)
-            with trio.move_on_after(delay_s * self._rng.uniform(0.5, 1.0)):
-                await tunnels.news.wait()
-
-    async def _carry_once(self, tunnels: GatewayTunnels) -> float:
-        """Opens a tunnel and returns when another one is needed in its place: for how many seconds it was not."""
-        try:
-            ours = self._identity.not_after
-            tls, proof = await self._open(tunnels)
-        except (NotReady, OSError, TrustError) as error:
-            tunnels.error = str(error)
-        except Exception as error:
-            self._reactor.defects += 1
-            log.exception("a tunnel to %s failed in a way that nobody foresaw", tunnels.cluster)
-            tunnels.error = f"a defect of this gateway, see its log: {type(error).__name__}"
-        else:
-            began, needed = trio.current_time(), trio.Event()
-            replace_at = began + self._replace_after_s(ours, proof)
-            self._start(tunnels, self._carry, tunnels, tls, proof, needed, replace_at)
-            await needed.wait()
-            return STABLE_S + 1 if trio.current_time() >= replace_at else trio.current_time() - began
+    def _regroup(self, cluster: str) -> None:
+        """A tunnel came into service or went out of it, or what was held against a gateway is over."""
+        now = trio.current_time()
+        self._retired = [tunnels for tunnels in self._retired if tunnels.links]
+        ways: list[Way] = []
+        held: list[Way] = []
+        silent: list[Way] = []
+        for _, tunnels in self._of(cluster):
+            if ready := tunnels.ready:
+                (held if tunnels.flapping.held(now) else ways).append(Way(tunnels, ready))
+            elif suspect := tunnels.suspect:
+                silent.append(Way(tunnels, suspect))
+        better = bool(ways) and cluster not in self._ways
+        _put(self._ways, cluster, ways)
+        _put(self._last_ways, cluster, held or silent)
+        if held:
+            self._look_again_at(min(way.gateway.flapping.held_until for way in held))
         self._changed()
-        return 0.0
+        if better:
+            self._move_what_waits()
 
-    def _replace_after_s(self, ours: datetime, proof: Proof) -> float:
-        left_s = (min(ours, proof.not_after) - self._wall_clock()).total_seconds()
-        return max(0.0, left_s) * self._rng.uniform(_REPLACE_FROM, _REPLACE_TO)
+    def _look_again_at(self, when: float) -> None:
+        """When a gateway is not held back any more."""
+        if self._held is not None:
+            self._held.cancel()
 
-    async def _open(self, tunnels: GatewayTunnels) -> tuple[ssl.SSLSocket, Proof]:
-        context = self._identity.client_context(tunnels.cluster)
-        sock = await self._dial(tunnels)
-        try:
-            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                tls = await handshake(sock, context, server=False)
-        except trio.TooSlowError:
-            raise OSError(f"the TLS handshake with {tunnels.address} took over {HANDSHAKE_TIMEOUT_S:g} s") from None
-        except ssl.SSLError as error:
-            raise OSError(f"the TLS handshake with {tunnels.address} failed: {error.reason or error}") from error
-        try:
-            proof = self._check(tunnels, tls)
-        except BaseException:
-            tls.close()
-            raise
-        return tls, proof
+        def look() -> None:
+            self._held = None
+            for cluster in {cluster for cluster, _ in self._gateways}:
+                self._regroup(cluster)
 
-    async def _dial(self, tunnels: GatewayTunnels) -> socket.socket:
-        """Tries a gateway's addresses in turn, resolving names anew each time."""
-        errors: list[str] = []
-        for address in tunnels.gateway.addresses:
-            try:
-                with trio.fail_after(CONNECT_TIMEOUT_S):
-                    sock = await dial(address)
-            except (OSError, trio.TooSlowError) as error:
-                errors.append(str(error) or f"{address}: no answer within {CONNECT_TIMEOUT_S:g} s")
-            else:
-                tunnels.address = address
-                return sock
-        raise OSError("; ".join(errors) or "the gateway advertises no address")
+        self._held = self._reactor.call_at(when, look)
 
-    def _check(self, tunnels: GatewayTunnels, tls: ssl.SSLSocket) -> Proof:
-        """Believes nobody before the chain fits the one trust domain that this cluster has."""
-        proof = self._identity.prove(tls, self._wall_clock())
-        if proof.cluster != tunnels.cluster:
-            raise OSError(f"{tunnels.address} is {proof.spiffe_id}, not a gateway of {tunnels.cluster}")
-        tunnels.peer_id = str(proof.spiffe_id)
-        return proof
-
-    async def _carry(
-        self, tunnels: GatewayTunnels, tls: ssl.SSLSocket, proof: Proof, needed: trio.Event, replace_at: float
-    ) -> None:
-        """Serves one connection until it ends, probing it. Sets `needed` when it takes no requests any more, and from
-        `replace_at` on: then it takes them until another one is there in its place, and ends when it carries none.
-
-        It takes them from the first answer to a PING on: in TLS 1.3 our side of the handshake ends before the peer has
-        judged our certificate, so a finished handshake says nothing about being let in.
-        """
-        probe, began = _Probe(), trio.current_time()
-        ended = trio.Event()
-        conn: ClientConnection
-
-        def answered(payload: bytes) -> None:
-            tunnels.rtt_s = probe.answered(payload, trio.current_time())
-            if conn not in tunnels.ready and not needed.is_set():
-                self._take_into_service(tunnels, conn)
-
-        def going_away() -> None:
-            # What it carries goes on; what is new goes over the tunnel that is opened in its place.
-            self._take_out_of_service(tunnels, conn)
-            needed.set()
-
-        conn = ClientConnection(self._reactor, tls, self._make_codec(), ping_ack=answered, going_away=going_away)
-        tunnels.connections[conn] = proof
-        conn.on_end = ended.set
-        conn.start()
-        try:
-            while not conn.closed:
-                if trio.current_time() >= replace_at:
-                    if conn in tunnels.ready and conn not in tunnels.expiring:
-                        tunnels.expiring.append(conn)
-                        needed.set()
-                    elif conn not in tunnels.ready and not conn.handlers:
-                        break
-                conn.codec.ping(probe.next(trio.current_time()))
-                conn.touch()
-                self._reactor.flush()
-                with trio.move_on_after(PING_INTERVAL_S):
-                    await ended.wait()
-                if probe.unanswered_since(conn.last_active):
-                    await trio.sleep(PING_GRACE_S)
-                # At first the peer's side of the handshake may still be under way.
-                limit_s = PING_INTERVAL_S if probe.was_answered else HANDSHAKE_TIMEOUT_S
-                if probe.unanswered_since(conn.last_active) and trio.current_time() - began >= limit_s:
-                    if not conn.closed:
-                        tunnels.error = f"no answer to a PING within {limit_s:g} s"
-                    break
-        finally:
-            conn.abort()
-            self._reactor.flush()
-            del tunnels.connections[conn]
-            if conn in tunnels.expiring:
-                tunnels.expiring.remove(conn)
-            tunnels.error = tunnels.error or _why(conn, probe.was_answered)
-            going_away()
-
-    def _take_into_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> None:
-        self._ready.setdefault(tunnels.cluster, []).append(conn)
-        tunnels.ready.append(conn)
-        tunnels.error = ""
-        if tunnels.expiring:
-            self._take_out_of_service(tunnels, tunnels.expiring.pop(0))
-        self._changed()
-
-    def _take_out_of_service(self, tunnels: GatewayTunnels, conn: ClientConnection) -> None:
-        if conn in tunnels.ready:
-            self._ready[tunnels.cluster].remove(conn)
-            tunnels.ready.remove(conn)
-        self._changed()
+    def _move_what_waits(self) -> None:
+        """A cluster can be reached again: what waits on silent tunnels may have somewhere to go now."""
+        for tunnels in [*self._gateways.values(), *self._retired]:
+            tunnels.stall()
 
 
-def _why(conn: ClientConnection, was_good: bool) -> str:
-    """Why a tunnel ended, for people."""
-    error = conn.lost_to
-    if isinstance(error, ssl.SSLError):
-        return f"the peer refuses us: {error.reason or error}"
-    if error is not None:
-        return f"the connection was lost: {error.strerror or error}"
-    return "the connection ended" if was_good else "the peer closed it: are we its peer?"
+def _put(ways: dict[str, list[Way]], cluster: str, found: list[Way]) -> None:
+    if found:
+        ways[cluster] = found
+    else:
+        ways.pop(cluster, None)
 
 
 def _load(conn: ClientConnection) -> int:
     return len(conn.handlers)
-
-
-class _Probe:
-    """The PINGs of one tunnel, numbered. Times are seconds of the event loop's clock."""
-
-    def __init__(self) -> None:
-        self._sent = 0
-        self._answered = 0
-        self._sent_at = 0.0
-
-    @property
-    def was_answered(self) -> bool:
-        return self._answered > 0
-
-    def next(self, now: float) -> bytes:
-        """The payload of another PING."""
-        self._sent += 1
-        self._sent_at = now
-        return self._sent.to_bytes(8, "big")
-
-    def answered(self, payload: bytes, now: float) -> float:
-        """Takes an answer; returns how long it took."""
-        self._answered = int.from_bytes(payload, "big")
-        return now - self._sent_at
-
-    def unanswered_since(self, last_active: float) -> bool:
-        """Whether neither the answer nor anything else has come since the last PING."""
-        return self._answered < self._sent and last_active < self._sent_at

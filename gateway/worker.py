@@ -265,6 +265,7 @@ class Worker:
                     self._path.changed(version)
             if isinstance(after, LocalResource):
                 self._codec_kind = after.http2_codec
+                self._tunnels.resolver.nameservers = after.peer_nameservers
                 self._names.configure(after, self._routes.services)
             elif isinstance(before, ServiceResource) or isinstance(after, ServiceResource):
                 self._names.changed(before, after)  # type: ignore[arg-type]

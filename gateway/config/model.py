@@ -71,6 +71,8 @@ class GatewayConfig(Section):
     mesh: ListenAddress | None = None
     advertise: tuple[ReachableAddress, ...] = ()
     http: ListenAddress = HostPort("127.0.0.1", 15080)
+    nameservers: tuple[ListenAddress, ...] = ()
+    """Who is asked for the names that peers' gateways advertise; the system's resolver, if none."""
     vip_range: Annotated[IPNetwork, PlainValidator(_network)] = ipaddress.IPv4Network("127.80.0.0/16")
     http2_codec: Literal["auto", "ngh2", "h2"] = "auto"
     drain_timeout_s: Annotated[float, duration("0s", "1h")] = Field(default=30.0, alias="drain_timeout")

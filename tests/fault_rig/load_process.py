@@ -136,7 +136,8 @@ async def run(plan: LoadPlan) -> None:
         if plan.tcp is not None:
             clients.append(TcpClient(plan).once)
         for number, once in enumerate(clients):
-            nursery.start_soon(_repeat, once, plan.interval_s, plan.interval_s * number / len(clients))
+            interval_s = plan.interval_ms / 1000
+            nursery.start_soon(_repeat, once, interval_s, interval_s * number / len(clients))
         await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
         nursery.cancel_scope.cancel()
 

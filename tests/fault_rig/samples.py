@@ -10,14 +10,14 @@ import msgspec
 
 
 class LoadPlan(msgspec.Struct, frozen=True):
-    """A load: so many clients, each with one connection that it keeps, each asking every `interval_s`."""
+    """A load: so many clients, each with one connection that it keeps, each asking every `interval_ms`."""
 
     http: tuple[str, int]
     authority: str
     get_clients: int = 6
     post_clients: int = 1
     tcp: tuple[str, int] | None = None
-    interval_s: float = 0.05
+    interval_ms: int = 50
     timeout_s: float = 10.0
 
 

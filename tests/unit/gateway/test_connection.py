@@ -129,6 +129,8 @@ class Sink:
         self.data += data
         self.ended = end_stream
 
+    def on_stall(self) -> None: ...
+
     def on_response_trailers(self, headers: list[Header]) -> None: ...
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
@@ -169,6 +171,8 @@ class Pipe:
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         self.down.relay(self._down_stream, data, end_stream, self._response)
+
+    def on_stall(self) -> None: ...
 
     def on_response_trailers(self, headers: list[Header]) -> None: ...
 
@@ -324,6 +328,8 @@ class Outlet:
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         self.conn.relay(1, data, end_stream, self._relay)
+
+    def on_stall(self) -> None: ...
 
     def on_response_trailers(self, headers: list[Header]) -> None: ...
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...

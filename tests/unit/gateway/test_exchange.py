@@ -10,6 +10,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
+
 from discovery.model import Port, Protocol, ServiceName
 from gateway.codec.events import Data, ErrorCode, Event, Header, RequestHead, Reset, Response, ResponseHead, Trailers
 from gateway.codec.interface import CodecFailure
@@ -169,6 +171,10 @@ class Play:
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
         return next((target for target in self.targets if target not in exchange.tried), None)
+
+    def has_better(self, exchange: Exchange) -> bool:
+        assert exchange.route is not None
+        return self.choose(exchange, exchange.route) is not None
 
     def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
         return exchange.head
@@ -439,3 +445,41 @@ def test_grpc_is_judged_by_its_status() -> None:
     play = Play(WEST, method=b"POST", protocol=Protocol.GRPC).begin()
     play.answer(Response(1, ResponseHead(200, [(b"grpc-status", b"5")]), True))
     assert play.verdicts == [(WEST, 404, 0.0)]
+
+
+def stall(play: Play) -> None:
+    play.upstreams[-1][2].stall()
+
+
+def test_what_may_be_repeated_leaves_a_silent_upstream() -> None:
+    """A frozen gateway may answer in a minute. The verdict on it is not the request's: it may only be slow."""
+    play = Play(WEST, EU).begin()
+    stall(play)
+    assert play.asked == [WEST, EU]
+    assert ("reset", ErrorCode.CANCEL) in play.upstreams[0][1].said
+    play.answer(ok(end=True))
+    assert play.outcomes == [(200, "")]
+    assert [target for target, _, _ in play.verdicts] == [EU]
+
+
+def test_a_silent_upstream_is_better_than_none() -> None:
+    """Moved nowhere, the request would fail, and a peer that only lags would still have answered it."""
+    play = Play(WEST).begin()
+    stall(play)
+    play.answer(ok(end=True))
+    assert play.outcomes == [(200, "")]
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PATCH", b"CONNECT"])
+def test_what_may_have_been_done_stays_at_a_silent_upstream(method: bytes) -> None:
+    """It may have been done there already."""
+    play = Play(WEST, EU, method=method).begin()
+    stall(play)
+    assert play.asked == [WEST]
+
+
+def test_an_answer_that_has_begun_stays_at_a_silent_upstream() -> None:
+    """The client has a part of it, and another upstream's would not fit."""
+    play = Play(WEST, EU).begin().answer(ok(100_000))
+    stall(play)
+    assert play.asked == [WEST]

@@ -359,6 +359,8 @@ class Answer:
         self.said += data
         self.ended = end_stream
 
+    def on_stall(self) -> None: ...
+
     def on_response_trailers(self, headers: list[Header]) -> None: ...
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:

@@ -1,0 +1,484 @@
+"""The tunnels to one gateway of a peer: which addresses it has, what is open to each, and what is thought of it.
+
+A gateway has a few slots, each a task that keeps one tunnel open: dial, shake hands, check who answered, and when
+another tunnel is needed in its place, begin again. A tunnel's own task carries and probes it until it ends, which may
+be long after its slot has moved on: what it carries goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import msgspec
+import trio
+
+from discovery.address import HostPort
+from gateway.codec.interface import Codec
+from gateway.connection import ClientConnection
+from gateway.control import Tunnel as TunnelReport
+from gateway.dial import connect, handshake
+from gateway.flapping import Flapping
+from gateway.identity import Identity, NotReady, Proof
+from gateway.reactor import Reactor
+from gateway.resolver import SYSTEM_TTL_S, TTL_LEAST_S, Place, Resolver
+from gateway.snapshot import GatewayAddress
+from gateway.tunnel_probe import Standing, TunnelProbe
+from trust.errors import TrustError
+
+log = logging.getLogger("isthmus.tunnels")
+
+TUNNELS_PER_GATEWAY = 2
+"""At least; one for each address if there are more."""
+TUNNELS_LIMIT = 8
+CONNECT_TIMEOUT_S = 2.0
+HANDSHAKE_TIMEOUT_S = 5.0
+RECONNECT_FIRST_S = 0.05
+RECONNECT_LIMIT_S = 5.0
+# What all peers hear at the same moment must not make all of them knock at the same moment.
+NEWS_SPREAD_S = 0.1
+# A tunnel that was there for so long did not end for what it was opened with.
+STABLE_S = 10.0
+# A tunnel is replaced, and then ends when it is idle, after this part of what was left of the certificates that it was
+# opened with: so that none carries new requests on certificates that have ended, or whose root is retired by then.
+_REPLACE_FROM, _REPLACE_TO = 0.6, 0.9
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What all tunnels of a worker stand on."""
+
+    identity: Identity
+    reactor: Reactor
+    nursery: trio.Nursery
+    resolver: Resolver
+    make_codec: Callable[[], Codec]
+    wall_clock: Callable[[], datetime]
+    changed: Callable[[str], None]
+    """Called with a cluster's name whenever one of its tunnels comes into service, or goes out of it."""
+    rng: random.Random
+
+
+class Link:
+    """One tunnel."""
+
+    def __init__(
+        self,
+        conn: ClientConnection,
+        proof: Proof,
+        place: Place,
+        probe: TunnelProbe,
+        *,
+        replace_at: float,
+        before: Link | None,
+    ) -> None:
+        """`before`: the one that it is opened in place of, which takes requests until this one does."""
+        self.conn = conn
+        self.proof = proof
+        self.place = place
+        self.probe = probe
+        self.replace_at = replace_at
+        self.before = before
+        self.leaving = False
+        """It takes no requests any more, and ends when it carries none."""
+        self.needed = trio.Event()
+        """Another tunnel shall be opened in its place."""
+
+    def leave(self) -> None:
+        self.leaving = True
+        self.needed.set()
+
+    @property
+    def ready(self) -> bool:
+        return self.probe.standing is Standing.GOOD and not self.leaving and not self.conn.closed
+
+    @property
+    def silent(self) -> bool:
+        return self.probe.standing is Standing.SUSPECT and not self.conn.closed
+
+
+class GatewayTunnels:
+    """This worker's tunnels to one gateway of a peer. `close` or `retire` ends them."""
+
+    def __init__(self, cluster: str, gateway: GatewayAddress, ground: Ground) -> None:
+        self.cluster = cluster
+        self.gateway = gateway
+        self.links: list[Link] = []
+        """All that are open, also those that have not answered yet and those that only finish what they carry."""
+        self.flapping = Flapping()
+        self._ground = ground
+        self._places: tuple[Place, ...] = ()
+        self._places_until = float("-inf")
+        self._looked_up_at = float("-inf")
+        self._looking_up = trio.Lock()
+        self._opening: dict[trio.CancelScope, Place] = {}
+        self._scopes: set[trio.CancelScope] = set()
+        self._keepers: set[trio.CancelScope] = set()
+        self._slots = 0
+        self._news = trio.Event()
+        self._was_ready = False
+        self._peer_id = ""
+        self._address = ""
+        self._rtt_s = 0.0
+        self._error = ""
+        self._keepers.add(self._start(self._follow_addresses))
+        self._fill_slots()
+
+    # What is thought of it.
+
+    @property
+    def ready(self) -> list[ClientConnection]:
+        """Those that take requests."""
+        return [link.conn for link in self.links if link.ready]
+
+    @property
+    def suspect(self) -> list[ClientConnection]:
+        """Those that are silent, and may still answer."""
+        return [link.conn for link in self.links if link.silent and not link.leaving]
+
+    def stall(self) -> None:
+        """What waits on silent tunnels may have somewhere to go now."""
+        for link in [*self.links]:
+            if link.silent:
+                link.conn.stall()
+
+    def report(self) -> TunnelReport:
+        return TunnelReport(
+            cluster=self.cluster,
+            gateway=self.gateway.id,
+            address=self._address,
+            ready=min(len(self.ready), self._slots),
+            wanted=self._slots,
+            peer_id=self._peer_id,
+            rtt_ms=round(self._rtt_s * 1000, 3),
+            error=self._error,
+            serials=tuple(sorted({link.proof.serial for link in self.links if link.ready})),
+        )
+
+    # What it is told.
+
+    def readdress(self, gateway: GatewayAddress) -> None:
+        """It says that it is elsewhere now. The old tunnels stay until there is a new one."""
+        self.gateway = gateway
+        self._places_until = float("-inf")
+
+    def check_again(self) -> None:
+        """What is believed has changed: ends what is not believed any more, and lets those that wait try at once."""
+        for link in [*self.links]:
+            if not self._ground.identity.still_believed(link.proof):
+                self._error = f"{link.proof.spiffe_id} is not believed any more"
+                link.conn.abort()
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+    def retire(self) -> None:
+        """It is gone from the catalog: nothing new goes there, and what is under way may end."""
+        self._slots = 0
+        for scope in self._keepers:
+            scope.cancel()
+        for link in self.links:
+            link.leave()
+        self._changed()
+
+    def close(self) -> None:
+        """Ends everything at once: also a task that has not begun to run."""
+        self._slots = 0
+        for scope in self._scopes:
+            scope.cancel()
+        for link in [*self.links]:
+            link.conn.abort()
+
+    # Tasks.
+
+    def _start(self, task: Callable[..., Awaitable[None]], *arguments: object) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
+
+        async def run() -> None:
+            with scope:
+                await task(*arguments)
+            self._scopes.discard(scope)
+            self._keepers.discard(scope)
+
+        self._ground.nursery.start_soon(run)
+        return scope
+
+    def _fill_slots(self) -> None:
+        """One slot for each address, within bounds."""
+        wanted = min(max(len(self._places), TUNNELS_PER_GATEWAY), TUNNELS_LIMIT)
+        first, self._slots = self._slots, wanted
+        for slot in range(first, wanted):
+            self._keepers.add(self._start(self._keep, slot))
+
+    async def _pause(self, delay_s: float) -> None:
+        """Waits, or until there are news."""
+        with trio.move_on_after(delay_s):
+            await self._news.wait()
+            await trio.sleep(self._ground.rng.uniform(0, NEWS_SPREAD_S))
+
+    # Where it is.
+
+    async def _follow_addresses(self) -> None:
+        """Looks its names up again whenever the last answer has had its time."""
+        while True:
+            try:
+                await self._look_up()
+            except OSError as error:
+                self._error = str(error)
+                self._changed()
+            # A name that could not be found is asked for by those who dial, with their own patience.
+            left_s = self._places_until - trio.current_time()
+            await self._pause(left_s if left_s > 0 else SYSTEM_TTL_S)
+
+    async def _look_up(self) -> None:
+        """Brings `_places` up to date. Raises OSError if there is no address at all."""
+        async with self._looking_up:
+            if trio.current_time() >= self._places_until:
+                await self._look_up_now()
+
+    async def _look_up_now(self) -> None:
+        places: list[Place] = []
+        errors: list[str] = []
+        ttl_s = float("inf")
+        for address in self.gateway.addresses:
+            try:
+                found = await self._ground.resolver.resolve(address)
+            except OSError as error:
+                errors.append(str(error))
+                ttl_s = min(ttl_s, SYSTEM_TTL_S)
+            else:
+                places += found.places
+                ttl_s = min(ttl_s, found.ttl_s)
+        if not places:
+            # What was known stays in use: a resolver that is away must not take a gateway with it.
+            raise OSError("; ".join(errors) or "the gateway advertises no address")
+        self._looked_up_at = trio.current_time()
+        self._places_until = self._looked_up_at + ttl_s
+        if set(places) != set(self._places):
+            self._places = tuple(dict.fromkeys(places))
+            self._leave_places_that_are_gone()
+            self._fill_slots()
+            self._spread()
+
+    def _spread(self) -> None:
+        """Moves tunnels from where there are several to addresses that have none, beyond what free slots will do."""
+        held = [link for link in self.links if not link.leaving and not link.needed.is_set()]
+        free = self._slots - len(held)
+        for place in self._places:
+            places = [link.place for link in held]
+            crowded = [link for link in held if places.count(link.place) > 1]
+            if place in places:
+                continue
+            if free > 0:
+                free -= 1
+            elif crowded:
+                crowded[0].needed.set()
+                held.remove(crowded[0])
+
+    def _leave_places_that_are_gone(self) -> None:
+        """What is open there stays until there is something better; what is being opened there is dropped."""
+        for link in self.links:
+            if link.place not in self._places:
+                link.needed.set()
+        for scope, place in self._opening.items():
+            if place not in self._places:
+                scope.cancel()
+
+    def _places_in_turn(self) -> list[Place]:
+        """Those with the fewest tunnels first, so that every address is used."""
+        used = [link.place for link in self.links if not link.leaving and not link.needed.is_set()]
+        used += self._opening.values()
+        return sorted(self._places, key=used.count)
+
+    # One tunnel's life.
+
+    async def _keep(self, slot: int) -> None:
+        delay_s, link = RECONNECT_FIRST_S, None
+        while slot < self._slots:
+            lived_s, link = await self._carry_once(link)
+            delay_s = RECONNECT_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RECONNECT_LIMIT_S)
+            await self._pause(delay_s * self._ground.rng.uniform(0.5, 1.0))
+
+    async def _carry_once(self, before: Link | None) -> tuple[float, Link | None]:
+        """Opens a tunnel and returns when another one is needed in its place: for how many seconds it was not. If none
+        could be opened, the one `before` stays in use."""
+        try:
+            ours = self._ground.identity.not_after
+            tls, proof, place = await self._open()
+        except (NotReady, OSError, TrustError) as error:
+            self._error = str(error)
+        except Exception as error:
+            self._ground.reactor.defects += 1
+            log.exception("a tunnel to %s failed in a way that nobody foresaw", self.cluster)
+            self._error = f"a defect of this gateway, see its log: {type(error).__name__}"
+        else:
+            began = trio.current_time()
+            link = self._link(tls, proof, place, began + self._replace_after_s(ours, proof), before)
+            self._start(self._carry, link)
+            await link.needed.wait()
+            now = trio.current_time()
+            return (STABLE_S + 1 if now >= link.replace_at else now - began), link
+        self._changed()
+        return 0.0, before
+
+    def _replace_after_s(self, ours: datetime, proof: Proof) -> float:
+        left_s = (min(ours, proof.not_after) - self._ground.wall_clock()).total_seconds()
+        return max(0.0, left_s) * self._ground.rng.uniform(_REPLACE_FROM, _REPLACE_TO)
+
+    async def _open(self) -> tuple[ssl.SSLSocket, Proof, Place]:
+        """To the first address where the right one answers."""
+        context = self._ground.identity.client_context(self.cluster)
+        try:
+            await self._look_up()
+        except OSError:
+            if not self._places:
+                raise
+        errors: list[str] = []
+        for place in self._places_in_turn():
+            with trio.CancelScope() as scope:
+                self._opening[scope] = place
+                try:
+                    tls = await self._shake_hands(place, context)
+                    return tls, self._check(tls, place), place
+                except (OSError, TrustError) as error:
+                    errors.append(str(error))
+                finally:
+                    del self._opening[scope]
+        # A name may have moved before its time was over.
+        self._places_until = min(self._places_until, self._looked_up_at + TTL_LEAST_S)
+        raise OSError("; ".join(errors) or "its address changed")
+
+    async def _shake_hands(self, place: Place, context: ssl.SSLContext) -> ssl.SSLSocket:
+        where = _shown(place)
+        sock: socket.socket
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT_S):
+                sock = await connect(place)
+        except trio.TooSlowError:
+            raise OSError(f"{where}: no answer within {CONNECT_TIMEOUT_S:g} s") from None
+        except OSError as error:
+            raise OSError(f"{where}: {error.strerror or error}") from error
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                return await handshake(sock, context, server=False)
+        except trio.TooSlowError:
+            raise OSError(f"the TLS handshake with {where} took over {HANDSHAKE_TIMEOUT_S:g} s") from None
+        except ssl.SSLError as error:
+            raise OSError(f"the TLS handshake with {where} failed: {error.reason or error}") from error
+
+    def _check(self, tls: ssl.SSLSocket, place: Place) -> Proof:
+        """Believes nobody before the chain fits the one trust domain that this cluster has."""
+        try:
+            proof = self._ground.identity.prove(tls, self._ground.wall_clock())
+            if proof.cluster != self.cluster:
+                raise OSError(f"{_shown(place)} is {proof.spiffe_id}, not a gateway of {self.cluster}")
+        except BaseException:
+            tls.close()
+            raise
+        self._peer_id, self._address = str(proof.spiffe_id), _shown(place)
+        return proof
+
+    def _link(self, tls: ssl.SSLSocket, proof: Proof, place: Place, replace_at: float, before: Link | None) -> Link:
+        probe = TunnelProbe(trio.current_time())
+
+        def answered(payload: bytes) -> None:
+            was = probe.standing
+            probe.answered(payload, trio.current_time())
+            self._rtt_s = probe.rtt_s
+            if was is not Standing.GOOD:
+                self._in_service(link)
+
+        def going_away() -> None:
+            # What it carries goes on, unless the connection is gone; what is new goes over the tunnel that is opened in
+            # its place.
+            if not conn.closed:
+                link.leave()
+            self._changed()
+
+        conn = ClientConnection(
+            self._ground.reactor, tls, self._ground.make_codec(), ping_ack=answered, going_away=going_away
+        )
+        link = Link(conn, proof, place, probe, replace_at=replace_at, before=before)
+        if place not in self._places:
+            # It moved while this one was being opened.
+            link.needed.set()
+        self.links.append(link)
+        return link
+
+    async def _carry(self, link: Link) -> None:
+        """Serves one connection until it ends, probing it."""
+        conn, probe, ended = link.conn, link.probe, trio.Event()
+        conn.on_end = ended.set
+        if not conn.closed:
+            conn.start()
+        try:
+            while not conn.closed and not (link.leaving and not conn.handlers):
+                if trio.current_time() >= link.replace_at:
+                    link.needed.set()
+                was = probe.standing
+                look = probe.look(trio.current_time(), conn.last_active)
+                if look.standing is Standing.DEAD:
+                    self._error = f"no answer to a PING within {look.silent_s:.1f} s"
+                    break
+                if look.standing is not was:
+                    self._restand(link, look.silent_s)
+                if look.ping:
+                    conn.codec.ping(look.ping)
+                    conn.touch()
+                self._ground.reactor.flush()
+                with trio.move_on_after(look.again_in_s):
+                    await ended.wait()
+        finally:
+            was_good = probe.standing is not Standing.UNPROVEN
+            conn.abort()
+            self._ground.reactor.flush()
+            self.links.remove(link)
+            if not link.leaving:
+                self._error = self._error or _why(conn, was_good)
+            link.leave()
+            self._changed()
+
+    def _restand(self, link: Link, silent_s: float) -> None:
+        """It fell silent, or was heard again."""
+        if link.probe.standing is Standing.GOOD:
+            self._in_service(link)
+            return
+        self._error = f"no answer to a PING within {silent_s:.1f} s"
+        # A peer that was replaced without a word (rebooted, say) answers to a new tunnel at once.
+        link.needed.set()
+        self._changed()
+        link.conn.stall()
+
+    def _in_service(self, link: Link) -> None:
+        """Takes requests from now on. The one that it was opened in place of does not any more."""
+        self._error = ""
+        if link.before is not None:
+            link.before.leave()
+            link.before = None
+        self._changed()
+
+    def _changed(self) -> None:
+        ready, now = any(link.ready for link in self.links), trio.current_time()
+        if ready and not self._was_ready:
+            self.flapping.back(now)
+        elif self._was_ready and not ready:
+            self.flapping.gone(now)
+        self._was_ready = ready
+        self._ground.changed(self.cluster)
+
+
+def _why(conn: ClientConnection, was_good: bool) -> str:
+    """Why a tunnel ended, for people."""
+    error = conn.lost_to
+    if isinstance(error, ssl.SSLError):
+        return f"the peer refuses us: {error.reason or error}"
+    if error is not None:
+        return f"the connection was lost: {error.strerror or error}"
+    return "the connection ended" if was_good else "the peer closed it: are we its peer?"
+
+
+def _shown(place: Place) -> str:
+    return str(HostPort(*place[1]))

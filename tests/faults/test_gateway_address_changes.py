@@ -1,0 +1,87 @@
+"""A gateway moves to another address, and only the DNS name that it advertises says so."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.demo.waiting import wait_until
+from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.forwarder import Forwarder
+from tests.fault_rig.load import Load, now
+from tests.name_server import NameServer
+
+pytestmark = pytest.mark.processes
+
+NAME = "gw.west.test"
+TTL_S = 1
+GAP_LIMIT_S = 5.0
+"""Wanted are TTL + 1 s; the suite shares its machine."""
+OLD, NEW = "127.0.0.2", "127.0.0.3"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[NameServer]:
+    with NameServer(TTL_S) as server:
+        server.hosts[NAME] = [OLD]
+        yield server
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """One that is free at both addresses: a name has no port."""
+    with socket.create_server((OLD, 0)) as old:
+        found = int(old.getsockname()[1])
+        socket.create_server((NEW, found)).close()
+        return found
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, server: NameServer, port: int) -> Iterator[FaultLab]:
+    """West alone has the service, so that nothing else can hide what becomes of it."""
+    sites = [
+        Site("east", gateway_section=f", nameservers: [{server.address}]"),
+        Site("west", {"payments": 1}, mesh_port=0, advertise=f"{NAME}:{port}"),
+    ]
+    with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites, wait=False) as lab:
+        yield lab
+
+
+def test_peers_05_gateway_address_changes_are_noticed(lab: FaultLab, server: NameServer, port: int) -> None:
+    """First the new address is there beside the old one and the name moves: nothing is lost. Then the old one goes
+    without a word and the name moves at once: no GET fails, and nobody waits for longer than the TTL and a second."""
+    mesh = lab["west"].gateways[0].addresses.mesh
+    with Forwarder((OLD, port), mesh) as old:
+        lab.wait_ready()
+        with Forwarder((NEW, port), mesh) as new, Load(lab.plan()) as load:
+            load.wait_served_by("west")
+            server.hosts[NAME] = [NEW]
+            wait_until(lambda: new.open and not old.open, "the tunnels have moved")
+            load.wait_more()
+            assert load.account().failed == 0
+            server.hosts[NAME] = [OLD]
+            wait_until(lambda: old.open and not new.open, "the tunnels have moved back")
+            at = now()
+            server.hosts[NAME] = [NEW]
+            old.freeze()
+            wait_until(lambda: new.open, "the tunnels have moved away from what is silent")
+            load.wait_more()
+            gets = load.account(since=at)
+            print(gets)
+            assert gets.failed == 0
+            assert gets.gap_s < GAP_LIMIT_S
+
+
+def test_every_address_is_used(lab: FaultLab, server: NameServer, port: int) -> None:
+    """A name with two addresses has a tunnel to each, and one of them may end without a failure."""
+    mesh = lab["west"].gateways[0].addresses.mesh
+    server.hosts[NAME] = [OLD, NEW]
+    with Forwarder((OLD, port), mesh) as old, Forwarder((NEW, port), mesh) as new:
+        wait_until(lambda: old.open and new.open, "both addresses are used")
+        with Load(lab.plan()) as load:
+            load.wait_served_by("west")
+            old.cut()
+            load.wait_more()
+            assert load.account().failed == 0
