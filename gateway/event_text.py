@@ -12,7 +12,7 @@ from federation.freshness import Freshness
 from federation.report import PeerTransition
 from gateway.cause_text import describe_cause
 from gateway.event_log import Happening
-from gateway.failover.events import EventKind, FailoverEvent
+from gateway.failover.events import Cause, EventKind, FailoverEvent
 
 
 class ControllerKind(enum.StrEnum):
@@ -47,7 +47,9 @@ _FAILOVER = {
 
 def from_failover(event: FailoverEvent) -> Happening:
     what = _FAILOVER[event.kind].format(where=event.where or "the service")
-    message = f"{what}: {describe_cause(event.cause)}{describe_numbers(event.numbers)}"
+    # That time has passed needs no words: nothing else brings a place back.
+    cause = "" if event.cause is Cause.TIME_OVER else f": {describe_cause(event.cause)}"
+    message = f"{what}{cause}{describe_numbers(event.numbers)}"
     return Happening(event.at, event.kind, event.service, event.where, event.cause, message, dict(event.numbers))
 
 

@@ -56,12 +56,11 @@ def cluster_shares(merged: Merged) -> dict[str, float]:
 
 
 def _why(merged: Merged, shares: Mapping[str, float], about: Circumstances) -> str:
-    """The problems of what would be nearer than the last that gets something."""
+    """The problems of what would be nearer than the last that gets something; in panic, of all."""
     last = max(i for i, place in enumerate(merged.places) if place.group.share > _SOME)
-    nearer = dict.fromkeys(place.group.cluster for place in merged.places[: last + 1])
-    problems = [
-        problem for cluster in nearer if shares[cluster] < _ALL and (problem := cluster_problem(cluster, merged, about))
-    ]
+    places = merged.places if merged.panic else merged.places[: last + 1]
+    suspects = [c for c in dict.fromkeys(place.group.cluster for place in places) if merged.panic or shares[c] < _ALL]
+    problems = [problem for cluster in suspects if (problem := cluster_problem(cluster, merged, about))]
     if merged.panic:
         problems.append("so little is healthy that health is disregarded")
     if problems:

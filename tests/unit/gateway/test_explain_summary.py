@@ -84,6 +84,12 @@ def ejected(where: str, until: float = 1_028.0) -> EjectionExplanation:
             "nothing gets it, requests are refused: east has 0 of 3 healthy (tcp check refused since 12 s); no tunnel "
             "to west is ready",
         ),
+        (
+            merged(east(1.0, healthy=0), west(0.0, tunnels=0), panic=True),
+            msgspec.structs.replace(ABOUT, failed=REFUSED),
+            "east gets 100 %: east has 0 of 3 healthy (tcp check refused since 12 s); no tunnel to west is ready; so "
+            "little is healthy that health is disregarded",
+        ),
         (merged(), ABOUT, "nothing gets it, requests are refused: nobody has it"),
         (
             merged(west(0.14, rank=0), east(0.86, rank=1)),
