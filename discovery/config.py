@@ -40,6 +40,7 @@ from discovery.model import (
     ServiceName,
     Workload,
 )
+from discovery.traffic_config import LimitsConfig, RetriesConfig, TimeoutsConfig
 
 _Interval = Annotated[float, duration("100ms", "1h")]
 _Ttl = Annotated[float, duration("0s", "1h")]
@@ -266,6 +267,9 @@ class ServiceConfig(Section):
     health: HealthConfig = HealthConfig()
     export: ExportConfig | None = None
     tls: TlsConfig | None = None
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    retries: RetriesConfig = RetriesConfig()
+    limits: LimitsConfig = LimitsConfig()
 
     @property
     def service_name(self) -> ServiceName:

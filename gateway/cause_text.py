@@ -14,6 +14,7 @@ _CAUSES = {
     Cause.STALE: "nothing was heard of the cluster for long",
     Cause.SLOW_START: "it has just come back, and gets its share little by little",
     Cause.TIME_OVER: "it was well for long enough",
+    Cause.LIMIT: "one of its limits is reached",
     Cause.CONFIGURATION: "the service or the configuration changed",
 }
 

@@ -34,6 +34,7 @@ def compile_local(config: Config) -> LocalResource:
         http2_codec=config.gateway.http2_codec,
         workloads=tuple(workload.to_model() for workload in config.workloads),
         peer_nameservers=tuple(map(str, config.gateway.nameservers)),
+        traffic=config.traffic(),
     )
 
 

@@ -9,16 +9,17 @@ from collections.abc import Callable
 import trio
 
 from discovery.model import Protocol
+from gateway.attempt import Attempt
 from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection
 from gateway.dial import dial
 from gateway.endpoint_tls import EndpointContexts
-from gateway.exchange import Attempt
 from gateway.reactor import Reactor
 from gateway.retry import Failure
 from gateway.snapshot import UpstreamTls
 from gateway.tls_socket import TlsSocket
+from gateway.traffic import DEFAULT_TRAFFIC, Limits
 
 CONNECT_TIMEOUT_S = 2.0
 # An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
@@ -50,6 +51,7 @@ class EndpointPool:
         self._idle: list[ClientConnection] = []
         self._waiting: deque[Attempt] = deque()
         self._connecting = 0
+        self._connections_limit = DEFAULT_TRAFFIC.limits.connections
         # For how many that wait one new connection is enough.
         self._shared_by = STREAMS_PER_CONNECTION if protocol in (Protocol.HTTP2, Protocol.GRPC) else 1
         self._reactor = reactor
@@ -67,18 +69,29 @@ class EndpointPool:
             return sum(len(conn.handlers) for conn in self.connections) + len(self._waiting)
         return len(self.connections) - len(self._idle) + len(self._waiting)
 
-    def submit(self, attempt: Attempt) -> None:
-        """Attaches the attempt to a connection, at once where one is free."""
+    def submit(self, attempt: Attempt, limits: Limits = DEFAULT_TRAFFIC.limits) -> str:
+        """Attaches the attempt to a connection, at once where one is free. Returns the name of the limit that forbids
+        it to wait for one, else ""."""
         self.last_used = self._reactor.now
+        self._connections_limit = limits.connections
         conn = self._free()
         if conn is not None:
             attempt.attached(conn)
-            return
+            return ""
+        if len(self._waiting) >= limits.pending:
+            # Those that were given up meanwhile do not wait any more.
+            self._waiting = deque(waiting for waiting in self._waiting if not waiting.ended)
+            if len(self._waiting) >= limits.pending:
+                return "pending"
         self._waiting.append(attempt)
         self._connect_for_waiting()
+        return ""
 
     def _connect_for_waiting(self) -> None:
-        while self._connecting * self._shared_by < len(self._waiting):
+        while (
+            self._connecting * self._shared_by < len(self._waiting)
+            and self._connecting + len(self.connections) < self._connections_limit
+        ):
             self._connecting += 1
             self._nursery.start_soon(self._connect)
 
@@ -153,6 +166,8 @@ class EndpointPool:
         self.connections.remove(conn)
         if conn in self._idle:
             self._idle.remove(conn)
+        # There may be room for a new one now.
+        self._connect_for_waiting()
 
     def close_idle(self, now: float) -> None:
         """Closes what was not used for a while."""

@@ -41,6 +41,7 @@ _FAILOVER = {
     EventKind.RECOVERED: "all goes to {where} again",
     EventKind.PANIC: "so little is healthy that health is disregarded",
     EventKind.PANIC_ENDED: "enough is healthy again to go by health",
+    EventKind.OVERFLOWED: "{where} is asked for more than a limit allows, which is refused",
     EventKind.EXHAUSTED: "no place is left, requests are refused",
 }
 

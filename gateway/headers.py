@@ -16,6 +16,7 @@ OURS = (b"isthmus-", b"isthmus_")
 SOURCE = b"isthmus-source"
 ATTEMPT = b"isthmus-attempt"
 REASON = b"isthmus-reason"
+GRPC_TIMEOUT = b"grpc-timeout"
 
 NO_HEALTHY_UPSTREAM = b"no-healthy-upstream"
 HEADER_LIMIT = b"header-limit"
@@ -66,6 +67,11 @@ def passed_trailers(headers: list[Header]) -> list[Header]:
         if header[0].startswith(OURS):
             return [header for header in headers if not header[0].startswith(OURS)]
     return headers
+
+
+def replaced(headers: Iterable[Header], wanted: bytes, value: bytes) -> list[Header]:
+    """The fields with another value for one of them."""
+    return [(name, value if name == wanted else old) for name, old in headers]
 
 
 def find(headers: Iterable[Header], wanted: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""When a client's connection has been quiet for too long. `Idleness` is pure; `quiet_s` asks the kernel.
+"""When a client's connection has been quiet for too long. Pure, but for what the kernel is told.
 
 Nobody may hold a connection for nothing: not by sending a request's head a byte at a time (slowloris), not by keeping
 one open that it does not use, and not by having vanished in the middle of a stream without a word.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import socket
-import struct
 
 import msgspec
 
@@ -16,13 +15,10 @@ import msgspec
 HEAD_S = 10.0
 # Between requests. Longer than what common clients keep theirs for, so that the client goes first.
 KEEP_ALIVE_S = 300.0
-# With streams open, and not a byte either way: a TCP connection may be silent for long and be meant so.
-SILENT_STREAM_S = 3600.0
+# For the rest of a request that was answered before it was whole.
+SILENT_REST_S = 300.0
 # A peer gateway probes its tunnels every half second. One that is silent for so long is gone.
 SILENT_PEER_S = 30.0
-# tcp(7), struct tcp_info: tcpi_last_data_sent, tcpi_last_ack_sent, tcpi_last_data_recv, in milliseconds.
-_LAST_DATA = struct.Struct("=3I")
-_LAST_DATA_OFFSET = 44
 # A client that vanished is noticed by the kernel within about two minutes (tcp(7)).
 _KEEP_ALIVE_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
@@ -55,18 +51,6 @@ class Idleness(msgspec.Struct):
         elif now - self.head_since >= HEAD_S:
             return Verdict.SLOW_HEAD
         return Verdict.IDLE if now - self.since >= KEEP_ALIVE_S else Verdict.STAY
-
-
-def quiet_s(sock: socket.socket) -> float:
-    """For how long no data has crossed a TCP connection in either direction; 0 where the kernel does not tell."""
-    size = _LAST_DATA_OFFSET + _LAST_DATA.size
-    if not hasattr(socket, "TCP_INFO"):
-        return 0.0
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
-    if len(info) < size:
-        return 0.0
-    sent_ms, _, received_ms = _LAST_DATA.unpack_from(info, _LAST_DATA_OFFSET)
-    return float(min(sent_ms, received_ms)) / 1000
 
 
 def keep_alive(sock: socket.socket) -> None:

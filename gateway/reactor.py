@@ -10,13 +10,14 @@ Handlers are synchronous and must not raise; one that does loses its socket and 
 
 from __future__ import annotations
 
-import heapq
 import logging
 import select
 from collections.abc import Callable
 from typing import Protocol
 
 import trio
+
+from gateway.deadlines import Deadline, Deadlines
 
 log = logging.getLogger("isthmus.reactor")
 
@@ -44,18 +45,6 @@ class Flushable(Protocol):
     def abort(self) -> None: ...
 
 
-class Deadline:
-    """Something that will happen unless it is cancelled."""
-
-    __slots__ = ("action",)
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self.action: Callable[[], None] | None = action
-
-    def cancel(self) -> None:
-        self.action = None
-
-
 class Reactor:
     """`now` is the time of the present turn, in seconds of the event loop's clock: one reading serves all that a turn
     does."""
@@ -73,8 +62,7 @@ class Reactor:
         self._shared: set[int] = set()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._dirty: list[Flushable] = []
-        self._deadlines: list[tuple[float, int, Deadline]] = []
-        self._deadline_count = 0
+        self._deadlines = Deadlines()
         self._deadline_added = trio.Event()
 
     # Sockets.
@@ -128,22 +116,19 @@ class Reactor:
 
     def call_at(self, when: float, action: Callable[[], None]) -> Deadline:
         """Calls `action` at `when`, in a turn of its own."""
-        deadline = Deadline(action)
-        self._deadline_count += 1
-        heapq.heappush(self._deadlines, (when, self._deadline_count, deadline))
-        if self._deadlines[0][2] is deadline:
+        first = when < self._deadlines.next()
+        deadline = self._deadlines.add(when, action)
+        if first:
             self._deadline_added.set()
         return deadline
 
     def _run_deadlines(self) -> None:
-        while self._deadlines and (self._deadlines[0][0] <= self.now or self._deadlines[0][2].action is None):
-            action = heapq.heappop(self._deadlines)[2].action
-            if action is not None:
-                try:
-                    action()
-                except Exception:
-                    self.defects += 1
-                    log.exception("a deadline failed in a way that nobody foresaw")
+        for action in self._deadlines.due(self.now):
+            try:
+                action()
+            except Exception:
+                self.defects += 1
+                log.exception("a deadline failed in a way that nobody foresaw")
 
     async def keep_time(self) -> None:
         """The task behind `call_at`."""
@@ -152,8 +137,7 @@ class Reactor:
             self.now = trio.current_time()
             self._run_deadlines()
             self.flush()
-            until = self._deadlines[0][0] if self._deadlines else float("inf")
-            with trio.move_on_at(until):
+            with trio.move_on_at(self._deadlines.next()):
                 await self._deadline_added.wait()
 
     # Turns.

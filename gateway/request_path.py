@@ -8,38 +8,47 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from urllib.parse import quote
 
 from discovery.model import Protocol
+from gateway.attempt import Attempt
+from gateway.breaker import Breaker
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
 from gateway.connection import ServerConnection
+from gateway.deadlines import Deadline
 from gateway.endpoints import EndpointPools, endpoint_protocol
-from gateway.exchange import Attempt, Exchange
+from gateway.exchange import Exchange
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.outcome import Outcome
 from gateway.failover.reach import GatewayReach
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
-from gateway.headers import ATTEMPT, REASON, SOURCE, find, forwarded_element, request_headers, source_value
+from gateway.grpc_timeout import format_grpc_timeout
+from gateway.headers import (
+    ATTEMPT,
+    GRPC_TIMEOUT,
+    SOURCE,
+    find,
+    forwarded_element,
+    replaced,
+    request_headers,
+    source_value,
+)
+from gateway.latency_sketch import LatencySketch
 from gateway.reactor import Reactor
-from gateway.retry import Failure, RetryBudget
+from gateway.refusal import refusal
+from gateway.retry import Failure, RetryBudget, attempt_value
 from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
-from gateway.telemetry import FAILOVERS, REQUESTS, RETRIES, WorkerCounters
+from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
+from gateway.traffic import Traffic
 from gateway.tunnels import Tunnels
 
 SOURCE_NOT_BELIEVED = "source-not-believed"
 NOT_ALLOWED = "not-allowed"
-_GRPC_UNAVAILABLE = b"14"
-_GRPC_PERMISSION_DENIED = b"7"
-# What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
-_GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-# How much of what a client asked for is repeated to it.
-_SHOWN_BYTES = 256
 # Source values for as many local clients as may be at work at once.
 _SOURCES_REMEMBERED = 4096
 # What says something of a tunnel, and nothing of the cluster behind it.
@@ -67,6 +76,10 @@ class WorkerRequestPath:
         self._counters = counters
         self.failover = FailoverDecisions(routes, rng, self._count_failover)
         self._budget = RetryBudget()
+        self._traffic: dict[str, Traffic] = {}
+        self._sketches: dict[str, LatencySketch] = {}
+        """Of the services whose requests are hedged by what they took."""
+        self._breakers: dict[tuple[str, str], Breaker] = {}
         # Made once: they are used for every request.
         self._loads = {protocol: partial(self._load, protocol) for protocol in Protocol}
         self._requests = counters.counts[REQUESTS.name]
@@ -82,6 +95,8 @@ class WorkerRequestPath:
         if isinstance(resource, LocalResource):
             self._workloads = WorkloadIdentities(resource.trust_domain, resource.workloads)
             self._sources.clear()
+            self._traffic.clear()
+            self._sketches.clear()
             self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
 
     def follow_tunnels(self, now: float) -> None:
@@ -120,6 +135,24 @@ class WorkerRequestPath:
     @property
     def now(self) -> float:
         return self._reactor.now
+
+    def call_at(self, when: float, action: Callable[[], None]) -> Deadline:
+        return self._reactor.call_at(when, action)
+
+    def traffic(self, route: Route) -> Traffic:
+        traffic = self._traffic.get(route.label)
+        if traffic is None:
+            local = self._routes.local
+            assert local is not None, "there is no route before the first snapshot"
+            traffic = self._traffic[route.label] = local.traffic.of(route.service.name)
+        return traffic
+
+    def hedge_delay_s(self, exchange: Exchange) -> float | None:
+        retries = exchange.traffic.retries
+        if retries.hedge_after_quantile and exchange.route is not None:
+            sketch = self._sketches.setdefault(exchange.route.label, LatencySketch())
+            return sketch.quantile(retries.hedge_after_quantile)
+        return retries.hedge_after_s or None
 
     def route(self, exchange: Exchange) -> Route | None:
         return self._routes.find(exchange.head.authority, exchange.origin)
@@ -187,11 +220,16 @@ class WorkerRequestPath:
     def _load(self, protocol: Protocol, target: LocalTarget) -> int:
         return self._pools.load(target.address, protocol, target.tls)
 
-    def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
-        head = exchange.head
+    def outbound_head(self, attempt: Attempt) -> RequestHead:
+        exchange, target = attempt.exchange, attempt.target
+        head, route, timer = exchange.head, exchange.route, exchange.timer
+        assert route is not None
         ours: Iterable[Header] = ()
         if isinstance(target, RemoteTarget):
-            ours = ((SOURCE, self._source_of(exchange.origin.host)), (ATTEMPT, b"%d" % len(exchange.tried)))
+            ours = (
+                (SOURCE, self._source_of(exchange.origin.host)),
+                (ATTEMPT, attempt_value(attempt.number, attempt.last)),
+            )
         headers = request_headers(
             head.headers,
             forwarded=forwarded_element(exchange.client, head.authority, head.scheme),
@@ -199,6 +237,9 @@ class WorkerRequestPath:
             ours=ours,
             from_peer=bool(exchange.origin.peer),
         )
+        left_s = timer.call_left_s(self._reactor.now) if timer is not None else None
+        if left_s is not None:
+            headers = replaced(headers, GRPC_TIMEOUT, format_grpc_timeout(left_s))
         scheme = b"https" if head.scheme and isinstance(target, LocalTarget) and target.tls else head.scheme
         return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol)
 
@@ -218,9 +259,14 @@ class WorkerRequestPath:
     def submit(self, attempt: Attempt) -> None:
         exchange, target = attempt.exchange, attempt.target
         assert exchange.route is not None
+        if not self._admits(attempt, exchange.route):
+            return
         if isinstance(target, LocalTarget):
             protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
-            self._pools.get(target.address, protocol, target.tls).submit(attempt)
+            limits = exchange.traffic.limits
+            over = self._pools.get(target.address, protocol, target.tls).submit(attempt, limits)
+            if over:
+                self._overflow(attempt, exchange.route, over, limits.pending)
             return
         conn = self._tunnels.pick(target.cluster, exchange.conns_tried)
         if conn is None:
@@ -229,18 +275,47 @@ class WorkerRequestPath:
             exchange.conns_tried.append(conn)
             attempt.attached(conn)
 
+    def _admits(self, attempt: Attempt, route: Route) -> bool:
+        """Counts an attempt in at its upstream's breaker, or ends it."""
+        key = (route.label, attempt.target.place)
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            breaker = self._breakers[key] = Breaker()
+        limits = attempt.exchange.traffic.limits
+        over = breaker.exceeded(limits, retry=attempt.retry)
+        if over:
+            self._overflow(attempt, route, over, limits.retries if over == "retries" else limits.requests)
+            return False
+        breaker.enter(retry=attempt.retry)
+        attempt.breaker = breaker
+        return True
+
+    def _overflow(self, attempt: Attempt, route: Route, limit: str, most: int) -> None:
+        place = attempt.target.place
+        self._counters.add(OVERFLOWS, route.label, place, limit)
+        now, breaker = self._reactor.now, self._breakers[route.label, place]
+        if breaker.is_news(now):
+            numbers = {"limit": float(most), "in_progress": float(breaker.requests)}
+            self.failover.events.add(route.label, EventKind.OVERFLOWED, place, Cause.LIMIT, numbers, now)
+        attempt.overflowed(f"limits.{limit} of {route.label} in {place} is {most}")
+
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         route = attempt.exchange.route
         assert route is not None
         self.failover.observed(route.label, attempt.target, outcome, latency_s, self._reactor.now)
+        sketch = self._sketches.get(route.label) if self._sketches else None
+        if sketch is not None and isinstance(outcome, int) and outcome < 500:
+            sketch.observe(latency_s)
 
-    def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
-        return not failure.costs_budget or self._budget.take(self._reactor.now)
+    def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
+        if failure is not None and not failure.costs_budget:
+            return True
+        return self._budget.take(self._reactor.now)
 
-    def retried(self, exchange: Exchange, failure: Failure) -> None:
+    def retried(self, exchange: Exchange, cause: str) -> None:
         if len(exchange.tried) == 1:
             self._budget.retrying += 1
-        self._counters.add(RETRIES, failure.value)
+        self._counters.add(RETRIES, cause)
 
     def finished(self, exchange: Exchange) -> None:
         self._budget.active -= 1
@@ -257,28 +332,7 @@ class WorkerRequestPath:
         """An answer of our own. A gRPC client of ours gets a gRPC status, which is all that it looks at."""
         local = self._routes.local
         where = f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
-        authority = exchange.head.authority[:_SHOWN_BYTES].decode("latin-1")
-        text = f"{reason}: {authority} asked of {where}: {detail}\n"
         # A peer's gateway looks at the HTTP status to go elsewhere; what is forbidden is so for its client.
         final = not exchange.origin.peer or status == 403
-        if final and find(exchange.head.headers, b"content-type").startswith(b"application/grpc"):
-            message = quote(text.strip(), safe=_GRPC_MESSAGE_PLAIN).encode()
-            return (
-                ResponseHead(
-                    200,
-                    [
-                        (b"content-type", b"application/grpc"),
-                        (b"grpc-status", _GRPC_PERMISSION_DENIED if status == 403 else _GRPC_UNAVAILABLE),
-                        (b"grpc-message", message),
-                        (REASON, reason.encode()),
-                    ],
-                ),
-                b"",
-            )
-        body = b"" if exchange.head.method in (b"HEAD", b"CONNECT") else text.encode()
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (REASON, reason.encode()),
-        ]
-        return ResponseHead(status, headers), body
+        grpc = final and find(exchange.head.headers, b"content-type").startswith(b"application/grpc")
+        return refusal(exchange.head, status=status, reason=reason, detail=detail, where=where, grpc=grpc)

@@ -1,11 +1,17 @@
 """When one attempt failed: may another be made? Pure.
 
 RFC 9110 section 9.2.2 and RFC 9113 section 8.7 decide what is safe; the budget decides what is affordable.
+
+Two gateways carry a request between clusters, and either may try again. They share one count: the caller's gateway
+gives the other one a part of the attempts that are left (`allotment`), in `isthmus-attempt: 1;last=2`: "this is the
+request's first attempt, you may go on to its second". When the other gateway has failed it says in `isthmus-attempt`
+which attempt was its last, and the caller goes on from there; what is lost with a connection counts as used.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 
@@ -15,8 +21,12 @@ IDEMPOTENT_METHODS = SAFE_METHODS | {b"PUT", b"DELETE"}
 REPLAY_BYTES = 65_536
 """A request body is kept for another attempt up to this size; a longer one is tried once."""
 
-ATTEMPTS_LIMIT = 4
-"""Attempts of one request in all. A request tries each cluster and a few endpoints, never everything."""
+MOST_ATTEMPTS = 100
+"""A peer's numbers above this are none."""
+HEDGE = "hedge"
+"""What metrics call the cause of an attempt that was made beside another, which is late."""
+
+_ATTEMPT = re.compile(rb"([0-9]{1,3})(?:; *last=([0-9]{1,3}))?")
 
 
 class Failure(enum.StrEnum):
@@ -29,27 +39,67 @@ class Failure(enum.StrEnum):
     RESET = "upstream-reset"
     PROTOCOL = "upstream-protocol-error"
     TIMEOUT = "upstream-timeout"
+    STATUS = "upstream-status"
+    """It answered, with a status after which another place is asked."""
+    OVERFLOW = "overflow"
+    """A peer's gateway carries as much of the service as it may."""
 
     @property
     def unprocessed(self) -> bool:
         """Whether the upstream provably did nothing with the request: another attempt is safe for any method."""
-        return self in (Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM)
+        return self in _UNPROCESSED
 
     @property
     def costs_budget(self) -> bool:
         """Whether another attempt adds load to an upstream that is still there. When a gateway dies, its whole load
         moves elsewhere at once: that is failover, and a budget of a fifth would fail the other four fifths."""
-        return not self.unprocessed and self is not Failure.CONNECTION_LOST
+        return self not in _FAILOVER
 
 
-def may_retry(failure: Failure, method: bytes, *, replayable: bool, attempts: int) -> bool:
-    """Whether the request itself allows another attempt after `attempts` were made.
+_UNPROCESSED = frozenset({Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM, Failure.OVERFLOW})
+_FAILOVER = frozenset({Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM, Failure.CONNECTION_LOST})
+UNPROCESSED_REASONS = {failure.value.encode(): failure for failure in _UNPROCESSED}
+"""What a peer's gateway says in `isthmus-reason` of a request with which nothing was done."""
+
+
+def may_retry(failure: Failure, method: bytes, *, replayable: bool, made: int, limit: int) -> bool:
+    """Whether the request itself allows another attempt after `made` of `limit`.
 
     `replayable`: everything that the client has sent is still held here.
     """
-    if attempts >= ATTEMPTS_LIMIT or not replayable:
+    if made >= limit or not replayable:
         return False
     return failure.unprocessed or method in IDEMPOTENT_METHODS
+
+
+def allotment(made: int, limit: int) -> int:
+    """How many attempts the next gateway may make of those that are left, this one among them. The first one may try a
+    second endpoint; later ones try one each, as so much has failed by then that another place is the better bet.
+
+    >>> allotment(0, 5), allotment(2, 5), allotment(0, 2)
+    (2, 1, 1)
+    """
+    return 2 if made == 0 and limit > 2 else 1
+
+
+def attempt_value(number: int, last: int) -> bytes:
+    """`isthmus-attempt` of a request: an integer with a parameter (RFC 8941 section 3.3)."""
+    return b"%d;last=%d" % (number, last)
+
+
+def read_attempt(value: bytes) -> tuple[int, int] | None:
+    """The number of an attempt and the number that the request may go on to; None for what is no such value. Without
+    `last` it is the attempt's own.
+
+    >>> read_attempt(b"1;last=2"), read_attempt(b"3"), read_attempt(b"3;last=2"), read_attempt(b"0")
+    ((1, 2), (3, 3), None, None)
+    """
+    found = _ATTEMPT.fullmatch(value)
+    if found is None:
+        return None
+    number = int(found[1])
+    last = int(found[2]) if found[2] is not None else number
+    return (number, last) if 1 <= number <= last <= MOST_ATTEMPTS else None
 
 
 class RetryBudget(msgspec.Struct):

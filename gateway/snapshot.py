@@ -13,6 +13,7 @@ import msgspec
 
 from discovery.model import Endpoint, Locality, Port, ServiceName, Workload, ZoneHealth
 from gateway.failover.policy import FailoverSettings
+from gateway.traffic import TrafficSettings
 from trust.revocation import Revocations
 
 LOCAL_KEY = "local"
@@ -110,6 +111,7 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     workloads: tuple[Workload, ...] = ()
     peer_nameservers: tuple[str, ...] = ()
     """Who is asked for the names of peers' gateways ("ip:port"); the system's resolver, if none."""
+    traffic: TrafficSettings = TrafficSettings()
 
     @property
     def key(self) -> str:

@@ -31,6 +31,11 @@ FAILOVERS = MetricSpec(
     "decides for itself.",
     ("service", "kind", "cause"),
 )
+OVERFLOWS = MetricSpec(
+    "isthmus_overflows",
+    "Attempts that a limit of a service forbade (`limits`), by where they would have gone and which limit it was.",
+    ("service", "destination_cluster", "limit"),
+)
 REFUSED = MetricSpec(
     "isthmus_refused_connections",
     "Connections that were refused, or ended because the other side broke the rules of its protocol.",
@@ -41,7 +46,7 @@ DNS_QUERIES = MetricSpec("isthmus_dns_queries", "DNS questions, by type and resp
 DEFECTS = MetricSpec(
     "isthmus_defects", "Failures that nobody foresaw. Each cost one connection, and is in the log.", ("process",)
 )
-COUNTERS = (REQUESTS, RETRIES, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
+COUNTERS = (REQUESTS, RETRIES, OVERFLOWS, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
 
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)

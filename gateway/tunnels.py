@@ -16,9 +16,10 @@ import trio
 from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
+from gateway.deadlines import Deadline
 from gateway.gateway_tunnels import TUNNELS_PER_GATEWAY, GatewayTunnels, Ground
 from gateway.identity import Identity
-from gateway.reactor import Deadline, Reactor
+from gateway.reactor import Reactor
 from gateway.resolver import Resolver
 from gateway.snapshot import PeerResource
 

@@ -51,7 +51,7 @@ from gateway.endpoints import EndpointPools
 from gateway.failover.explain import explain
 from gateway.garbage import tame_garbage_collector
 from gateway.identity import Identity, NotReady, Proof
-from gateway.idle import SILENT_PEER_S, SILENT_STREAM_S, Idleness, Verdict, quiet_s
+from gateway.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
 from gateway.names import NameService
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
@@ -429,7 +429,8 @@ class Worker:
                 conn.abort()
         elif codec.open_streams:
             served.idleness.look(now, requests=conn.requests, streams=codec.open_streams, mid_head=False)
-            if quiet > SILENT_STREAM_S and not conn.closed and quiet_s(conn.sock) > SILENT_STREAM_S:
+            # Requests that are carried have their own time. Here the rest of those is waited for that were answered.
+            if quiet > SILENT_REST_S and not conn.handlers:
                 conn.abort()
         else:
             verdict = served.idleness.look(now, requests=conn.requests, streams=0, mid_head=codec.mid_head)

@@ -248,6 +248,9 @@ class Http1ServerCodec:
         if self._owes_continue:
             self._owes_continue = False
             self._refused_body = self._last = True
+        if head.status == 408:
+            # The rest of the request is not waited for (RFC 9110 section 15.5.9).
+            self._refused_body = self._last = True
         if message.is_tunnel and 200 <= head.status < 300:
             self._open_tunnel(message, head)
         else:

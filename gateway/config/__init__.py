@@ -7,6 +7,7 @@ from gateway.config.failover import EjectionConfig, FailoverConfig, ServiceFailo
 from gateway.config.load import Validation, load_config, parse_config, validate_config
 from gateway.config.model import Config, GatewayConfig, StatusConfig
 from gateway.config.problems import ConfigError, Problem
+from gateway.config.traffic import LimitsForAll, RetriesForAll, TimeoutsForAll
 from gateway.config.trust import BundleEndpointConfig, TrustConfig
 
 __all__ = [
@@ -16,9 +17,12 @@ __all__ = [
     "EjectionConfig",
     "FailoverConfig",
     "GatewayConfig",
+    "LimitsForAll",
     "Problem",
+    "RetriesForAll",
     "ServiceFailoverConfig",
     "StatusConfig",
+    "TimeoutsForAll",
     "TrustConfig",
     "Validation",
     "load_config",

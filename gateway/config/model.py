@@ -28,7 +28,9 @@ from discovery.config_values import (
 from discovery.model import LocalService
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config.failover import FailoverConfig
+from gateway.config.traffic import LimitsForAll, RetriesForAll, TimeoutsForAll, traffic_settings
 from gateway.config.trust import TrustConfig
+from gateway.traffic import TrafficSettings
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -109,12 +111,19 @@ class Config(Section):
     workloads: tuple[WorkloadConfig, ...] = ()
     imports: ImportsConfig = ImportsConfig()
     failover: FailoverConfig = FailoverConfig()
+    timeouts: TimeoutsForAll = TimeoutsForAll()
+    retries: RetriesForAll = RetriesForAll()
+    limits: LimitsForAll = LimitsForAll()
     freshness: FreshnessConfig = FreshnessConfig()
     trust: TrustConfig = TrustConfig()
 
     def local_services(self) -> tuple[LocalService, ...]:
         """The static source's services."""
         return tuple(service.to_model() for service in self.services)
+
+    def traffic(self) -> TrafficSettings:
+        """How requests to each service are carried."""
+        return traffic_settings(self.timeouts, self.retries, self.limits, self.services)
 
     def files(self) -> Iterator[tuple[Location, Path, bool]]:
         """Every file that must be there: where it is named, its path, and whether it is a secret."""

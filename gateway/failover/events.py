@@ -23,6 +23,8 @@ class EventKind(enum.StrEnum):
     PANIC = "panic"
     """So little is healthy that health is disregarded."""
     PANIC_ENDED = "panic-ended"
+    OVERFLOWED = "overflowed"
+    """A limit of the service is reached: requests to that cluster are refused."""
     EXHAUSTED = "exhausted"
     """No place is left: requests are refused."""
 
@@ -45,6 +47,8 @@ class Cause(enum.StrEnum):
     """It has just come back, and gets its share little by little."""
     TIME_OVER = "time-over"
     """It was well for long enough."""
+    LIMIT = "limit"
+    """One of `limits`."""
     CONFIGURATION = "configuration"
     """The service or the configuration changed."""
 

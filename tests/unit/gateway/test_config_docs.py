@@ -19,6 +19,7 @@ from discovery.config import (
     TlsConfig,
     WorkloadConfig,
 )
+from discovery.traffic_config import LimitsConfig, RetriesConfig, TimeoutsConfig
 from federation.bundle_config import BundleSourceConfig
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config import (
@@ -27,8 +28,11 @@ from gateway.config import (
     EjectionConfig,
     FailoverConfig,
     GatewayConfig,
+    LimitsForAll,
+    RetriesForAll,
     ServiceFailoverConfig,
     StatusConfig,
+    TimeoutsForAll,
     TrustConfig,
     parse_config,
 )
@@ -55,6 +59,12 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`failover`": FailoverConfig,
     "`failover.ejection`": EjectionConfig,
     "`failover.services.<pattern>`": ServiceFailoverConfig,
+    "`services[].timeouts`": TimeoutsConfig,
+    "`services[].retries`": RetriesConfig,
+    "`services[].limits`": LimitsConfig,
+    "`timeouts`": TimeoutsForAll,
+    "`retries`": RetriesForAll,
+    "`limits`": LimitsForAll,
     "`freshness`": FreshnessConfig,
     "`peers.<cluster>.bundle_endpoint`": BundleSourceConfig,
     "`trust`": TrustConfig,

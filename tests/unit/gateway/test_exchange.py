@@ -1,217 +1,15 @@
-"""The state machine of one request, played without sockets.
-
-Connections are real, their codecs are recorders: what an exchange tells the client's and the upstream's codec is
-what is asserted. `Play` is the worker around it, with targets that a test names.
-"""
+"""The state machine of one request, played without sockets: what passes, what is tried again, how it ends."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Sequence
-from typing import Any, cast
-
 import pytest
 
-from discovery.model import Port, Protocol, ServiceName
-from gateway.codec.events import Data, ErrorCode, Event, Header, RequestHead, Reset, Response, ResponseHead, Trailers
-from gateway.codec.interface import CodecFailure
-from gateway.connection import ClientConnection, ServerConnection
-from gateway.exchange import HELD_RESPONSE_BYTES, Attempt, Exchange
-from gateway.failover.outcome import Outcome
-from gateway.failover.target import LocalTarget, RemoteTarget, Target
-from gateway.reactor import Reactor
+from discovery.model import Protocol
+from gateway.attempt import HELD_RESPONSE_BYTES
+from gateway.codec.events import Data, ErrorCode, Reset, Response, ResponseHead, Trailers
+from gateway.failover.target import LocalTarget
 from gateway.retry import REPLAY_BYTES, Failure
-from gateway.routing import LOCAL_ORIGIN, Route
-from gateway.snapshot import ServiceResource
-
-SERVICE = ServiceResource(ServiceName("shop", "payments"), "", (Port("http", 80, Protocol.HTTP),))
-ROUTE = Route(SERVICE, SERVICE.ports[0], b"payments.shop.svc.clusterset.local:80", "shop/payments")
-WEST, EU = RemoteTarget("west"), RemoteTarget("eu")
-UNHEALTHY = ResponseHead(503, [(b"isthmus-reason", b"no-healthy-upstream")])
-
-
-class Recorder:
-    """A codec that notes its commands."""
-
-    failure: CodecFailure | None = None
-    closing = paused = half_closed = mid_head = False
-    can_open = True
-
-    def __init__(self) -> None:
-        self.said: list[tuple[Any, ...]] = []
-        self.consumed_bytes = 0
-        self._streams = 0
-
-    @property
-    def open_streams(self) -> int:
-        return self._streams
-
-    def receive(self, data: bytes) -> list[Event]:
-        raise AssertionError("nobody reads here")
-
-    def receive_eof(self) -> list[Event]:
-        return []
-
-    def resume(self) -> list[Event]:
-        return []
-
-    def data_to_send(self) -> bytes:
-        return b""
-
-    def send_request(self, head: RequestHead, end_stream: bool) -> int:
-        self._streams += 1
-        self.said.append(("request", head.method, end_stream))
-        return self._streams
-
-    def send_informational(self, stream_id: int, head: ResponseHead) -> None:
-        self.said.append(("informational", head.status))
-
-    def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
-        self.said.append(("response", head.status, end_stream))
-
-    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        self.said.append(("data", data, end_stream))
-
-    def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
-        self.said.append(("trailers", list(headers)))
-
-    def reset(self, stream_id: int, code: int) -> None:
-        self.said.append(("reset", code))
-
-    def consumed(self, stream_id: int, size: int) -> None:
-        self.consumed_bytes += size
-
-    def queued(self, stream_id: int) -> int:
-        return 0
-
-    def ping(self, payload: bytes) -> bool:
-        return False
-
-    def drain(self) -> None: ...
-
-    def drained(self) -> None: ...
-
-    def expire_head(self) -> None: ...
-
-
-class Unread:
-    """A socket that is never read nor written."""
-
-    def fileno(self) -> int:
-        return -1
-
-
-def nowhere() -> socket.socket:
-    return cast(socket.socket, Unread())
-
-
-class Play:
-    """The worker around one exchange. Implements `RequestPath`."""
-
-    def __init__(
-        self,
-        *targets: Target,
-        method: bytes = b"GET",
-        ended: bool = True,
-        routed: bool = True,
-        protocol: Protocol = Protocol.HTTP,
-    ) -> None:
-        self.reactor = Reactor()
-        self.client = Recorder()
-        self.down = ServerConnection(self.reactor, nowhere(), self.client, lambda *_: None)
-        self.targets = [*targets]
-        self.upstreams: list[tuple[Target, Recorder, ClientConnection]] = []
-        self.pending: list[Attempt] = []
-        self.retries: list[Failure] = []
-        self.outcomes: list[tuple[int, str]] = []
-        self.verdicts: list[tuple[Target, Outcome, float]] = []
-        self.budget = True
-        self.connect_later = False
-        port = Port("http", 80, protocol)
-        self._route = Route(SERVICE, port, ROUTE.authority, ROUTE.label) if routed else None
-        head = RequestHead(method, b"http", b"payments", b"/", [])
-        self.exchange = Exchange(
-            self, self.down, 1, head, end_stream=ended, now=0.0, client=b"for=c", origin=LOCAL_ORIGIN
-        )
-
-    def begin(self) -> Play:
-        self.exchange.begin()
-        return self
-
-    def send(self, *events: Event) -> Play:
-        """Events from the client."""
-        for event in events:
-            self.down._dispatch(event)
-        return self
-
-    def answer(self, *events: Event, upstream: int = -1) -> Play:
-        """Events from an upstream: the last one unless another is named."""
-        for event in events:
-            self.upstreams[upstream][2]._dispatch(event)
-        return self
-
-    def lose(self, upstream: int = -1) -> Play:
-        """An upstream's connection ends."""
-        conn = self.upstreams[upstream][2]
-        conn.closed = True
-        conn._end_streams()
-        return self
-
-    def connect(self, attempt: Attempt) -> None:
-        recorder = Recorder()
-        conn = ClientConnection(self.reactor, nowhere(), recorder)
-        self.upstreams.append((attempt.target, recorder, conn))
-        attempt.attached(conn)
-
-    def route(self, exchange: Exchange) -> Route | None:
-        return self._route
-
-    def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
-        return None
-
-    def choose(self, exchange: Exchange, route: Route) -> Target | None:
-        return next((target for target in self.targets if target not in exchange.tried), None)
-
-    def has_better(self, exchange: Exchange) -> bool:
-        assert exchange.route is not None
-        return self.choose(exchange, exchange.route) is not None
-
-    def outbound_head(self, exchange: Exchange, route: Route, target: Target) -> RequestHead:
-        return exchange.head
-
-    def submit(self, attempt: Attempt) -> None:
-        if self.connect_later:
-            self.pending.append(attempt)
-        else:
-            self.connect(attempt)
-
-    @property
-    def now(self) -> float:
-        return self.reactor.now
-
-    def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
-        self.verdicts.append((attempt.target, outcome, latency_s))
-
-    def may_spend_retry(self, exchange: Exchange, failure: Failure) -> bool:
-        return self.budget
-
-    def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]:
-        return ResponseHead(status, [(b"isthmus-reason", reason.encode())]), b""
-
-    def retried(self, exchange: Exchange, failure: Failure) -> None:
-        self.retries.append(failure)
-
-    def finished(self, exchange: Exchange) -> None:
-        self.outcomes.append((exchange.status, exchange.reason))
-
-    @property
-    def asked(self) -> list[Target]:
-        return [target for target, _, _ in self.upstreams]
-
-
-def ok(length: int | None = None, *, end: bool = False) -> Response:
-    headers = [] if length is None else [(b"content-length", b"%d" % length)]
-    return Response(1, ResponseHead(200, headers), end)
+from tests.exchange_play import EU, UNHEALTHY, WEST, Play, ok
 
 
 def test_a_request_and_its_answer_pass() -> None:
@@ -230,8 +28,7 @@ def test_a_request_and_its_answer_pass() -> None:
 def test_trailers_and_informational_responses_pass() -> None:
     play = Play(WEST, method=b"POST", ended=False).begin()
     play.send(Trailers(1, [(b"t", b"1")]))
-    attempt = play.exchange.attempt
-    assert attempt is not None
+    (attempt,) = play.exchange.attempts
     attempt.on_informational(ResponseHead(103, []))
     attempt.on_informational(ResponseHead(100, []))
     play.answer(ok(), Data(1, b"x", False), Trailers(1, [(b"grpc-status", b"0")]))
@@ -291,7 +88,7 @@ def test_a_cluster_without_a_healthy_endpoint_sends_the_request_elsewhere() -> N
 
 def test_only_a_gateway_may_say_that_nothing_was_done() -> None:
     """An endpoint that answers in a gateway's words is passed on, without them."""
-    play = Play(LocalTarget("127.0.0.1:1"), EU).begin().answer(Response(1, UNHEALTHY, True))
+    play = Play(LocalTarget("127.0.0.1:1"), EU, method=b"POST").begin().answer(Response(1, UNHEALTHY, True))
     assert play.asked == [LocalTarget("127.0.0.1:1")]
     assert play.outcomes == [(503, "")]
 

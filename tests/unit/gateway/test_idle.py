@@ -1,4 +1,4 @@
-"""When a connection is held for nothing. Pure, but for what the kernel is asked."""
+"""When a connection is held for nothing. Pure, but for what the kernel is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gateway.idle import HEAD_S, KEEP_ALIVE_S, Idleness, Verdict, keep_alive, quiet_s
+from gateway.idle import HEAD_S, KEEP_ALIVE_S, Idleness, Verdict, keep_alive
 
 
 def test_a_connection_that_is_used_stays() -> None:
@@ -54,22 +54,6 @@ def pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         return client, listener.accept()[0]
-
-
-def test_the_kernel_says_how_long_nothing_crossed(pair: tuple[socket.socket, socket.socket]) -> None:
-    """It counts in ticks of a few milliseconds, so a connection of this moment is quiet for next to nothing."""
-    client, server = pair
-    with client, server:
-        client.send(b"x")
-        assert quiet_s(server) < 5.0
-        assert quiet_s(client) < 5.0
-
-
-def test_a_socket_that_has_no_such_numbers() -> None:
-    """It is never called quiet."""
-    left, right = socket.socketpair()
-    with left, right, pytest.raises(OSError, match="not supported"):
-        quiet_s(left)
 
 
 def test_the_kernel_probes_a_silent_client(pair: tuple[socket.socket, socket.socket]) -> None:

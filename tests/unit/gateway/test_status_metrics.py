@@ -34,6 +34,7 @@ _NO_UNIT = (
     "_records",
     "_requests",
     "_retries",
+    "_overflows",
     "_queries",
 )
 

@@ -1,0 +1,290 @@
+"""One try of an exchange at one target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from discovery.model import Protocol as ServiceProtocol
+from gateway.breaker import Breaker
+from gateway.codec.events import ErrorCode, Header, ResponseHead
+from gateway.connection import ClientConnection, Relay
+from gateway.failover.outcome import Outcome, http_status_of_grpc
+from gateway.failover.target import RemoteTarget, Target
+from gateway.headers import ATTEMPT, REASON, find, without_ours
+from gateway.retry import IDEMPOTENT_METHODS, UNPROCESSED_REASONS, Failure
+
+if TYPE_CHECKING:
+    from gateway.exchange import Exchange
+
+HELD_RESPONSE_BYTES = 16_384
+NEVER = float("inf")
+
+
+class Attempt:
+    """`ResponseHandler` for the upstream's connection. Several of one exchange may be under way at once."""
+
+    __slots__ = (
+        "began",
+        "breaker",
+        "conn",
+        "due_at",
+        "ended",
+        "exchange",
+        "held_bytes",
+        "held_data",
+        "held_head",
+        "last",
+        "latency_s",
+        "number",
+        "observed",
+        "relay",
+        "retry",
+        "status",
+        "stream_id",
+        "target",
+    )
+
+    def __init__(self, exchange: Exchange, target: Target, number: int, last: int) -> None:
+        self.exchange = exchange
+        self.target = target
+        self.number = number
+        """Which attempt of the request it is, over both gateways."""
+        self.last = last
+        """How far the target's gateway may go on from there."""
+        self.conn: ClientConnection | None = None
+        self.stream_id = 0
+        self.began = exchange.path.now
+        self.due_at = NEVER
+        """When a response must have begun."""
+        self.retry = False
+        """Whether its request was tried before it."""
+        self.breaker: Breaker | None = None
+        """Where it counts while it is under way."""
+        self.status = 0
+        """What the upstream answered, as health is judged by it; 0 before it did."""
+        self.latency_s = 0.0
+        self.observed = False
+        self.ended = False
+        self.relay: Relay | None = None
+        self.held_head: ResponseHead | None = None
+        self.held_data: list[bytes] = []
+        self.held_bytes = 0
+
+    # From the pool or the tunnels.
+
+    def attached(self, conn: ClientConnection) -> None:
+        """A connection is ready: the request goes out, with what of its body has come so far."""
+        exchange = self.exchange
+        head = exchange.path.outbound_head(self)
+        body, trailers = exchange.held_body, exchange.request_trailers
+        ended = exchange.request_ended
+        self.conn = conn
+        self.stream_id = conn.open(head, ended and not body and trailers is None, self)
+        self.relay = Relay(conn, self.stream_id)
+        for i, data in enumerate(body):
+            self.send_data(data, ended and trailers is None and i == len(body) - 1)
+        if trailers is not None:
+            self.send_trailers(trailers)
+        if not exchange.replayable:
+            exchange.forget_body()
+
+    def failed(self, failure: Failure, detail: str) -> None:
+        """No connection could be had."""
+        if not self.ended:
+            self._over()
+            # Nobody was asked: the next gateway's share of the attempts is free again.
+            self._count_until(self.number)
+            self._fail(failure, detail)
+
+    def overflowed(self, detail: str) -> None:
+        """A limit of ours forbids it. That says nothing of the upstream."""
+        self._over()
+        self._count_until(self.number)
+        self.exchange.overflowed(self, detail)
+
+    # How it ends.
+
+    def _over(self) -> None:
+        self.ended = True
+        breaker, self.breaker = self.breaker, None
+        if breaker is not None:
+            breaker.leave(retry=self.retry)
+
+    def _fail(self, failure: Failure, detail: str) -> None:
+        self._observe(failure, self.exchange.path.now - self.began)
+        self.exchange.attempt_failed(self, failure, detail)
+
+    def _observe(self, outcome: Outcome, latency_s: float) -> None:
+        if not self.observed:
+            self.observed = True
+            self.exchange.path.observed(self, outcome, latency_s)
+
+    def _count_until(self, number: int) -> None:
+        """The target's gateway went no further than `number`, unless others have begun since."""
+        if self.exchange.made == self.last:
+            self.exchange.made = min(max(self.number, number), self.last)
+
+    # From the exchange and its timer.
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        assert self.conn is not None
+        self.conn.relay(self.stream_id, data, end_stream, self.exchange.request_relay)
+
+    def send_trailers(self, headers: list[Header]) -> None:
+        assert self.conn is not None
+        self.conn.codec.send_trailers(self.stream_id, headers)
+        self.conn.touch()
+
+    def end(self, *, whole: bool) -> None:
+        """The exchange needs no more of this attempt. `whole`: both messages ended cleanly."""
+        if self.ended:
+            return
+        self._over()
+        if self.conn is None:
+            return
+        if self.status:
+            self._observe(self.status, self.latency_s)
+        if whole:
+            self.conn.release(self.stream_id)
+        else:
+            self.conn.give_up(self.stream_id, ErrorCode.CANCEL)
+        if self.relay is not None:
+            self.relay.settle()
+
+    def give_up_late(self) -> None:
+        """It took longer than we wait, which is the upstream's fault if it has not answered."""
+        if not self.status:
+            self._observe(Failure.TIMEOUT, self.exchange.path.now - self.began)
+        self.end(whole=False)
+
+    def time_out(self, detail: str) -> None:
+        """Its own time is over. A response that has begun to be held is as good as none."""
+        self.give_up_late()
+        self.exchange.attempt_failed(self, Failure.TIMEOUT, detail)
+
+    # From the upstream's connection.
+
+    def on_informational(self, head: ResponseHead) -> None:
+        if head.status != 100:
+            self.exchange.on_informational(self, head)
+
+    def on_response(self, head: ResponseHead, end_stream: bool) -> None:
+        exchange = self.exchange
+        remote = type(self.target) is RemoteTarget
+        if not remote:
+            head = without_ours(head)
+        if head.status >= 400:
+            reason = self._hear_gateway(head) if remote else b""
+            if self._is_replaced(head, reason, end_stream):
+                return
+        self._answered(head, end_stream)
+        if not end_stream and self._holds(head):
+            self.held_head = head
+        else:
+            exchange.pass_response(self, head, end_stream)
+
+    def _hear_gateway(self, head: ResponseHead) -> bytes:
+        """Takes in how many attempts the other gateway made; returns why it refuses, b"" if the endpoint answered."""
+        made = find(head.headers, ATTEMPT)
+        if made:
+            head.headers = [header for header in head.headers if header[0] != ATTEMPT]
+        self._count_until(int(made) if made.isdigit() and len(made) < 4 else self.number)
+        return find(head.headers, REASON)
+
+    def _is_replaced(self, head: ResponseHead, reason: bytes, end_stream: bool) -> bool:
+        """Whether the client gets something else than this answer of an error."""
+        exchange = self.exchange
+        whole = end_stream and exchange.request_ended
+        failure = UNPROCESSED_REASONS.get(reason) if head.status == 503 else None
+        if failure is not None:
+            self.end(whole=whole)
+            self._fail(failure, "the other cluster's gateway says so")
+            return True
+        if exchange.head.method in IDEMPOTENT_METHODS and head.status in exchange.traffic.retries.statuses:
+            self._answered(head, end_stream)
+            if exchange.replace(self, whole=whole):
+                return True
+        if reason and exchange.is_grpc:
+            # In a gRPC client's own terms, which a gateway does not know to use to another.
+            self._answered(head, end_stream)
+            exchange.refuse(head.status, reason.decode("latin-1"), "the other cluster's gateway says so")
+            return True
+        return False
+
+    def _answered(self, head: ResponseHead, end_stream: bool) -> None:
+        """Notes the status and when it came. The verdict waits for the end, as the response may still be lost; that of
+        a CONNECT does not, as its stream may last for days."""
+        exchange = self.exchange
+        self.status = head.status
+        self.latency_s = exchange.path.now - self.began
+        if end_stream:
+            self._judge_grpc(head.headers)
+        if exchange.connect:
+            self._observe(self.status, self.latency_s)
+
+    def _judge_grpc(self, headers: list[Header]) -> None:
+        route = self.exchange.route
+        if route is not None and route.port.protocol is ServiceProtocol.GRPC:
+            self.status = http_status_of_grpc(find(headers, b"grpc-status"), self.status)
+
+    def _holds(self, head: ResponseHead) -> bool:
+        """Whether this response is short enough to wait for its end before any of it is passed on."""
+        exchange = self.exchange
+        if not exchange.replayable or exchange.head.method not in IDEMPOTENT_METHODS:
+            return False
+        length = find(head.headers, b"content-length")
+        return len(length) <= 5 and length.isdigit() and int(length) <= HELD_RESPONSE_BYTES
+
+    def on_response_data(self, data: bytes, end_stream: bool) -> None:
+        if self.held_head is not None:
+            self.held_data.append(data)
+            self.held_bytes += len(data)
+            if not end_stream and self.held_bytes <= HELD_RESPONSE_BYTES:
+                return
+            self._pass_held()
+            data = self.held_data.pop()
+        assert self.relay is not None
+        self.exchange.pass_data(data, end_stream, self.relay)
+
+    def on_response_trailers(self, headers: list[Header]) -> None:
+        self._judge_grpc(headers)
+        self._pass_held()
+        self._pass_held_data()
+        self.exchange.pass_trailers(headers)
+
+    def _pass_held(self) -> None:
+        """The held head, and all held data but the last, which the caller has."""
+        head, self.held_head = self.held_head, None
+        if head is not None:
+            self.exchange.pass_response(self, head, end_stream=False)
+            last = self.held_data[-1:]
+            self.held_data = self.held_data[:-1]
+            self._pass_held_data()
+            self.held_data = last
+
+    def _pass_held_data(self) -> None:
+        assert self.relay is not None
+        held, self.held_data = self.held_data, []
+        for data in held:
+            self.exchange.pass_data(data, False, self.relay)
+
+    def on_stall(self) -> None:
+        if not self.ended:
+            self.exchange.attempt_stalled(self)
+
+    def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
+        if self.ended:
+            return
+        if unprocessed:
+            failure = Failure.REFUSED
+            self._count_until(self.number)
+        elif lost:
+            failure = Failure.CONNECTION_LOST
+        elif code == ErrorCode.PROTOCOL_ERROR:
+            failure = Failure.PROTOCOL
+        else:
+            failure = Failure.RESET
+        self._over()
+        if self.relay is not None:
+            self.relay.settle()
+        self._fail(failure, f"the upstream ended the stream (code {code})")

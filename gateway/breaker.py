@@ -1,0 +1,47 @@
+"""The circuit breaker of one upstream: a service in a cluster, in one worker. Pure.
+
+It counts the attempts in progress and refuses what is above the limits at once, so that an upstream that has become
+slow fills neither itself nor this worker. Nothing waits here: what waits for a connection waits in the endpoint's pool.
+"""
+
+from __future__ import annotations
+
+from gateway.traffic import Limits
+
+NEWS_S = 1.0
+"""An upstream that overflows is told of so often, not once for each request."""
+
+
+class Breaker:
+    """What one upstream carries now."""
+
+    __slots__ = ("_told_at", "requests", "retries")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.retries = 0
+        self._told_at = float("-inf")
+
+    def exceeded(self, limits: Limits, *, retry: bool) -> str:
+        """The name of the limit that one more attempt would exceed, or "". `retry`: it is not its request's first."""
+        if self.requests >= limits.requests:
+            return "requests"
+        if retry and self.retries >= limits.retries:
+            return "retries"
+        return ""
+
+    def enter(self, *, retry: bool) -> None:
+        self.requests += 1
+        self.retries += retry
+
+    def leave(self, *, retry: bool) -> None:
+        """An attempt that entered has ended."""
+        self.requests -= 1
+        self.retries -= retry
+
+    def is_news(self, now: float) -> bool:
+        """Whether an overflow at `now` shall be told; asking counts as telling."""
+        if now - self._told_at < NEWS_S:
+            return False
+        self._told_at = now
+        return True

@@ -1,0 +1,43 @@
+"""The answers that a gateway makes itself. Pure. What each reason means is in docs/reference/reasons.md."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from gateway.codec.events import RequestHead, ResponseHead
+from gateway.headers import REASON
+
+# gRPC's UNAVAILABLE, which the retry policies of its clients know; DEADLINE_EXCEEDED, which a client's own deadline
+# would have said; PERMISSION_DENIED.
+_GRPC_UNAVAILABLE = b"14"
+_GRPC_STATUS = {504: b"4", 408: b"4", 403: b"7"}
+# What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
+_GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+# How much of what a client asked for is repeated to it.
+_SHOWN_BYTES = 256
+
+
+def refusal(
+    request: RequestHead, *, status: int, reason: str, detail: str, where: str, grpc: bool
+) -> tuple[ResponseHead, bytes]:
+    """A head with `isthmus-reason`, and a body. With `grpc`, a gRPC status, which is all that such a client looks at.
+
+    `where` names the gateway that answers, for people.
+    """
+    authority = request.authority[:_SHOWN_BYTES].decode("latin-1")
+    text = f"{reason}: {authority} asked of {where}: {detail}\n"
+    if grpc:
+        headers = [
+            (b"content-type", b"application/grpc"),
+            (b"grpc-status", _GRPC_STATUS.get(status, _GRPC_UNAVAILABLE)),
+            (b"grpc-message", quote(text.strip(), safe=_GRPC_MESSAGE_PLAIN).encode()),
+            (REASON, reason.encode()),
+        ]
+        return ResponseHead(200, headers), b""
+    body = b"" if request.method in (b"HEAD", b"CONNECT") else text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (REASON, reason.encode()),
+    ]
+    return ResponseHead(status, headers), body
