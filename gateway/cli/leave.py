@@ -13,11 +13,12 @@ from federation.etcd.errors import EtcdError
 from federation.leaving import StillRegistered, withdraw
 from federation.paths import Kind, Layout
 from federation.publisher import LEASE_TTL_S
-from gateway.cli.config_file import load_or_fail
+from gateway.cli.config_file import authority_or_fail, load_or_fail, wall_clock
 from gateway.cli.exit_codes import NEGATIVE, OK, Failure
 from gateway.config import Config
 from gateway.etcd_access import etcd_config
 from gateway.state_dir import StateDirError, locked, prepare
+from trust.source import TrustSource
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -32,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         prepare(config.state_dir)
         with locked(config.state_dir):
-            withdrawn = trio.run(_withdraw, config)
+            withdrawn = trio.run(_withdraw, config, authority_or_fail(config))
     except StateDirError as error:
         raise Failure(NEGATIVE, f"{error}; if that is this cluster's gateway, stop it first") from None
     except (StillRegistered, EtcdError, OSError) as error:
@@ -41,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return OK
 
 
-async def _withdraw(config: Config) -> Mapping[Kind, int]:
+async def _withdraw(config: Config, trust: TrustSource) -> Mapping[Kind, int]:
     assert config.etcd is not None
     async with open_etcd(etcd_config(config.etcd)) as etcd:
         with trio.move_on_after(_CONNECT_TIMEOUT_S) as waited:
@@ -50,7 +51,8 @@ async def _withdraw(config: Config) -> Mapping[Kind, int]:
             reasons = "; ".join(f"{state.url}: {state.error}" for state in etcd.endpoints)
             raise EtcdError("unavailable", f"etcd can't be reached: {reasons}")
         layout = Layout(config.etcd.prefix, config.federation)
-        return await withdraw(etcd, layout, config.cluster.name, lease_s=LEASE_TTL_S + 2)
+        name = config.cluster.name
+        return await withdraw(etcd, layout, name, trust, lease_s=LEASE_TTL_S + 2, now=wall_clock())
 
 
 def _said(config: Config, withdrawn: Mapping[Kind, int]) -> str:

@@ -230,7 +230,9 @@ def test_leave(tmp_path: Path, etcd_server: EtcdServer) -> None:
         assert left.returncode == 0, left.stderr
         assert "1 export is withdrawn" in left.stdout
         wait_until(lambda: "cart" not in names(east), "east has forgotten it", timeout_s=2)
-        assert not [key for key in keys(etcd_server) if b"/clusters/west/" in key]
+        assert [key for key in keys(etcd_server) if b"/clusters/west/" in key] == [
+            b"/isthmus/v1/acme/clusters/west/bundle"
+        ]
         assert "already" in west.run("leave").stdout
         west.start()
         wait_until(lambda: "cart" in names(east), "west is back", timeout_s=15)
