@@ -12,7 +12,7 @@ from federation.status.event_values import EventDocument
 from gateway.cli.exit_codes import UNREACHABLE, Failure
 from gateway.cli.gateway_api import GatewayApi
 
-_RETRY_S = 1.0
+RETRY_S = 1.0
 _SILENCE_S = 40.0
 """The gateway says something every 15 seconds."""
 _LINE_LIMIT_BYTES = 1 << 20
@@ -29,9 +29,10 @@ class EventFeed:
     """Iterates forever over what `path` of the API tells. Raises Failure if the first connection can't be made, or the
     gateway refuses."""
 
-    def __init__(self, api: GatewayApi, path: str) -> None:
+    def __init__(self, api: GatewayApi, path: str, retry_s: float = RETRY_S) -> None:
         self._api = api
         self._path = path
+        self._retry_s = retry_s
         self._last_id = 0
 
     def __iter__(self) -> Generator[EventDocument | Missed, None, None]:
@@ -46,7 +47,7 @@ class EventFeed:
                     raise
             except (OSError, http.client.HTTPException):
                 pass  # The gateway may be starting anew; it is asked again for what came since.
-            time.sleep(_RETRY_S)
+            time.sleep(self._retry_s)
 
     def _headers(self) -> dict[str, str]:
         return {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(self._last_id)} if self._last_id else {})

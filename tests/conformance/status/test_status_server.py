@@ -14,9 +14,11 @@ import trio.testing
 from hypercorn.config import Config as ServerConfig
 
 from discovery.address import HostPort
+from federation.status.event_stream import MAX_STREAMS
 from federation.status.event_values import EventDocument
 from federation.status.values import StatusDocument
 from gateway import status_server
+from gateway.demo.waiting import wait_until
 from gateway.listeners import ListenError
 from gateway.status_server import serve_source
 from tests.status_documents import FakeSource
@@ -75,6 +77,24 @@ def test_events_come_as_they_happen_and_after_the_last_one_known() -> None:
     assert lines[:4] == [b"retry: 1000\n", b"\n", f"id: {new}\n".encode(), b"event: ejected\n"]
     assert msgspec.json.decode(lines[4].removeprefix(b"data: "), type=EventDocument) == source.told[1]
     assert lines[5] == b"\n"
+
+
+def test_a_follower_that_hangs_up_frees_its_place() -> None:
+    """Otherwise a browser's tab that is reloaded often enough would keep everybody from following."""
+    with status_gateway(FakeSource()) as address:
+        for _ in range(MAX_STREAMS + 3):
+            wait_until(lambda: _follow_once(address), "there is a place to follow events from", timeout_s=20)
+
+
+def _follow_once(address: str) -> bool:
+    """Whether a client may follow. It hangs up after the first line."""
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
+        with connection.getresponse() as response:
+            return response.status == 200 and response.readline() == b"retry: 1000\n"
+    finally:
+        connection.close()
 
 
 def test_a_rebound_name_is_refused() -> None:

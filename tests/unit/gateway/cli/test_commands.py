@@ -126,7 +126,7 @@ def test_following_starts_again_where_the_gateway_ended(capsys: pytest.CaptureFi
     """A restart of the controller neither ends it, nor shows anything twice."""
     source = FakeSource()
     with status_gateway(source) as address:
-        told = iter(EventFeed(GatewayApi(*split_host_port(address), "advice"), "/v1/events"))
+        told = iter(EventFeed(GatewayApi(*split_host_port(address), "advice"), "/v1/events", retry_s=0.01))
         assert [next(told), next(told)] == [*EVENTS]
         port = int(address.split(":")[1])
     later = msgspec.structs.replace(EVENTS[0], id=EVENTS[1].id + 5)
