@@ -153,6 +153,8 @@ async def test_who_is_not_spoken_to(ca: trustme.CA, case: str, told: str) -> Non
                     await trio.lowlevel.wait_readable(plain)
                     server, _ = plain.accept()
                     with server:
+                        # The client's end writes in this thread: a blocking read would wait for itself.
+                        await trio.lowlevel.wait_readable(server)
                         hello = server.recv(65_536)
                         assert hello[0] == 0x16
                         assert b"GET" not in hello
