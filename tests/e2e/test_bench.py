@@ -51,3 +51,21 @@ def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
     figures = json.loads(done.stdout.splitlines()[-1])["isthmus"]
     assert {f"{name}_100" for name in ("p50_ms", "p99_ms", "cold_sync_s", "disk_sync_s", "worker_mb")} <= figures.keys()
     assert all(value > 0 for value in figures.values())
+
+
+def test_the_failover_benchmark_runs() -> None:
+    """Ours alone, and a short look: what it prints is what the comparison is made of."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "failover", "--seconds", "2", "--peers", "", "--json"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout.splitlines()[-1])
+    assert document.keys() == {"bench", "isthmus", "peers"}
+    for fault in ("kill", "freeze"):
+        assert document["isthmus"][fault].keys() == {"failed", "gap_ms", "recovered_ms"}
+        assert document["isthmus"][fault]["failed"] == 0

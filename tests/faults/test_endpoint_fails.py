@@ -1,0 +1,95 @@
+"""Endpoints fail: one of three answers 500, a whole remote service does, all local ones are unhealthy, all are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.demo.waiting import wait_until
+from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.load import Load, now
+
+pytestmark = pytest.mark.processes
+
+GAP_LIMIT_S = 5.0
+FAST_S = 2.0
+"""For a refusal; the suite shares its machine."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
+    services = {"payments": 3, "orders": 1}
+    sites = [
+        Site("east", {"stock": 2}, failover=("west", "eu")),
+        Site("west", {**services, "stock": 1}),
+        Site("eu", {**services, "stock": 1}),
+    ]
+    with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites) as lab:
+        yield lab
+
+
+def test_one_of_three_endpoints_answers_500_to_all(lab: FaultLab) -> None:
+    """West ejects it, and nothing fails after that: neither the service nor the cluster is ejected for it."""
+    west = lab["west"]
+    bad = f"west:{west.endpoint_ports['payments'][0]}"
+    with Load(lab.plan(post_clients=0)) as load:
+        load.wait_served_by("west")
+        west.tell("payments", 0, status=500)
+        load.wait(lambda samples: len(samples) > 200 and all(sample.good for sample in samples[-200:]), "it is ejected")
+        at = now()
+        load.wait_more(100)
+        gets = load.account(since=at)
+        assert gets.failed == 0
+        assert bad not in gets.by_server
+        assert gets.by_cluster.keys() == {"west"}
+    west.tell("payments", 0, status=200)
+
+
+def test_peers_03_a_remote_service_fails_and_no_other_suffers(lab: FaultLab) -> None:
+    """Only that service in that cluster is ejected: its neighbour is served there without one failure."""
+    west = lab["west"]
+    with Load(lab.plan("orders", post_clients=0)) as failing, Load(lab.plan(post_clients=0)) as fine:
+        failing.wait_served_by("west")
+        fine.wait_served_by("west")
+        at = now()
+        west.tell("orders", 0, status=500)
+        failing.wait_served_by("eu")
+        fine.wait_more(100)
+        others = fine.account(since=at)
+        assert others.failed == 0
+        assert others.by_cluster.keys() == {"west"}
+    west.tell("orders", 0, status=200)
+
+
+def test_all_local_endpoints_are_unhealthy(lab: FaultLab) -> None:
+    """They still answer, so nothing fails; after interval times fall the load is elsewhere, and it comes back."""
+    east = lab["east"]
+    with Load(lab.plan("stock", post_clients=0)) as load:
+        load.wait_served_by("east")
+        at = now()
+        for number in range(2):
+            east.tell("stock", number, health=503)
+        load.wait_served_by("west")
+        for number in range(2):
+            east.tell("stock", number, health=200)
+        load.wait_served_by("east")
+        gets = load.account(since=at)
+        assert gets.failed == 0
+        assert gets.gap_s < GAP_LIMIT_S
+
+
+def test_when_all_is_gone_the_refusal_is_fast_and_says_why(lab: FaultLab) -> None:
+    """Both remote clusters are dead and the local endpoints too: nobody waits for a timeout."""
+    with Load(lab.plan("stock", post_clients=0)) as load:
+        load.wait_served_by("east")
+        for name in ("west", "eu"):
+            lab[name].kill()
+        lab["east"].endpoints.kill()
+        load.wait(
+            lambda samples: len(samples) > 30 and not any(sample.good for sample in samples[-30:]), "all are refused"
+        )
+        wait_until(lambda: all(s.status == 503 for s in load.samples[-30:]), "all are refused with 503", timeout_s=30)
+        last = load.samples[-30:]
+        assert {sample.problem for sample in last} <= {"no-healthy-upstream", "connect-failure"}
+        assert max(sample.took_s for sample in last) < FAST_S
