@@ -43,7 +43,7 @@ bench: $(STAMP)
 proto: $(STAMP)
 	$(PYTHON) -m venv $(VENV)/proto
 	$(VENV)/proto/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.72.*' setuptools
-	$(VENV)/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. federation/etcd/etcd.proto
+	$(VENV)/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. federation/etcd/etcd.proto federation/workload/workload.proto
 
 constraints:
 	$(BIN)/python -m pip install --quiet uv

@@ -57,9 +57,14 @@ class Unlisten(msgspec.Struct, tag="unlisten"):
 
 
 class Certificate(msgspec.Struct, tag="certificate"):
-    """Controller to worker: the chain (DER, leaf first) for the key of the last signing request."""
+    """Controller to worker: the chain (DER, leaf first) for the key of the last signing request; with `key` (PKCS #8,
+    DER) for that one, which a SPIFFE Workload API has made. The socket belongs to this user alone."""
 
     chain: list[bytes]
+    key: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Certificate: {len(self.chain)} certificates{', a key, redacted' if self.key else ''}>"
 
 
 class Renew(msgspec.Struct, tag="renew"):

@@ -29,7 +29,6 @@ from gateway.bundle_endpoint import BundleEndpoint
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
 from gateway.config import Config, ConfigError, load_config
 from gateway.control import Explained, ListenerSpec, Report
-from gateway.controller_svid import ControllerSvid
 from gateway.descriptors import vip_listener_limit
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
@@ -43,10 +42,11 @@ from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
-from gateway.trust_sources import ca_renewal, open_authority, trust_keeper
+from gateway.trust_sources import open_identity, trust_keeper
 from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
 from trust.fingerprint import fingerprint_of
+from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus.controller")
 
@@ -59,7 +59,7 @@ CATALOG_SETTLED_S = 30.0
 class Controller:
     """One gateway's controller. Implements `federation.FederationListener`."""
 
-    def __init__(self, config: Config, config_path: Path) -> None:
+    def __init__(self, config: Config, config_path: Path, workload: WorkloadAuthority | None = None) -> None:
         self.config = config
         self.started = wall_clock()
         self.events = EventRecorder(lambda: wall_clock().timestamp())
@@ -68,7 +68,10 @@ class Controller:
         self.reload_problem = ""
         self._config_path = config_path
         self._rng = random.Random()
-        self.authority = open_authority(config, self.started)
+        self.identity = open_identity(
+            config, workload, wall_clock, self._rng, gateway=lambda: self.federation.gateway_id
+        )
+        self.authority = self.identity.source
         self.federation = Federation(
             settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
         )
@@ -76,24 +79,23 @@ class Controller:
         self.health = HealthMonitor(
             self._endpoint_changed,
             self._rng,
-            probe=EndpointProbe(self._endpoint_tls, self._sign, wall_clock, self._rng),
+            probe=EndpointProbe(self._endpoint_tls, self.identity.svid, wall_clock),
         )
         self.fleet = Fleet(
             config.state_dir,
             workers_wanted(config),
             self.listeners,
-            sign=self._sign,
+            sign=self.identity.certify,
             reported=self._worker_reported,
             explained=self._worker_explained,
             ended=self._worker_ended,
         )
-        self.ca_renewal = ca_renewal(config, self.authority, self.federation)
-        self._svid = ControllerSvid(self._sign, self._rng)
+        self.renewal = self.identity.renewal(self.federation, self._identity_changed)
         self.bundle_endpoint = (
             BundleEndpoint(
                 config.trust.bundle_endpoint,
                 bundle=self.federation.own_bundle,
-                svid=self._svid.current,
+                svid=self.identity.svid,
                 clock=wall_clock,
             )
             if config.trust.bundle_endpoint is not None
@@ -136,8 +138,8 @@ class Controller:
         nursery.start_soon(self._retry_listeners)
         nursery.start_soon(self._follow_authorities)
         nursery.start_soon(self._close_left_over)
-        if self.ca_renewal is not None:
-            nursery.start_soon(self.ca_renewal.run)
+        if self.renewal is not None:
+            nursery.start_soon(self.renewal.run)
         if self.trust_keeper is not None:
             nursery.start_soon(self.trust_keeper.run)
 
@@ -169,9 +171,12 @@ class Controller:
 
     # What workers say.
 
-    def _sign(self, csr: bytes) -> list[bytes]:
-        lifetime_s, gateway = self.config.trust.svid_lifetime_s, self.federation.gateway_id
-        return self.authority.issue_gateway(csr, now=wall_clock(), lifetime_s=lifetime_s, gateway=gateway)
+    def _identity_changed(self) -> None:
+        """A Workload API gave another SVID, or other roots."""
+        self.federation.trust_changed()
+        certificate = self.identity.given()
+        if certificate is not None:
+            self.fleet.certify(certificate)
 
     def _worker_reported(self, link: WorkerLink, report: Report) -> None:
         self.totals.take(link.id, report.counters, report.durations)
@@ -186,7 +191,7 @@ class Controller:
     @property
     def trust_problem(self) -> str:
         """Why this cluster's identity can't be renewed; empty when it can."""
-        keeper = self.ca_renewal or self.trust_keeper
+        keeper = self.renewal or self.trust_keeper
         renewal = keeper.problem if keeper is not None else ""
         return renewal or (self.bundle_endpoint.problem if self.bundle_endpoint is not None else "")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 from collections.abc import Callable
 from datetime import datetime
@@ -16,8 +15,7 @@ from discovery.probe_stream import CheckFailed
 from gateway.endpoint_tls import EndpointContexts, EndpointRefused, alpn_of, check_peer, explain, host_name
 from gateway.snapshot import UpstreamTls
 from trust.errors import TrustError
-from trust.keys import PrivateKey
-from trust.svid import X509Svid, make_signing_request, svid_from
+from trust.svid import X509Svid
 
 
 class EndpointProbe:
@@ -25,22 +23,19 @@ class EndpointProbe:
 
     Args:
         tls_of: how a service's endpoints are spoken to.
-        sign: makes a certificate chain (DER, leaf first) for a signing request; raises TrustError.
+        svid: a gateway's SVID, for servers that ask who checks them; raises TrustError.
     """
 
     def __init__(
         self,
         tls_of: Callable[[ServiceName], UpstreamTls | None],
-        sign: Callable[[bytes], list[bytes]],
+        svid: Callable[[datetime], X509Svid],
         wall_clock: Callable[[], datetime],
-        rng: random.Random,
     ) -> None:
         self._tls_of = tls_of
-        self._sign = sign
+        self._svid = svid
         self._wall_clock = wall_clock
-        self._rng = rng
-        self._svid: X509Svid | None = None
-        self._renew_at: datetime | None = None
+        self._last: X509Svid | None = None
         self._contexts = EndpointContexts(self._own_svid)
 
     async def __call__(self, probe: Probe) -> str | None:
@@ -70,13 +65,9 @@ class EndpointProbe:
         return secured
 
     def _own_svid(self) -> X509Svid | None:
-        """A gateway's SVID, for servers that ask who checks them."""
-        now = self._wall_clock()
-        if self._renew_at is None or now >= self._renew_at:
-            key = PrivateKey.generate()
-            try:
-                self._svid = svid_from(self._sign(make_signing_request(key)), key)
-            except TrustError:
-                return self._svid
-            self._renew_at = self._svid.renew_at(self._rng)
-        return self._svid
+        """The last one while there can be no newer."""
+        try:
+            self._last = self._svid(self._wall_clock())
+        except TrustError:
+            pass
+        return self._last

@@ -56,7 +56,7 @@ class Fleet:
     """All workers of this gateway.
 
     Args:
-        sign: makes a certificate chain (DER, leaf first) for a signing request (DER); raises TrustError.
+        sign: answers a signing request (DER); raises TrustError.
         reported: called after each report of a worker.
         explained: called with each answer of a worker to `Explain`.
         ended: called with the id of a worker that is gone and will not report again.
@@ -68,7 +68,7 @@ class Fleet:
         count: int,
         listeners: Listeners,
         *,
-        sign: Callable[[bytes], list[bytes]],
+        sign: Callable[[bytes], Certificate],
         reported: Callable[[WorkerLink, Report], None],
         explained: Callable[[WorkerLink, Explained], None],
         ended: Callable[[str], None],
@@ -111,6 +111,11 @@ class Fleet:
     def unlisten(self, names: list[str]) -> None:
         for link in self.links.values():
             link.tell(Unlisten(names))
+
+    def certify(self, certificate: Certificate) -> None:
+        """Gives all workers another SVID than they asked for."""
+        for link in self.links.values():
+            link.tell(certificate)
 
     # Life.
 
@@ -310,7 +315,7 @@ class Fleet:
 
     def _certify(self, link: WorkerLink, csr: bytes) -> None:
         try:
-            link.tell(Certificate(self._sign(csr)))
+            link.tell(self._sign(csr))
         except TrustError as error:
             log.error("worker %s gets no certificate: %s", link.id, error)
 

@@ -61,11 +61,12 @@ class Identity:
         self._pending = PrivateKey.generate()
         return make_signing_request(self._pending)
 
-    def take_certificate(self, chain: Sequence[bytes]) -> None:
-        """Raises TrustError if the chain does not fit the key of the last signing request."""
-        if self._pending is None:
+    def take_certificate(self, chain: Sequence[bytes], key: bytes = b"") -> None:
+        """Raises TrustError if the chain does not fit `key` (PKCS #8, DER), or that of the last signing request."""
+        own = PrivateKey.from_der(key) if key else self._pending
+        if own is None:
             return
-        self.svid = svid_from(list(chain), self._pending)
+        self.svid = svid_from(list(chain), own)
         self._pending = None
         self._forget_contexts()
 

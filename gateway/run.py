@@ -12,13 +12,15 @@ import trio
 from federation.etcd.client import open_etcd
 from federation.etcd.config import EtcdConfig
 from gateway.config import Config
-from gateway.controller import Controller
+from gateway.controller import Controller, wall_clock
 from gateway.descriptors import raise_descriptor_limit
 from gateway.etcd_access import etcd_config
 from gateway.garbage import tame_garbage_collector
 from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
 from gateway.status_server import serve_status, write_addresses
+from gateway.trust_sources import AGENT_WAIT_S, open_workload
+from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus")
 
@@ -36,7 +38,7 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         # Before anything starts, so that a Ctrl-C at any moment leaves nothing behind.
         signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
         async with trio.open_nursery() as nursery:
-            controller = Controller(config, config_path)
+            controller = Controller(config, config_path, await _workload(config))
             # Before the workers: what keeps this socket from opening shall leave no processes behind.
             status_address = await nursery.start(serve_status, controller)
             await controller.start(nursery, etcd)
@@ -47,6 +49,14 @@ async def run_gateway(config: Config, config_path: Path) -> None:
                 break
             await controller.stop()
             nursery.cancel_scope.cancel()
+
+
+async def _workload(config: Config) -> WorkloadAuthority | None:
+    """The identity that a Workload API gives, where one is named. Raises TrustError."""
+    if config.trust.workload_api is None:
+        return None
+    log.info("waiting for an identity from %s", config.trust.workload_api)
+    return await open_workload(config, wall_clock, AGENT_WAIT_S)
 
 
 async def _etcd(config: Config, stack: AsyncExitStack) -> EtcdConfig:

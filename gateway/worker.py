@@ -71,6 +71,7 @@ HANDSHAKE_TIMEOUT_S = 5.0
 HANDSHAKES_LIMIT = 256
 REPORT_INTERVAL_S = 1.0
 RECONNECT_S = 0.1
+RENEWAL_PAUSE_S = 5.0
 SWEEP_INTERVAL_S = 5.0
 FAILOVER_TICK_S = 0.25
 FAILOVER_TICKS_PER_MEASURE = 4
@@ -210,7 +211,7 @@ class Worker:
     def _take_certificate(self, message: Certificate) -> None:
         first = self._identity.svid is None
         try:
-            self._identity.take_certificate(message.chain)
+            self._identity.take_certificate(message.chain, message.key)
         except TrustError as error:
             log.error("worker %s: the controller's certificate is of no use: %s", self._id, error)
             return
@@ -233,6 +234,9 @@ class Worker:
             await channel.send(SigningRequest(self._identity.signing_request()))
             with trio.move_on_after(5):
                 await certified.wait()
+            if svid is not None and self._identity.svid is not None and self._identity.svid.chain == svid.chain:
+                # There is no newer one yet: a Workload API renews by its own clock.
+                await trio.sleep(RENEWAL_PAUSE_S)
 
     async def _report(self, channel: ControlChannel) -> None:
         while True:

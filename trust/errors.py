@@ -17,6 +17,8 @@ TrustCode: TypeAlias = Literal[
     "foreign-authority",
     "authority-not-valid",
     "bad-signing-request",
+    "foreign-identity",
+    "no-identity",
     "path-length",
     "malformed-bundle-url",
     "rolled-back",

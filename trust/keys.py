@@ -53,6 +53,19 @@ class PrivateKey:
         return cls(key)
 
     @classmethod
+    def from_der(cls, der: bytes, where: str = "the key") -> PrivateKey:
+        """Parses an unencrypted PKCS #8 key in DER. Raises TrustError with code `malformed-key`."""
+        try:
+            key = serialization.load_der_private_key(der, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise TrustError("malformed-key", f"{where} is not an unencrypted PKCS #8 key in DER") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TrustError(
+                "malformed-key", f"{where} is not an elliptic curve key: have P-256 keys made (in SPIRE: ec-p256)"
+            )
+        return cls(key)
+
+    @classmethod
     def load(cls, path: Path) -> PrivateKey:
         """Reads a key file that belongs to this user and that nobody else may touch.
 
@@ -90,6 +103,12 @@ class PrivateKey:
         """The secret itself, PKCS #8 PEM without a password. For a key file and for OpenSSL, nothing else."""
         return self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def expose_private_der(self) -> bytes:
+        """The same in DER: for a worker, over the control socket."""
+        return self._key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
     def __repr__(self) -> str:

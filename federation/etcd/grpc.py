@@ -52,14 +52,15 @@ class GrpcConnection:
     """A connection to one server. It is usable while `run` runs and `closed_because` is empty.
 
     `ready` is set when the server's SETTINGS came (until then, a port that accepts may still be a frozen process), or
-    when the connection has ended.
+    when the connection has ended. Without `probing` a silent server is not asked for a sign of life.
     """
 
-    def __init__(self, transport: trio.abc.Stream, *, authority: str, scheme: str) -> None:
+    def __init__(self, transport: trio.abc.Stream, *, authority: str, scheme: str, probing: bool = True) -> None:
         self.ready = trio.Event()
         self.closed_because = ""
         self.authority = authority
         self._transport = transport
+        self._probing = probing
         self._base_fields: list[tuple[bytes, bytes]] = [
             (b":method", b"POST"),
             (b":scheme", scheme.encode()),
@@ -100,7 +101,8 @@ class GrpcConnection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_loop)
-                    nursery.start_soon(self._ping_loop)
+                    if self._probing:
+                        nursery.start_soon(self._ping_loop)
                     nursery.start_soon(self._read_loop)
         finally:
             self.close("the client closed the connection")

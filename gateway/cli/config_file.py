@@ -6,11 +6,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import trio
+
 from gateway.cli.exit_codes import NEGATIVE, USAGE, Failure
 from gateway.config import Config, ConfigError, load_config
 from gateway.state_dir import StateDirError, prepare
-from gateway.trust_sources import SigningSource, open_authority
+from gateway.trust_sources import open_authority, open_workload
 from trust.errors import TrustError
+from trust.source import TrustSource
+
+_AGENT_WAIT_S = 10.0
 
 
 def load_or_fail(path: Path) -> Config:
@@ -21,7 +26,7 @@ def load_or_fail(path: Path) -> Config:
         raise Failure(USAGE, str(error)) from None
 
 
-def authority_or_fail(config: Config) -> SigningSource:
+def authority_or_fail(config: Config) -> TrustSource:
     """The cluster's CA, made if there is none yet, in the state directory, made as well. Raises Failure."""
     try:
         prepare(config.state_dir)
@@ -30,8 +35,10 @@ def authority_or_fail(config: Config) -> SigningSource:
         raise Failure(NEGATIVE, str(error)) from None
 
 
-def load_authority(config: Config) -> SigningSource:
-    """The cluster's CA, made if there is none yet. Raises TrustError."""
+def load_authority(config: Config) -> TrustSource:
+    """The cluster's CA, made if there is none yet, or what its Workload API says. Raises TrustError."""
+    if config.trust.workload_api is not None:
+        return trio.run(open_workload, config, lambda: datetime.fromtimestamp(wall_clock(), UTC), _AGENT_WAIT_S)
     return open_authority(config, datetime.fromtimestamp(wall_clock(), UTC))
 
 

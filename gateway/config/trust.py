@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
-from discovery.config_values import Fault, FilePath, ListenAddress, Location, Section, duration
+from discovery.config_values import (
+    Fault,
+    FilePath,
+    ListenAddress,
+    Location,
+    Section,
+    duration,
+    refuse,
+    show,
+    text_of,
+)
 from trust.ca_files import CA_FILES, KEY_FILE
+
+_MAX_SOCKET_BYTES = 107
+"""What a Unix socket's address has room for (unix(7))."""
+
+
+def _socket(value: Any) -> Path:
+    expected = "unix:// and an absolute path, like unix:///run/spire/agent.sock"
+    text = text_of(value, expected)
+    path = text.removeprefix("unix://")
+    if path == text or not path.startswith("/") or "\0" in path or len(path.encode()) > _MAX_SOCKET_BYTES:
+        raise refuse(f"{show(text)} is not the socket of a Workload API", expected)
+    return Path(path)
 
 
 class BundleEndpointConfig(Section):
@@ -38,10 +60,14 @@ class TrustConfig(Section):
     svid_lifetime_s: Annotated[float, duration("10s", "24h")] = Field(default=3600.0, alias="svid_lifetime")
     ca_dir: FilePath | None = None
     """A CA of the operator's, in cert-manager's layout; None: the gateway makes its own root."""
+    workload_api: Annotated[Path, PlainValidator(_socket)] | None = None
+    """The socket of a SPIFFE Workload API that gives SVIDs, keys and roots."""
     bundle_endpoint: BundleEndpointConfig | None = None
 
     def faults(self, at: Location) -> Iterator[Fault]:
         """What does not fit together. `at` is where this section stands."""
+        if self.ca_dir is not None and self.workload_api is not None:
+            yield Fault((*at, "workload_api"), "there is a ca_dir already", "one source of identity")
         if self.bundle_endpoint is not None:
             yield from self.bundle_endpoint.faults((*at, "bundle_endpoint"))
 

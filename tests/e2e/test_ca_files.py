@@ -21,6 +21,7 @@ from tests.etcd_server import EtcdServer
 from tests.forge import Forge, p256
 from tests.gateway_process import GatewayProcess, gateways
 from trust.authority import Authority
+from trust.contexts import peer_chain
 from trust.fingerprint import fingerprint_of
 
 pytestmark = pytest.mark.processes
@@ -60,6 +61,11 @@ class HeldConnection:
         self._tls = context.wrap_socket(socket.create_connection((host, int(port)), timeout=10))
         self._tls.sendall(_PREFACE)
         self._count = 0
+
+    @property
+    def chain(self) -> list[bytes]:
+        """What the gateway showed."""
+        return peer_chain(self._tls)
 
     def close(self) -> None:
         self._tls.close()

@@ -50,6 +50,7 @@ MESSAGES: list[Message] = [
     Listen([]),
     Unlisten(["vip/shop/pay/http"]),
     Certificate([b"leaf", b"intermediate"]),
+    Certificate([b"leaf"], b"a key"),
     Drain(1.5),
     Hello("w1-0", 4711, "0.1.0"),
     SigningRequest(b"csr"),
@@ -293,3 +294,8 @@ def test_no_sockets_make_no_message() -> None:
     """A worker that serves nothing yet has nothing to show."""
     empty: Sequence[tuple[ListenerSpec, socket.socket]] = []
     assert list(listen_messages(empty)) == []
+
+
+def test_a_key_is_not_shown() -> None:
+    """A Workload API's keys go over this channel: no log line may repeat one."""
+    assert "secret" not in repr(Certificate([b"leaf"], b"secret"))

@@ -10,6 +10,7 @@ import trustme
 
 from discovery.health_state import Probe
 from discovery.model import Endpoint, HealthCheck, Protocol, ServiceName
+from gateway.controller_svid import ControllerSvid
 from gateway.endpoint_probe import EndpointProbe
 from gateway.snapshot import UpstreamTls
 from tests.gateway_ends import make_authority, seeded, wall_clock
@@ -21,7 +22,7 @@ def prober(authority: Authority, tls: UpstreamTls | None) -> EndpointProbe:
     def sign(csr: bytes) -> list[bytes]:
         return authority.issue_gateway(csr, now=wall_clock(), lifetime_s=600.0)
 
-    return EndpointProbe(lambda name: tls, sign, wall_clock, seeded())
+    return EndpointProbe(lambda name: tls, ControllerSvid(sign, seeded()).current, wall_clock)
 
 
 def probe_of(port: int, protocol: Protocol | None) -> Probe:

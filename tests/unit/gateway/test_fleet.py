@@ -70,8 +70,8 @@ class Side:
             ended=self.totals.retire,
         )
 
-    def _sign(self, csr: bytes) -> list[bytes]:
-        return self._authority.issue_gateway(csr, now=wall_clock(), lifetime_s=600.0)
+    def _sign(self, csr: bytes) -> Certificate:
+        return Certificate(self._authority.issue_gateway(csr, now=wall_clock(), lifetime_s=600.0))
 
     def _reported(self, link: WorkerLink, report: Report) -> None:
         self.reports.append(link.id)

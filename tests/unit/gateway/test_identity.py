@@ -15,6 +15,7 @@ from gateway.snapshot import PeerResource
 from tests.gateway_ends import make_authority, make_identity, peer_of, wall_clock
 from trust.authority import Authority
 from trust.errors import PeerRejected, TrustError
+from trust.keys import PrivateKey
 from trust.spiffe_id import gateway_id
 
 
@@ -141,3 +142,17 @@ def test_old_roots_come_before_new_ones(authorities: dict[str, Authority], monke
     identity.set_peer(PeerResource("west", "west.test", (late,)))
     identity.server_context()
     assert given[-1] == [second, late]
+
+
+def test_an_svid_that_comes_with_its_key(authorities: dict[str, Authority]) -> None:
+    """A Workload API makes keys itself. It may come without being asked for; one that does not fit changes nothing."""
+    own = make_identity(authorities["east"]).svid
+    assert own is not None
+    identity = Identity()
+    identity.take_certificate(own.chain, own.key.expose_private_der())
+    assert identity.svid is not None
+    assert identity.svid.key.public_key == own.key.public_key
+    for key in (PrivateKey.generate().expose_private_der(), b"no key"):
+        with pytest.raises(TrustError):
+            identity.take_certificate(own.chain, key)
+    assert identity.svid.chain == own.chain

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import dns.message
@@ -54,6 +55,8 @@ from gateway.traffic import Timeouts, TrafficSettings
 from gateway.worker import Worker
 from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, wait_until, wall_clock
 from trust.authority import Authority
+from trust.keys import PrivateKey
+from trust.svid import make_signing_request
 
 LOCAL = LocalResource("acme", "east", Locality(), "east.test")
 NAME = ServiceName("shop", "payments")
@@ -857,3 +860,20 @@ async def test_it_reports_each_failover_event_once(tmp_path: Path, authorities: 
         (event,) = [event for report in scene.boss.reports for event in report.events]
         assert (event.service, event.kind, event.cause) == ("shop/payments", EventKind.EXHAUSTED, Cause.TUNNELS)
         assert abs(event.at - wall_clock().timestamp()) < 60.0
+
+
+async def test_an_svid_that_nobody_renews_yet_is_not_asked_for_without_end(
+    tmp_path: Path, authorities: dict[str, Authority]
+) -> None:
+    """A Workload API renews by its own clock: the answer to a request may be the SVID that we have, which is past the
+    time at which we ask."""
+    key = PrivateKey.generate()
+    began = wall_clock() - timedelta(seconds=400)
+    chain = authorities["east"].issue_gateway(make_signing_request(key), now=began, lifetime_s=600.0)
+    async with worker_at(tmp_path, authorities["east"], certify=False) as scene:
+        for answered in range(1, 4):
+            await wait_until(lambda answered=answered: scene.boss.requests >= min(answered, 2))  # type: ignore[misc]
+            await scene.boss.channel.send(Certificate(chain, key.expose_private_der()))
+        await scene.settled()
+        assert scene.worker._identity.svid is not None
+        assert scene.boss.requests == 2

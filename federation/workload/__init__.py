@@ -1,0 +1,1 @@
+"""The SPIFFE Workload API: the other place that a cluster's identity may come from."""
