@@ -25,7 +25,7 @@ LEASE_TTL_S = 10.0
 """A gateway that dies is noticed by its peers' tunnels within a second or two; this is for those that have none."""
 _FIRST_BACKOFF_S = 0.2
 _LAST_BACKOFF_S = 10.0
-_CLAIMS_PER_TXN = 32
+_CLAIMS_PER_TXN = 96
 _FAREWELL_S = 1.0
 
 
