@@ -19,6 +19,7 @@ from gateway.dial import dial
 from gateway.endpoints import IDLE_S, STREAMS_PER_CONNECTION, EndpointPool, EndpointPools, endpoint_protocol
 from gateway.reactor import Reactor
 from gateway.retry import Failure
+from gateway.traffic import Limits
 from tests.gateway_ends import running_reactor, seeded, wait_until
 
 GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
@@ -419,3 +420,37 @@ def test_how_an_endpoint_is_spoken_to() -> None:
 def test_a_try_is_all_that_a_pool_needs_of_an_attempt() -> None:
     """The stand-in must not drift from what it stands for."""
     assert {"ended", "attached", "failed"} <= set(dir(Attempt))
+
+
+async def test_no_more_connections_than_allowed() -> None:
+    """What comes beyond them waits, and gets one that is free again; or a new one, when one has ended."""
+    limits = Limits(connections=1)
+    async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
+        attempts = [Try() for _ in range(3)]
+        for attempt in attempts:
+            assert pool.submit(attempt, limits) == ""  # type: ignore[arg-type]
+        reactor.flush()
+        with await endpoint.accept() as sock:
+            await request_on(sock)
+            sock.send(OK)
+            await wait_until(lambda: attempts[0].status)
+            await request_on(sock)
+            assert len(pool.connections) == 1
+        await wait_until(lambda: attempts[1].ended)
+        with await endpoint.accept() as sock:
+            await request_on(sock)
+            sock.send(OK)
+            await wait_until(lambda: attempts[2].status)
+
+
+async def test_no_more_wait_than_allowed() -> None:
+    """Those that were given up meanwhile do not wait any more, and make room."""
+    limits = Limits(connections=1, pending=2)
+    async with pool_of(Protocol.HTTP) as (pool, _, reactor):
+        attempts = [Try() for _ in range(2)]
+        for attempt in attempts:
+            assert pool.submit(attempt, limits) == ""  # type: ignore[arg-type]
+        assert pool.submit(Try(), limits) == "pending"  # type: ignore[arg-type]
+        attempts[0].ended = True
+        assert pool.submit(Try(), limits) == ""  # type: ignore[arg-type]
+        reactor.flush()

@@ -18,13 +18,16 @@ from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, ServerConnection
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
+from gateway.failover.events import EventKind
+from gateway.grpc_timeout import parse_grpc_timeout
 from gateway.headers import source_value
 from gateway.identity import Identity
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
 from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
-from gateway.telemetry import FAILOVERS, REQUESTS, RETRIES, WorkerCounters
+from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
+from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings
 from gateway.tunnels import Tunnels
 from tests.gateway_ends import running_reactor, seeded, wait_until, wall_clock
 from trust.spiffe_id import gateway_id
@@ -451,3 +454,105 @@ async def running_backends(*statuses: bytes) -> AsyncIterator[tuple[Gateway, Cou
             nursery.cancel_scope.cancel()
             for backend in backends:
                 backend.close()
+
+
+def settings_of(
+    timeouts: Timeouts = DEFAULT_TRAFFIC.timeouts,
+    retries: Retries = DEFAULT_TRAFFIC.retries,
+    limits: Limits = DEFAULT_TRAFFIC.limits,
+) -> LocalResource:
+    rules = TrafficSettings((("shop/*", timeouts),), (("shop/*", retries),), (("shop/*", limits),))
+    return msgspec.structs.replace(LOCAL, traffic=rules)
+
+
+async def test_a_request_over_a_limit_is_refused_at_once() -> None:
+    """The one that is under way goes on; the refusal has its reason, is counted, and is an event. When there is room
+    again, requests are taken again."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(settings_of(limits=Limits(requests=1)), service(backend.address))
+        with running.connect() as first, running.connect() as second:
+            first.send(get())
+            upstream = await backend.accept()
+            await read(upstream)
+            answer = await answer_to(second, get())
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"isthmus-reason: overflow\r\n" in answer
+            upstream.send(OK)
+            assert (await read(first)).startswith(b"HTTP/1.1 200 OK\r\n")
+            second.send(get())
+            await read(upstream)
+            upstream.send(OK)
+            assert (await read(second)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert running.count(OVERFLOWS.name) == {("shop/payments", "local", "requests"): 1}
+        events = running.path.failover.events.take(1.0, 1.0)
+        assert [(event.kind, event.where) for event in events] == [(EventKind.OVERFLOWED, "local")]
+        backend.close()
+
+
+async def test_an_endpoint_that_does_not_answer_in_time() -> None:
+    """The client hears it from us, and the endpoint's connection is not used again."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(settings_of(Timeouts(request_s=0.05)), service(backend.address))
+        with running.connect() as client:
+            client.send(get())
+            upstream = await backend.accept()
+            await read(upstream)
+            answer = await read(client)
+            assert answer.startswith(b"HTTP/1.1 504 ")
+            assert b"isthmus-reason: upstream-timeout\r\n" in answer
+            assert await read(upstream) == b""
+        backend.close()
+
+
+async def test_a_late_request_is_hedged_to_another_endpoint() -> None:
+    """The second one's answer counts, and the first one's connection is given up."""
+    async with gateway() as running:
+        backends = [Backend(), Backend()]
+        retries = Retries(hedge_after_s=0.02)
+        running.apply(settings_of(retries=retries), service(*[backend.address for backend in backends]))
+        with running.connect() as client:
+            client.send(get())
+            for backend in backends:
+                await read(await backend.accept())
+            backends[1].accepted[0].send(OK)
+            assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert await read(backends[0].accepted[0]) == b""
+        assert running.count(RETRIES.name) == {("hedge",): 1}
+        assert (running.path._budget.active, running.path._budget.retrying) == (0, 0)
+        for backend in backends:
+            backend.close()
+
+
+async def test_a_client_that_does_not_send_the_rest() -> None:
+    """408, and the connection ends: what comes later would be read as another request."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(settings_of(Timeouts(idle_s=0.05)), service(backend.address))
+        with running.connect() as client:
+            client.send(b"POST / HTTP/1.1\r\nhost: %b\r\ncontent-length: 9\r\n\r\nx" % HOST)
+            answer = await read(client)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"connection: close\r\n" in answer
+            assert await read(client) == b""
+        backend.close()
+
+
+async def test_a_grpc_deadline_is_kept_and_passed_on() -> None:
+    """What is left of it: never more than the client said."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client:
+            fields = b"content-type: application/grpc\r\ngrpc-timeout: 80m\r\ncontent-length: 0\r\n"
+            client.send(b"POST /a.B/C HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (HOST, fields))
+            request = await read(await backend.accept())
+            said = request.partition(b"grpc-timeout: ")[2].partition(b"\r\n")[0]
+            left_s = parse_grpc_timeout(said)
+            assert left_s is not None
+            assert 0 < left_s <= 0.08
+            answer = await read(client)
+            assert b"grpc-status: 4\r\n" in answer, "DEADLINE_EXCEEDED"
+            assert b"isthmus-reason: upstream-timeout\r\n" in answer
+        backend.close()
