@@ -61,7 +61,19 @@ class PeerKeys:
         try:
             return validate_record_chain(header.chain_der(), anchor, self.trust_domain, moment)
         except PeerRejected as error:
-            raise RecordRefused(RefusalCode.BAD_CHAIN, str(error)) from None
+            detail = str(error) if self.bundle is None else self._why_lost(header, error)
+            raise RecordRefused(RefusalCode.BAD_CHAIN, detail) from None
+
+    def _why_lost(self, header: RecordHeader, error: PeerRejected) -> str:
+        """Why a bundle is not taken that nothing in the one before it vouches for, and what to do."""
+        root = next(iter(map(fingerprint_of, header.chain_der()[1:])), "")
+        if not root or self.holds_root(root):
+            return str(error)
+        return (
+            f"it is signed under root {root}, which the bundle that was believed until now does not hold: either it is "
+            "somebody else, or it has replaced its root while this gateway was not there to follow; ask its owner "
+            f"whether {root} is right, and pin that then"
+        )
 
     def holds_root(self, fingerprint: str) -> bool:
         """Whether the accepted bundle has this root."""

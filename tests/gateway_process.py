@@ -54,7 +54,7 @@ class GatewayProcess:
         line = [sys.executable, "-m", "gateway", "run", "-c", str(self.config_path)]
         self._process = subprocess.Popen(line, stderr=log, stdout=log, text=True)
         log.close()
-        wait_until(lambda: read_addresses(self.state_dir), f"{self.name} listens", timeout_s=20)
+        wait_until(lambda: read_addresses(self.state_dir), f"{self.name} listens", timeout_s=60)
 
     def stop(self) -> None:
         """SIGTERM, and waits for it to end."""

@@ -20,7 +20,6 @@ from tests.gateway_ends import wall_clock
 from tests.gateway_process import GatewayProcess, gateways
 from trust.keyring import Keyring
 
-SVID_LIFETIME_S = 10
 PAYMENTS = "payments.shop.svc.clusterset.local:80"
 
 
@@ -64,9 +63,9 @@ def wait_ready(*clusters: GatewayProcess) -> None:
         wait_until(ready, f"{cluster.name} and its peers are ready", timeout_s=30)
 
 
-def write_config(cluster: GatewayProcess, root: str, peer: str, services: str = "") -> None:
+def write_config(cluster: GatewayProcess, root: str, peer: str, svid_lifetime: str, services: str = "") -> None:
     text = add_peer(cluster.config_path.read_text(), peer, f"{peer}.acme.internal", root)
-    cluster.config_path.write_text(f"{text}\ntrust: {{svid_lifetime: {SVID_LIFETIME_S}s}}\n{services}")
+    cluster.config_path.write_text(f"{text}\ntrust: {{svid_lifetime: {svid_lifetime}}}\n{services}")
 
 
 def root_of(cluster: GatewayProcess) -> str:
@@ -82,13 +81,15 @@ def load_on(cluster: GatewayProcess) -> Load:
 
 
 @contextmanager
-def east_and_west(directory: Path, etcd: EtcdServer) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+def east_and_west(
+    directory: Path, etcd: EtcdServer, *, svid_lifetime: str = "10s"
+) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     """Both run and see each other; west's payments is exported to east."""
     (port,) = free_ports(1)
     with gateways(directory, "east", "west") as (east, west):
         for cluster in (east, west):
             cluster.init(etcd.endpoint)
-        write_config(east, root_of(west), "west")
+        write_config(east, root_of(west), "west", svid_lifetime)
         services = f"""\
 services:
 - namespace: shop
@@ -97,7 +98,7 @@ services:
   endpoints: [{{address: 127.0.0.1, port: {port}}}]
   export: {{to: [east]}}
 """
-        write_config(west, root_of(east), "east", services)
+        write_config(west, root_of(east), "east", svid_lifetime, services)
         line = [sys.executable, "-m", "gateway.demo.services", "west", f"http:payments:{port}"]
         service = subprocess.Popen(line)
         try:

@@ -175,10 +175,17 @@ class Cluster:
 
     def isthmus(self, command: str, *arguments: str) -> str:
         """What `isthmus <command> -c cluster.yaml` prints. Raises OSError with what it said when it fails."""
-        line = [sys.executable, "-m", "gateway", command, "-c", str(self.config_path), *arguments]
+        return self._isthmus(command, "-c", str(self.config_path), *arguments)
+
+    def isthmus_trust(self, action: str, *arguments: str) -> str:
+        """What `isthmus trust <action> -c cluster.yaml` prints. Raises OSError with what it said when it fails."""
+        return self._isthmus("trust", action, "-c", str(self.config_path), *arguments)
+
+    def _isthmus(self, *arguments: str) -> str:
+        line = [sys.executable, "-m", "gateway", *arguments]
         done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=self.directory)
         if done.returncode != 0:
-            raise OSError(f"isthmus {command} ended with status {done.returncode}: {done.stderr.strip()}")
+            raise OSError(f"isthmus {arguments[0]} ended with status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
 

@@ -92,6 +92,8 @@ def cluster_yaml(member: Member, numbers: Numbers, services: Sequence[DemoServic
         for peer in members
         if peer.name != member.name
     )
+    # So that its root can be replaced within a few seconds: a rotation waits for the last certificate to end.
+    trust = "trust: {svid_lifetime: 10s}\n" if member == EU else ""
     text = f"""\
 # Cluster {member.name} of the federation {FEDERATION}. Check it with: isthmus validate -c cluster.yaml
 federation: {FEDERATION}
@@ -118,7 +120,7 @@ gateway:
   vip_range: {numbers.vip_ranges[member.name]}  # an address of its own for each service
 dns: {{listen: 127.0.0.1:0, ttl: 5s}}
 status: {{listen: 127.0.0.1:0}}
-"""
+{trust}"""
     if member.failover:
         text += f"""
 # Where requests go that nothing in this cluster can answer, the preferred region first.

@@ -1,4 +1,4 @@
-"""The demo's story in nine steps. Each step is a function of the lab and the teller, and leaves the lab as it was."""
+"""The demo's story in eleven steps. Each step is a function of the lab and the teller, and leaves the lab as it was."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gateway.demo.http_client import HttpRequest
 from gateway.demo.join_steps import join_by_token
 from gateway.demo.lab import Lab
 from gateway.demo.members import NAMESPACE, name_of
+from gateway.demo.rotation_steps import rotate_a_root
 from gateway.demo.survival_steps import lose_a_cluster, lose_etcd
+from gateway.demo.tamper_steps import tamper
 from gateway.demo.tcp_client import echo
 from gateway.demo.teller import Teller
 from gateway.demo.trust_steps import keep_private, prove_identity
@@ -120,4 +122,16 @@ def _ledger_connections(lab: Lab) -> float:
     return wait_until(lambda: count() if count() >= 2 else 0, "west has counted the connections", timeout_s=5)
 
 
-STEPS = (join, resolve, cross, carry_tcp, prove_identity, keep_private, lose_a_cluster, lose_etcd, join_by_token)
+STEPS = (
+    join,
+    resolve,
+    cross,
+    carry_tcp,
+    prove_identity,
+    keep_private,
+    lose_a_cluster,
+    lose_etcd,
+    join_by_token,
+    tamper,
+    rotate_a_root,
+)

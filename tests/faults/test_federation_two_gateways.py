@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 
 import trio
 
 from discovery.model import ServiceName
+from federation.settings import Peer
 from tests.etcd_server import EtcdServer
 from tests.federation_members import FederationMember, as_peers, local_service, make_authority, run_member, until
+from trust.keyring import Keyring
 
 
 async def test_two_gateways_agree_and_one_is_enough(tmp_path: FilePath, etcd_server: EtcdServer) -> None:
@@ -67,3 +72,39 @@ async def test_gateways_that_chose_apart_agree_when_etcd_is_back(tmp_path: FileP
             lambda: [first.federation.vip(name) for name in names] == [second.federation.vip(name) for name in names]
         )
         assert len({first.federation.vip(name) for name in names}) == len(names)
+
+
+async def test_a_gateway_with_a_copy_of_the_keys_keeps_a_rotation_waiting(
+    tmp_path: FilePath, etcd_server: EtcdServer
+) -> None:
+    """It has the keys of before: it leaves the later bundle as it is, says so, and is named to the one that rotates,
+    until the files are brought to it."""
+    now, url = time.time(), etcd_server.endpoint
+    here, there = tmp_path / "here", tmp_path / "there"
+    moment = datetime.now(UTC)
+    first = Keyring.load_or_create(here, "west.acme.test", moment)
+    shutil.copytree(here, there)
+    second = Keyring.load_or_create(there, "west.acme.test", moment)
+    peers = {"west": Peer("west.acme.test", first.fingerprint)}
+    async with (
+        run_member(tmp_path, "west", peers, url, authority=first) as a,
+        run_member(tmp_path, "west", peers, url, authority=second, gateway="-b") as b,
+    ):
+        await until(lambda: len(a.federation.publication_state().gateways) == 1)
+        await until(lambda: b.federation.publication_state().published)
+        assert not a.federation.publication_state().waiting_for
+        first.prepare(now, a.federation.publication_state().sequence, forced=False)
+        a.federation.trust_changed()
+        await until(lambda: b.federation.publication_state().behind)
+        await until(lambda: a.federation.publication_state().published)
+        state = a.federation.publication_state()
+        assert [name.split()[0] for name in state.waiting_for] == ["gateway"]
+        written = a.federation.status().etcd.writes + b.federation.status().etcd.writes
+        await trio.sleep(0.5)
+        assert a.federation.status().etcd.writes + b.federation.status().etcd.writes == written, "nobody fights"
+        shutil.rmtree(there)
+        shutil.copytree(here, there)
+        assert second.reload(now)
+        b.federation.trust_changed()
+        await until(lambda: not a.federation.publication_state().waiting_for)
+        assert not b.federation.publication_state().behind

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 
 import pytest
@@ -27,11 +29,15 @@ from federation.peer_events import (
     Stored,
 )
 from federation.peer_keys import PeerKeys
+from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.peer_state import PeerState
+from federation.record import RefusalCode, sign_record
 from federation.values import AckValue, ExportValue, GatewayValue, encode
 from tests.federation_members import forge, make_authority
 from trust.authority import Authority
-from trust.bundle import encode_bundle
+from trust.bundle import RecordKey, encode_bundle
+from trust.keyring import Keyring
+from trust.rotation import Step
 
 PAY = ServiceName("shop", "pay")
 OLD = ServiceName("shop", "old")
@@ -310,3 +316,86 @@ def test_virtual_ips_of_a_peer_are_its_own_business(west: West) -> None:
     west.listed(state, west.bundle())
     assert state.apply(Put(paths.vip(PAY), b"10.0.0.1"), west.now) == []
     assert state.apply(Deleted(paths.vip(PAY)), west.now) == []
+
+
+@pytest.fixture
+def now() -> float:
+    return 1_800_000_000.0
+
+
+class Rotating:
+    """West with a keyring, and what it writes into etcd with the keys of now."""
+
+    def __init__(self, directory: FilePath, now: float) -> None:
+        self.keyring = Keyring.load_or_create(directory / "trust", "west.acme.test", datetime.fromtimestamp(now, UTC))
+        self.now = now
+        self._sequences: Iterator[int] = itertools.count(1)
+
+    def put(self, path: Path, value: bytes) -> Put:
+        raw = sign_record(
+            value,
+            federation="acme",
+            cluster="west",
+            path=str(path),
+            sequence=next(self._sequences),
+            issued_at=self.now,
+            key=self.keyring.record_key,
+            kid=RecordKey.of(self.keyring.record_key.public_key).kid,
+            chain=self.keyring.record_chain if path == BUNDLE else (),
+        )
+        return Put(path, raw)
+
+    def bundle(self) -> Put:
+        return self.put(BUNDLE, encode_bundle(self.keyring.bundle(self.keyring.sequence)))
+
+    def state(self, pin: str) -> PeerState:
+        return PeerState("west", "acme", PeerKeys("west.acme.test", pin))
+
+
+def test_a_peer_is_followed_to_another_root(tmp_path: FilePath, now: float) -> None:
+    """Over every stage; from then on its old root has no word any more, whatever the pin says, and a restart knows."""
+    west = Rotating(tmp_path, now)
+    pin = west.keyring.fingerprint
+    state = west.state(pin)
+    assert BundleChanged(1) in state.apply(west.bundle(), now)
+    thief = copy.deepcopy(west.bundle())
+    west.keyring.prepare(now, 1, forced=False)
+    assert BundleChanged(2) in state.apply(west.bundle(), now)
+    west.keyring.take_step(Step.ACTIVATE, now, 2)
+    late = west.state(pin)
+    assert BundleChanged(2) in late.apply(west.bundle(), now), "who has only the pin finds the way while both are known"
+    state.apply(west.bundle(), now)
+    west.keyring.take_step(Step.RETIRE, now, 2)
+    retired = west.bundle()
+    assert BundleChanged(3) in state.apply(retired, now)
+    refused = west.state(pin).apply(retired, now)
+    assert [change.code for change in refused if isinstance(change, Refused)] == [RefusalCode.BAD_CHAIN]
+    assert west.keyring.fingerprint in str(refused)
+    assert [change.code for change in state.apply(thief, now) if isinstance(change, Refused)] == [RefusalCode.BAD_CHAIN]
+    believed = BelievedBundle("west.acme.test", pin, retired.raw.decode())
+    ask = {"federation": "acme", "cluster": "west", "trust_domain": "west.acme.test"}
+    recalled = recall_bundle(believed, pin=pin, **ask)
+    assert recalled is not None
+    again = west.state(pin)
+    assert again.recall(recalled, retired.raw) == [BundleChanged(3)]
+    assert again.apply(west.bundle(), now)[-1:] != []
+    assert recall_bundle(believed, pin=west.keyring.fingerprint, **ask) is not None
+    assert recall_bundle(believed, pin="sha256:" + "0" * 64, **ask) is None, "the operator meant somebody else"
+
+
+def test_what_a_revoked_record_key_signed_is_dropped(tmp_path: FilePath, now: float) -> None:
+    """As soon as the bundle does not hold the key any more; what was signed anew by then stays."""
+    west = Rotating(tmp_path, now)
+    state = west.state(west.keyring.fingerprint)
+    for path in (paths.export(PAY), paths.export(OLD)):
+        state.apply(west.bundle(), now)
+        state.apply(west.put(path, encode(EXPORT)), now)
+    west.keyring.revoke_root(west.keyring.fingerprint, now, 1)
+    state.apply(west.bundle(), now)
+    assert set(state.exports) == {PAY, OLD}, "until it had the time to sign anew"
+    state.apply(west.put(paths.export(PAY), encode(EXPORT)), now)
+    west.keyring.take_step(Step.SILENCE, now, 2)
+    changes = state.apply(west.bundle(), now)
+    assert ExportChanged(OLD, None) in changes
+    assert ListingWanted() in changes
+    assert set(state.exports) == {PAY}
