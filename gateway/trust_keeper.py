@@ -20,12 +20,15 @@ from gateway.trust_orders import OrderFiles, TrustAnswer, TrustOrder
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
 from trust.keyring import Keyring
-from trust.rotation import CannotRotate, Observed, Rotation, Stage, due_step, why_waiting
+from trust.rotation import CannotRotate, Observed, Rotation, Stage, Step, due_step, why_waiting
 
 log = logging.getLogger("isthmus.trust")
 
 POLL_S = 0.2
 """How soon an order is seen: a revocation has to reach every peer within 2 s."""
+SETTLE_S = 15.0
+"""While no controller ran, workers had no certificates under the new root, and tunnels could not be replaced. Both are
+done within this time after a start: a tunnel is tried again every 5 s at least."""
 _SERIAL = re.compile(r"(0x)?[0-9a-fA-F:]{8,60}")
 
 
@@ -51,6 +54,7 @@ class TrustKeeper:
         self._told: set[str] = set()
         """The workers that got, or were told to get, a certificate as they are made now."""
         self._renewing = keyring.rotation.stage is not Stage.STEADY
+        self._settled_at = self._clock() + (SETTLE_S if keyring.rotation.stage is Stage.ACTIVE else 0.0)
 
     async def run(self) -> None:
         self._orders.forget_answers()
@@ -95,6 +99,8 @@ class TrustKeeper:
         if self._keyring.forget_ended(now, state.sequence):
             self._federation.trust_changed()
         step = due_step(self._keyring.rotation, _observed(state), now)
+        if step is Step.RETIRE and now < self._settled_at:
+            return
         if step is not None:
             if self._keyring.rotation.forced and state.waiting_for:
                 for name, why in sorted(state.waiting_for.items()):

@@ -48,7 +48,7 @@ def stage(cluster: GatewayProcess) -> str:
     return rotation.stage
 
 
-def wait_stage(cluster: GatewayProcess, wanted: str, timeout_s: float = 30.0) -> None:
+def wait_stage(cluster: GatewayProcess, wanted: str, timeout_s: float = 90.0) -> None:
     wait_until(lambda: stage(cluster) == wanted, f"{cluster.name} is {wanted}", timeout_s=timeout_s)
 
 
@@ -60,7 +60,7 @@ def wait_ready(*clusters: GatewayProcess) -> None:
             peers = status(cluster).peers
             return bool(peers) and all(peer.ready for peer in peers)
 
-        wait_until(ready, f"{cluster.name} and its peers are ready", timeout_s=30)
+        wait_until(ready, f"{cluster.name} and its peers are ready", timeout_s=60)
 
 
 def write_config(cluster: GatewayProcess, root: str, peer: str, svid_lifetime: str, services: str = "") -> None:
