@@ -362,6 +362,8 @@ class Controller:
         self.reload_problem = ""
         self.config = config
         self.fleet.apply({LOCAL_KEY: compile_local(config)})
+        self.fleet.resize(workers_wanted(config))
+        self._advertise()
         self.federation.configure(settings)
         self._take_services(config)
         log.info("took the changed configuration in")

@@ -6,8 +6,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -31,7 +29,9 @@ from gateway.listeners import Listeners
 from gateway.snapshot import Resource
 from gateway.state_dir import WORKERS_FILE, listen_control
 from gateway.version import VERSION
+from gateway.watchdog import TICK_S, Watchdog
 from gateway.worker_link import WorkerLink
+from gateway.worker_process import kill, living_workers, start_worker, wait_for_end
 from trust.errors import TrustError
 
 log = logging.getLogger("isthmus.fleet")
@@ -44,12 +44,8 @@ RESPAWN_LIMIT_S = 5.0
 STABLE_S = 5.0
 # A worker that is not wanted any more may finish its requests for so long.
 REPLACED_DRAIN_S = 30.0
-# How long a killed process may take to be gone, and how long to wait after running out of descriptors.
-KILLED_S = 1.0
+# After running out of descriptors.
 EXHAUSTED_PAUSE_S = 0.1
-# For the C library (mallopt(3)): a worker moves buffers of 256 KiB, which shall not be mapped and unmapped each time.
-# Seen on bulk TCP: a tenth to a fifth less CPU.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "8388608", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 
 
 class Fleet:
@@ -84,6 +80,13 @@ class Fleet:
         self._resources: dict[str, Resource] = {}
         self._pids: dict[str, int] = {}
         self._leaving: set[str] = set()
+        self._places = 0
+        """Workers that are kept: those that run or are being started, without the leaving."""
+        self._too_many = 0
+        """Places to be given up by whoever is between two workers."""
+        self._watchdog = Watchdog()
+        self.frozen: dict[str, str] = {}
+        """Workers that stood still and were replaced, for status: what was seen, by worker."""
         self._next = 0
         self._started = False
         self._draining = False
@@ -125,7 +128,7 @@ class Fleet:
         does not come forward is killed for that reason."""
         self._nursery = nursery
         nursery.start_soon(self._accept, listen_control(self._state_dir))
-        orphans = _living(self._state_dir / WORKERS_FILE)
+        orphans = living_workers(self._state_dir / WORKERS_FILE)
         if not orphans:
             return
         with trio.move_on_after(ADOPTION_TIMEOUT_S):
@@ -134,42 +137,94 @@ class Fleet:
         adopted = orphans.keys() & self.links.keys()
         for worker_id in orphans.keys() - adopted:
             log.error("worker %s (pid %d) does not answer; it is killed", worker_id, orphans[worker_id])
-            await _kill(orphans[worker_id])
+            await kill(orphans[worker_id])
         log.info("adopted %d of %d workers that an earlier controller left", len(adopted), len(orphans))
 
     def start(self) -> None:
-        """Starts as many workers as are missing, and replaces those of another version or above their number."""
+        """Starts as many workers as are missing, and replaces those of another version, one after the other."""
         self._started = True
-        kept = [link for link in self.links.values() if link.version == VERSION][: self._count]
-        for link in self.links.values():
-            if link not in kept:
-                self._dismiss(link)
-        for _ in range(self._count - len(kept)):
+        self._places = len(self.links)
+        self._nursery.start_soon(self._watch)
+        self._nursery.start_soon(self._replace_outdated, [i for i, k in self.links.items() if k.version != VERSION])
+        self.resize(self._count)
+
+    def resize(self, count: int) -> None:
+        """Starts workers, or lets some go: they finish what runs, while the others take what is new."""
+        self._count = count
+        while self._places < count:
+            self._places += 1
             self._nursery.start_soon(self._keep_one)
+        while self._places > count:
+            self._places -= 1
+            # Those of another version first: they would be replaced anyway. Then the youngest.
+            leaving = min(reversed(self._staying()), key=lambda link: link.version == VERSION, default=None)
+            if leaving is not None:
+                self._dismiss(leaving)
+            else:
+                self._too_many += 1
+
+    def _staying(self) -> list[WorkerLink]:
+        return [link for link in self.links.values() if link.id not in self._leaving]
 
     def _dismiss(self, link: WorkerLink) -> None:
         self._leaving.add(link.id)
         link.tell(Drain(REPLACED_DRAIN_S))
+
+    async def _replace_outdated(self, outdated: list[str]) -> None:
+        """A new worker serves before an old one is let go: somebody is always there to take what comes."""
+        for worker_id in outdated:
+            link = self.links.get(worker_id)
+            if link is None or worker_id in self._leaving:
+                continue
+            log.info("worker %s has version %s: it is replaced by one of %s", worker_id, link.version, VERSION)
+            # Whatever becomes of it from here on, another is on its way.
+            self._leaving.add(worker_id)
+            before = self._serving()
+            self._nursery.start_soon(self._keep_one)
+            while self._serving() <= before and worker_id in self.links and not self._draining:
+                await self._changed.wait()
+            if worker_id in self.links:
+                self._dismiss(link)
+
+    def _serving(self) -> int:
+        """How many workers of our version can serve."""
+        return sum(
+            link.version == VERSION and link.report is not None and link.report.ready for link in self.links.values()
+        )
 
     async def _keep_one(self) -> None:
         """One worker after another, as they die."""
         delay_s = RESPAWN_FIRST_S
         while True:
             began = trio.current_time()
-            why = await self._run_one()
-            if not self._draining:
-                lived_s = trio.current_time() - began
-                delay_s = RESPAWN_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RESPAWN_LIMIT_S)
-                log.error("%s; starting another in %.1f s", why, delay_s)
-                await trio.sleep(delay_s)
-            if self._draining:
+            worker_id = self._new_id()
+            why = await self._run_one(worker_id)
+            if self._draining or worker_id in self._leaving:
+                self._leaving.discard(worker_id)
                 return
+            if self._too_many:
+                self._too_many -= 1
+                return
+            lived_s = trio.current_time() - began
+            delay_s = RESPAWN_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RESPAWN_LIMIT_S)
+            log.error("%s; starting another in %.1f s", why, delay_s)
+            await trio.sleep(delay_s)
 
-    async def _run_one(self) -> str:
+    async def _watch(self) -> None:
+        """Ends workers that stand still; another comes in their place as for any that ended."""
+        while True:
+            await trio.sleep(TICK_S)
+            for worker_id in self._watchdog.tick(trio.current_time()):
+                pid = self._pids.get(worker_id)
+                if pid is not None:
+                    log.error("worker %s (pid %d) stands still: it says nothing; it is killed", worker_id, pid)
+                    self.frozen[worker_id] = f"{worker_id} (pid {pid}) said nothing any more, and was killed"
+                    await kill(pid)
+
+    async def _run_one(self, worker_id: str) -> str:
         """A worker's whole life. Returns how it ended."""
-        worker_id = self._new_id()
         try:
-            process = await self._spawn(worker_id)
+            process = await start_worker(self._state_dir, worker_id)
         except OSError as error:
             return f"a worker could not be started: {error}"
         self._remember(worker_id, process.pid)
@@ -185,17 +240,9 @@ class Fleet:
             if worker_id not in self._pids and worker_id not in self.links:
                 return worker_id
 
-    async def _spawn(self, worker_id: str) -> trio.Process:
-        # -P: a folder called `gateway` where the user stands is not ours.
-        command = [sys.executable, "-P", "-m", "gateway.worker", str(self._state_dir), worker_id]
-        # Not trio.run_process: a worker outlives this process, and is not killed when a nursery is cancelled.
-        return await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_MALLOC | os.environ
-        )
-
     async def _watch_adopted(self, worker_id: str, pid: int) -> None:
         """An adopted worker is no child of ours, so its end is seen through a pidfd."""
-        await _wait_for_end(pid)
+        await wait_for_end(pid)
         self._forget(worker_id)
         if worker_id in self._leaving:
             self._leaving.discard(worker_id)
@@ -205,10 +252,12 @@ class Fleet:
 
     def _remember(self, worker_id: str, pid: int) -> None:
         self._pids[worker_id] = pid
+        self._watchdog.heard(worker_id, trio.current_time())
         self._save()
 
     def _forget(self, worker_id: str) -> None:
         self._pids.pop(worker_id, None)
+        self._watchdog.forget(worker_id)
         self._save()
         self._signal_end(worker_id)
 
@@ -303,8 +352,10 @@ class Fleet:
         link.give(entry for name, entry in sockets.items() if name in outdated or name not in brought)
 
     def _hear(self, link: WorkerLink, message: object, descriptors: list[int]) -> None:
+        self._watchdog.heard(link.id, trio.current_time())
         if isinstance(message, Report):
             link.report = message
+            self._signal()
             self._reported(link, message)
         elif isinstance(message, SigningRequest):
             self._certify(link, message.csr)
@@ -339,41 +390,3 @@ class Fleet:
             except ProcessLookupError:
                 pass
         (self._state_dir / WORKERS_FILE).unlink(missing_ok=True)
-
-
-async def _wait_for_end(pid: int) -> None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        await trio.lowlevel.wait_readable(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-async def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    with trio.move_on_after(KILLED_S):
-        await _wait_for_end(pid)
-
-
-def _living(path: Path) -> dict[str, int]:
-    """The workers of an earlier controller that still run."""
-    try:
-        pids = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-    except (OSError, msgspec.MsgspecError):
-        return {}
-    return {worker_id: pid for worker_id, pid in pids.items() if _is_worker(pid, worker_id)}
-
-
-def _is_worker(pid: int, worker_id: str) -> bool:
-    """Whether that process is that worker, and not another that got its number."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return b"gateway.worker" in command and worker_id.encode() in command

@@ -35,7 +35,18 @@ class Change(msgspec.Struct, frozen=True):
         return self.kind, self.name
 
 
-NEEDS_RESTART = ("federation", "cluster", "state_dir", "etcd", "gateway", "dns.listen", "status", "trust")
+NEEDS_RESTART = (
+    "federation",
+    "cluster",
+    "state_dir",
+    "etcd",
+    "gateway.mesh",
+    "gateway.http",
+    "gateway.vip_range",
+    "dns.listen",
+    "status",
+    "trust",
+)
 """Keys of cluster.yaml (or whole sections) that a running gateway does not change."""
 
 

@@ -52,6 +52,7 @@ from gateway.failover.explain import explain
 from gateway.garbage import tame_garbage_collector
 from gateway.identity import Identity, NotReady, Proof
 from gateway.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
+from gateway.log import log_to_stderr
 from gateway.names import NameService
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
@@ -77,6 +78,8 @@ FAILOVER_TICK_S = 0.25
 FAILOVER_TICKS_PER_MEASURE = 4
 CLOCK_CHECK_S = 60.0
 DRAIN_CHECK_S = 0.05
+# How long peers have to open a tunnel elsewhere between the first ones' end and the last ones'.
+TURNOVER_S = 1.0
 # A worker that is told to end by someone other than its controller.
 SIGTERM_DRAIN_S = 10.0
 
@@ -466,10 +469,11 @@ class Worker:
         self._draining = True
         for name in [*self._listeners]:
             self._unlisten(name)
-        for conn in self._serving:
-            conn.codec.drain()
-            conn.touch()
-        self._reactor.flush()
+        later = self._second_tunnels()
+        self._say_goodbye([conn for conn in self._serving if conn not in later])
+        if later:
+            await trio.sleep(min(TURNOVER_S, timeout_s / 4))
+            self._say_goodbye([conn for conn in self._serving if conn in later])
         # One round trip later, what was on its way when the first GOAWAY went out has arrived (RFC 9113 section 6.8).
         await trio.sleep(min(0.5, timeout_s / 2))
         for conn in self._serving:
@@ -480,6 +484,20 @@ class Worker:
             while any(conn.codec.open_streams or conn.unsent for conn in self._serving):
                 await trio.sleep(DRAIN_CHECK_S)
         self._nursery.cancel_scope.cancel()
+
+    def _say_goodbye(self, connections: list[ServerConnection]) -> None:
+        for conn in connections:
+            conn.codec.drain()
+            conn.touch()
+        self._reactor.flush()
+
+    def _second_tunnels(self) -> set[ServerConnection]:
+        """Of the tunnels that each worker of a peer has here, all but half: it opens one with another worker of ours
+        before it loses the last. Its certificate tells one worker from another, since each made its own key."""
+        by_worker: dict[bytes, list[ServerConnection]] = {}
+        for conn, proof in self._inbound.items():
+            by_worker.setdefault(proof.chain[0], []).append(conn)
+        return {conn for tunnels in by_worker.values() for conn in tunnels[(len(tunnels) + 1) // 2 :]}
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
@@ -512,11 +530,11 @@ async def serve(state_dir: Path, worker_id: str) -> None:
 
 
 def main() -> None:
-    """`python -m gateway.worker STATE_DIR WORKER_ID`: started by the controller only."""
+    """`python -m gateway.worker STATE_DIR WORKER_ID LOG_LEVEL`: started by the controller only."""
     # A Ctrl-C in the terminal goes to the whole process group; the controller decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr(sys.argv[3])
     trio.run(serve, Path(sys.argv[1]), sys.argv[2])
 
 

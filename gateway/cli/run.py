@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
@@ -14,6 +12,7 @@ from federation.etcd.errors import EtcdError
 from gateway.cli.exit_codes import INTERRUPTED, NEGATIVE, OK, USAGE, Failure
 from gateway.config import validate_config
 from gateway.listeners import ListenError
+from gateway.log import log_to_stderr
 from gateway.private_etcd import PrivateEtcdError
 from gateway.run import run_gateway
 from gateway.state_dir import StateDirError
@@ -29,7 +28,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     if validation.config is None:
         raise Failure(USAGE, f"{path} has {_count(len(validation.errors), 'error')}; nothing was started")
-    _log_to_stderr(arguments.log_level)
+    log_to_stderr(arguments.log_level)
     try:
         trio.run(run_gateway, validation.config, path)
     except (*_FORESEEN, KeyboardInterrupt, BaseExceptionGroup) as error:
@@ -56,19 +55,3 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 def _count(number: int, what: str) -> str:
     return f"1 {what}" if number == 1 else f"{number} {what}s"
-
-
-class _OneLine(logging.Formatter):
-    """One line for each record, whatever it holds: what reads logs counts lines. Times are in UTC."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{record.msecs:03.0f}Z"
-
-    def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\n", " | ")
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -41,9 +41,9 @@ def test_what_needs_a_restart_is_refused_as_such(lab: Lab) -> None:
     west = lab["west"]
     good = west.config_path.read_text()
     try:
-        west.config_path.write_text(good.replace("workers: 2", "workers: 3"))
+        west.config_path.write_text(good + "trust: {svid_lifetime: 2h}\n")
         said = wait_until(lambda: problems(west, "configuration"), "west's status says so", timeout_s=5)
-        assert any("gateway" in line and "restart" in line for line in said)
+        assert any("trust" in line and "restart" in line for line in said)
     finally:
         west.config_path.write_text(good)
     wait_until(lambda: not problems(west, "configuration"), "the problem is gone", timeout_s=5)

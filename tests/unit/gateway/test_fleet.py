@@ -88,7 +88,7 @@ async def controller(state_dir: Path, count: int, authority: Authority) -> Async
     prepare(state_dir)
     side = Side(state_dir, count, authority)
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await side.fleet.adopt(nursery)
             side.fleet.apply({"local": LOCAL})
             yield side, nursery
@@ -388,13 +388,84 @@ async def test_a_worker_that_cannot_be_started(
     """No memory, no processes left: tried again, more and more rarely, while the others serve."""
     tries: list[float] = []
 
-    async def fail(self: Fleet, worker_id: str) -> trio.Process:
+    async def fail(state_dir: Path, worker_id: str) -> trio.Process:
         tries.append(trio.current_time())
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(Fleet, "_spawn", fail)
+    monkeypatch.setattr("gateway.fleet.start_worker", fail)
     async with controller(tmp_path, 1, authority) as (side, _):
         side.fleet.start()
         await wait_until(lambda: len(tries) == 3)
         assert tries[2] - tries[1] > 1.5 * (tries[1] - tries[0])
         assert "could not be started" in caplog.text
+
+
+@pytest.mark.processes
+async def test_more_and_fewer_workers(tmp_path: Path, authority: Authority) -> None:
+    """Those who may stay stay; those who go are drained, and nobody comes in their place."""
+    async with controller(tmp_path, 1, authority) as (side, _):
+        side.fleet.start()
+        await wait_until(lambda: len(side.ready()) == 1)
+        first = side.ready()
+        side.fleet.resize(3)
+        await wait_until(lambda: len(side.ready()) == 3)
+        assert first[0] in side.ready()
+        side.fleet.resize(1)
+        await wait_until(lambda: len(side.fleet._pids) == 1)
+        left = side.ready()
+        os.kill(left[0], signal.SIGKILL)
+        await wait_until(lambda: len(side.ready()) == 1 and side.ready() != left)
+        await ended(side)
+
+
+@pytest.mark.processes
+@pytest.mark.filterwarnings(
+    "ignore:subprocess [0-9]+ is still running:ResourceWarning",
+    "ignore:unclosed file <_io.FileIO:ResourceWarning",
+)
+async def test_workers_of_another_version_are_replaced(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other: at no time can fewer serve than were wanted, but for the one that is being let go."""
+    async with controller(tmp_path, 2, authority) as (side, _):
+        side.fleet.start()
+        await wait_until(lambda: len(side.ready()) == 2)
+        old = side.ready()
+    monkeypatch.setattr("gateway.fleet.VERSION", "9.9.9")
+    installed = tmp_path / "installed" / "isthmus-9.9.9.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: isthmus\nVersion: 9.9.9\n")
+    monkeypatch.setenv("PYTHONPATH", f"{installed.parent}:{os.environ.get('PYTHONPATH', os.getcwd())}")
+    async with controller(tmp_path, 2, authority) as (side, _):
+        side.fleet.start()
+        fewest = 2
+
+        def replaced() -> bool:
+            nonlocal fewest
+            fewest = min(fewest, len(side.fleet._staying()) + sum(pid in old for pid in side.fleet._pids.values()))
+            versions = [link.version for link in side.fleet.links.values()]
+            return versions == ["9.9.9", "9.9.9"] and len(side.ready()) == 2
+
+        await wait_until(replaced)
+        assert fewest >= 2
+        assert not set(old) & set(side.ready())
+        await ended(side)
+
+
+@pytest.mark.processes
+async def test_a_worker_that_stands_still_is_replaced(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Suspended, it neither ends nor serves: it is killed, another comes, and status and log say so."""
+    monkeypatch.setattr("gateway.watchdog.PATIENCE_S", 3.0)
+    async with controller(tmp_path, 2, authority) as (side, _):
+        side.fleet.start()
+        await wait_until(lambda: len(side.ready()) == 2)
+        victim, other = side.ready()
+        os.kill(victim, signal.SIGSTOP)
+        await wait_until(lambda: side.fleet.frozen)
+        await wait_until(lambda: len(side.ready()) == 2 and victim not in side.ready())
+        assert other in side.ready()
+        assert f"pid {victim}" in " ".join(side.fleet.frozen.values())
+        assert "stands still" in caplog.text
+        await ended(side)

@@ -32,23 +32,26 @@ def test_two_equal_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_two_different_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1, a line for each change, the sum, and what needs a restart."""
     old = _write(tmp_path, "old.yaml", _EAST)
-    new = _write(tmp_path, "new.yaml", _EAST + _WEST + "gateway: {workers: 3}\n")
+    new = _write(tmp_path, "new.yaml", _EAST + _WEST + "gateway: {vip_range: 127.90.0.0/16}\n")
     assert main(["plan", "-c", new, "--against", old]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"  + peer     west  trust_domain west.acme.test; root sha256:{'cd' * 32}",
-        "  ~ setting  gateway.workers  auto -> 3",
+        "  ~ setting  gateway.vip_range  127.80.0.0/16 -> 127.90.0.0/16",
         "1 to add, 1 to change, 0 to remove",
-        "needs a restart of the gateway: gateway.workers",
+        "needs a restart of the gateway: gateway.vip_range",
     ]
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs: the same, whole."""
-    old, new = _write(tmp_path, "old.yaml", _EAST), _write(tmp_path, "new.yaml", _EAST + "gateway: {workers: 3}\n")
+    old, new = (
+        _write(tmp_path, "old.yaml", _EAST),
+        _write(tmp_path, "new.yaml", _EAST + "gateway: {vip_range: 127.90.0.0/16}\n"),
+    )
     assert main(["plan", "-c", new, "--against", old, "-o", "json"]) == 1
     plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
-    assert plan.restart == ("gateway.workers",)
-    assert [change.after for change in plan.changes] == [{"value": "3"}]
+    assert plan.restart == ("gateway.vip_range",)
+    assert [change.after for change in plan.changes] == [{"value": "127.90.0.0/16"}]
 
 
 def test_against_a_running_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
