@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from tests.fault_rig.clusters import open_fault_lab, three_clusters
 from tests.fault_rig.load import Load, now
 from tests.fault_rig.samples import LoadPlan, account
 
-FAULTS = ("kill", "freeze")
+FAULTS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 SLOW_S = 0.1
 """A request that took longer is not well yet."""
 _TIMEOUT_S = 5.0
@@ -52,36 +52,32 @@ class Seen(msgspec.Struct, frozen=True):
         )
 
 
-Break = Callable[[], None]
+Opened = tuple[LoadPlan, list[Group]]
+"""A load's plan, and the processes of west."""
 
 
 @contextmanager
-def ours(directory: Path) -> Iterator[tuple[LoadPlan, dict[str, Break]]]:
-    """Our three clusters, and how to break west."""
+def ours(directory: Path) -> Iterator[Opened]:
     directory.mkdir()
     with open_fault_lab(directory, *three_clusters(remote={"payments": 1}, health="")) as lab:
-        west = lab["west"]
-        yield lab.plan(), {"kill": west.kill, "freeze": west.freeze}
+        yield lab.plan(), [part.group for part in lab["west"].parts]
 
 
 @contextmanager
-def theirs(program: str, directory: Path, name: str) -> Iterator[tuple[LoadPlan, dict[str, Break]]]:
+def theirs(program: str, directory: Path, name: str) -> Iterator[Opened]:
     with open_failover_envoy(program, directory, free_ports_for(directory), TUNINGS[name]) as (plan, west):
-        yield plan, {"kill": west.kill, "freeze": lambda: freeze(west)}
+        yield plan, [west]
 
 
-def freeze(group: Group) -> None:
-    os.killpg(group.id, signal.SIGSTOP)
-
-
-def measure(plan: LoadPlan, broken: Break, seconds: float) -> Seen:
-    """Breaks it under a steady load, and looks on for `seconds`."""
+def measure(plan: LoadPlan, west: list[Group], fault: signal.Signals, seconds: float) -> Seen:
+    """Sends the signal to all of west under a steady load, and looks on for `seconds`."""
     plan = msgspec.structs.replace(plan, post_clients=0, timeout_s=_TIMEOUT_S)
     with Load(plan) as load:
         load.wait_served_by("west")
         load.wait_more(_STEADY_GETS)
         at = now()
-        broken()
+        for group in west:
+            os.killpg(group.id, fault)
         pause(seconds)
         samples = load.samples
     seen = account(samples, since=at, slow_s=SLOW_S)
@@ -123,8 +119,8 @@ def compare(arguments: argparse.Namespace) -> None:
             for name in names:
                 with scratch_directory() as directory:
                     opened = ours(directory / OURS) if name == OURS else theirs(str(program), directory / name, name)
-                    with opened as (plan, breaks):
-                        seen = measure(plan, breaks[fault], arguments.seconds)
+                    with opened as (plan, west):
+                        seen = measure(plan, west, FAULTS[fault], arguments.seconds)
                 rounds[name][fault].append(seen)
                 print(f"round {number + 1}, {fault:<6} {name:<21} {seen}", flush=True)
     medians = {name: {fault: median(found) for fault, found in faults.items()} for name, faults in rounds.items()}

@@ -52,6 +52,8 @@ class Site(msgspec.Struct, frozen=True):
     advertise: str = ""
     """What its gateways say where they are, a template of the mesh port; where they listen, if empty."""
     mesh_port: int = 0
+    sections: str = ""
+    """More sections of the file, as YAML."""
     gateway_section: str = ""
     """More keys of the section `gateway`, as YAML after a comma."""
 
@@ -264,7 +266,7 @@ gateway:
   {{workers: 1, mesh: "{site.address}:{port}", http: 127.0.0.1:0, vip_range: {vips}{advertise}{site.gateway_section}}}
 dns: {{listen: 127.0.0.1:0}}
 status: {{listen: 127.0.0.1:0}}
-{failover}services: [{", ".join(self._service_yaml(cluster, name) for name in cluster.endpoint_ports)}]
+{failover}{site.sections}services: [{", ".join(self._service_yaml(cluster, name) for name in cluster.endpoint_ports)}]
 """
 
     def _service_yaml(self, cluster: Cluster, name: str) -> str:
