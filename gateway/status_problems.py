@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from discovery.model import ServiceName
 from federation.catalog import ServiceView
 from federation.record import MAX_SKEW_S
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
@@ -124,6 +125,16 @@ def listener_problems(problems: Mapping[str, str], waiting: Collection[str], lim
             "these services by gateway.http"
         )
         yield ProblemDocument("listener", "virtual IPs", text)
+
+
+def frozen_problems(frozen: Mapping[str, str]) -> Iterator[ProblemDocument]:
+    """Workers that stood still and were replaced since this controller began."""
+    return (ProblemDocument("worker", worker, text) for worker, text in sorted(frozen.items()))
+
+
+def endpoint_problems(problems: Mapping[ServiceName, str]) -> Iterator[ProblemDocument]:
+    """CA files of services' endpoints that can't be used."""
+    return (ProblemDocument("service", str(name), text) for name, text in sorted(problems.items()))
 
 
 def worker_problems(serving: int, wanted: int) -> Iterator[ProblemDocument]:

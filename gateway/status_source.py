@@ -51,7 +51,9 @@ from gateway.status_problems import (
     configuration_problems,
     conflict_problems,
     connection_problems,
+    endpoint_problems,
     federation_problems,
+    frozen_problems,
     join_problems,
     listener_problems,
     peer_problems,
@@ -303,6 +305,8 @@ class ControllerStatus:
         yield from rotation_problems(self.trust(), controller.federation.publication_state(), wall_clock())
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
         listeners = controller.listeners
+        yield from frozen_problems(controller.fleet.frozen)
+        yield from endpoint_problems(controller.endpoint_authorities.problems)
         yield from listener_problems(listeners.problems, listeners.waiting, listeners.vip_limit)
         yield from federation_problems(federation)
         yield from join_problems(controller.admissions.refused, controller.admissions.problems())

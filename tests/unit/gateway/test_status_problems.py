@@ -18,7 +18,9 @@ from gateway.status_problems import (
     configuration_problems,
     conflict_problems,
     connection_problems,
+    endpoint_problems,
     federation_problems,
+    frozen_problems,
     listener_problems,
     peer_problems,
     worker_problems,
@@ -163,3 +165,11 @@ def test_conflicts_are_shown_with_the_loser() -> None:
     (problem,) = conflict_problems([view])
     assert problem.subject == "shop/x"
     assert problem.message == "PortConflict of eu: port 80/tcp (http) conflicts"
+
+
+def test_workers_that_stood_still_and_authorities_that_cannot_be_read() -> None:
+    """Both are named: nothing else would tell why a worker was replaced, or why an endpoint is not spoken to."""
+    (frozen,) = frozen_problems({"w1-0": "w1-0 (pid 7) said nothing any more, and was killed"})
+    assert (frozen.kind, frozen.subject) == ("worker", "w1-0")
+    (service,) = endpoint_problems({ServiceName("shop", "payments"): "tls.ca_file /ca.pem: not there"})
+    assert (service.kind, service.subject) == ("service", "shop/payments")
