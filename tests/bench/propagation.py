@@ -62,6 +62,7 @@ def measure(size: int, directory: Path, options: Options) -> Measured:
         pause(_SETTLE_S)
         megabytes = {role: usage.resident_bytes / _MEGABYTE for role, usage in federation.usages().items()}
         federation.wait_linked()
+        federation.wait_quiet()
         probe = WorkerProbe(federation.east.http_address())
         alone = [_register(federation, probe, f"alone-{number}") for number in range(options.changes)]
         loaded, changes, duration_s, cpu_s = _stream(federation, probe, options)

@@ -34,6 +34,8 @@ _RANGES = {"east": "127.16.0.0/12", "west": "127.32.0.0/12"}
 _SAMPLES = 30
 _FILL_TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 300.0
+_QUIET_CPU_S = 0.2
+"""Of all four processes in a second."""
 
 
 class Synced(msgspec.Struct, frozen=True):
@@ -121,6 +123,20 @@ class Federation:
 
         wait_until(linked, "east and west reach each other", timeout_s=SYNC_TIMEOUT_S, poll_s=0.2)
 
+    def wait_quiet(self) -> None:
+        """Until both gateways have done what follows a start, such as claiming a virtual IP for every service."""
+        # Asked for once: a status of a hundred thousand services is work, too.
+        pids = self._pids()
+        give_up_at = time.monotonic() + SYNC_TIMEOUT_S
+        before = _cpu_s(pids)
+        while time.monotonic() < give_up_at:
+            time.sleep(1.0)
+            after = _cpu_s(pids)
+            if after - before < _QUIET_CPU_S:
+                return
+            before = after
+        raise BenchError(f"the gateways are still busy with their start after {SYNC_TIMEOUT_S:g} s")
+
     def stop_east(self) -> None:
         self.east.group.stop(60.0)
 
@@ -136,10 +152,16 @@ class Federation:
 
     def usages(self) -> dict[str, ProcessUsage]:
         """Of both gateways' processes, by role."""
-        pids = {f"{cluster.name} worker": cluster.status().workers[0].pid for cluster in (self.east, self.west)}
-        pids |= {"east controller": self.east.group.pid("gateway"), "west controller": self.source.pid}
-        found = {role: read_usage(pid) for role, pid in pids.items()}
+        found = {role: read_usage(pid) for role, pid in self._pids().items()}
         return {role: usage for role, usage in found.items() if usage is not None}
+
+    def _pids(self) -> dict[str, int]:
+        workers = {f"{cluster.name} worker": cluster.status().workers[0].pid for cluster in (self.east, self.west)}
+        return workers | {"east controller": self.east.group.pid("gateway"), "west controller": self.source.pid}
+
+
+def _cpu_s(pids: dict[str, int]) -> float:
+    return sum(usage.cpu_s for usage in map(read_usage, pids.values()) if usage is not None)
 
 
 def _configure(cluster: Cluster, etcd: str, peers: dict[str, tuple[str, str]]) -> None:
