@@ -35,11 +35,9 @@ from gateway.codec.events import (
 )
 from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
-from gateway.reactor import READ, READ_BYTES, WRITE, Reactor
+from gateway.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
 from gateway.tls_socket import TlsSocket
 
-TLS_RECORD_BYTES = 16_384
-"""The most that one read of a TLS connection gives (RFC 8446 section 5.1)."""
 # A stream whose sink holds more than this unsent is not given more window yet.
 LOW_WATER_BYTES = 32_768
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
@@ -86,7 +84,7 @@ class Connection:
         """Called once, when the connection is gone and its streams have been told."""
         self._reactor = reactor
         self._descriptor = sock.fileno()
-        self._tls = isinstance(sock, ssl.SSLSocket | TlsSocket)
+        self._tls = sock if isinstance(sock, TlsSocket) else None
         self._interest = 0
         self._out = b""
         self._dirty = False
@@ -124,8 +122,16 @@ class Connection:
         try:
             self._handle(self.codec.resume())
             self._follow_interest()
+            self._read_unseen()
         except Exception:
             self._reactor.unforeseen(self)
+
+    def _read_unseen(self) -> None:
+        """Reads what TLS has and the socket will not tell of: what came with the end of the handshake, or the peer's
+        end of its direction."""
+        tls = self._tls
+        if tls is not None and (tls.pending or tls.ended) and not self.received_eof and not self.closed:
+            self._read()
 
     def _ready(self, flags: int) -> None:
         try:
@@ -140,8 +146,8 @@ class Connection:
         codec = self.codec
         self.last_active = self._reactor.now
         left = self._reactor.share_bytes
-        while left >= TLS_RECORD_BYTES:
-            size = min(left, READ_BYTES)
+        while True:
+            size = max(LEAST_SHARE_BYTES, min(left, READ_BYTES))
             data = self._receive(size)
             if data is None:
                 return
@@ -160,39 +166,22 @@ class Connection:
             self._handle(events)
             if self.closed or codec.paused or self._emptied:
                 return
+            if left <= 0 and not (self._tls is not None and self._tls.ended):
+                return
 
     def _receive(self, size: int) -> bytes | None:
-        """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost.
-
-        TLS gives one record at a time: they are put together, so that everything behind this call is done once for all
-        of them. Each read has room for a whole record: what OpenSSL kept of one would not make the socket readable.
-        """
-        if self.lost_to is not None:
+        """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost."""
+        view, tls = self._reactor.buffer, self._tls
+        try:
+            count = self.sock.recv_into(view if size == READ_BYTES else view[:size])
+        except WOULD_BLOCK:
+            return None
+        except OSError as error:
+            self.lost_to = error
             self.abort()
             return None
-        view, received = self._reactor.buffer, 0
-        self._emptied = True
-        while received + TLS_RECORD_BYTES <= size:
-            try:
-                count = self.sock.recv_into(view[received:size])
-            except WOULD_BLOCK:
-                if not received:
-                    return None
-                return view[:received].tobytes()
-            except OSError as error:
-                # What came before it is still worth having.
-                self.lost_to = error
-                if not received:
-                    self.abort()
-                    return None
-                return view[:received].tobytes()
-            received += count
-            if not count or not self._tls:
-                # A short read has emptied the socket.
-                self._emptied = count < size
-                return view[:received].tobytes()
-        self._emptied = False
-        return view[:received].tobytes()
+        self._emptied = count < size if tls is None else tls.emptied and not tls.ended
+        return view[:count].tobytes()
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
@@ -229,12 +218,19 @@ class Connection:
         if self.closed:
             self._end()
             return
+        if self._paused:
+            self._go_on()
+        self._follow_interest()
+
+    def _go_on(self) -> None:
+        """Hands on what waited for a pause to end, if it has."""
         codec = self.codec
         while self._paused and not codec.paused:
             events = codec.resume()
             self._paused = codec.paused
             self._handle(events)
-        self._follow_interest()
+        if not self._paused:
+            self._read_unseen()
 
     def _send(self) -> bool:
         """Gives the socket what it takes. False if the connection is lost."""
@@ -277,7 +273,7 @@ class Connection:
             self._reactor.unregister(self._descriptor)
         elif not self._interest:
             # What speaks TLS is a tunnel, which many requests share (or an endpoint whose service asks for it).
-            self._reactor.register(self._descriptor, interest, self._ready, shared=self._tls)
+            self._reactor.register(self._descriptor, interest, self._ready, shared=self._tls is not None)
         else:
             self._reactor.modify(self._descriptor, interest)
         self._interest = interest
@@ -379,7 +375,7 @@ class ServerConnection(Connection):
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: socket.socket | TlsSocket,
         codec: Codec,
         begin: Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None],
     ) -> None:

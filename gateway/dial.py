@@ -1,7 +1,7 @@
 """Opening connections: TCP and the TLS handshake, on non-blocking sockets of the standard library.
 
-The request path reads `ssl.SSLSocket` directly (measured: far less CPU than a stream of layers), so the sockets are
-made here rather than by trio's streams.
+The request path reads sockets directly (measured: far less CPU than a stream of layers), so they are made here rather
+than by trio's streams.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import suppress
 import trio
 
 from gateway.resolver import Place, Resolver
+from gateway.tls_socket import TlsSocket
 
 # A client that is refused gets so long to hear why.
 FAREWELL_S = 0.5
-_READ_BYTES = 65_536
 
 
 async def resolve(address: str) -> Sequence[Place]:
@@ -56,20 +56,18 @@ async def connect(place: Place) -> socket.socket:
         raise
 
 
-async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: bool) -> ssl.SSLSocket:
+async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: bool) -> TlsSocket:
     """Does a TLS handshake without blocking the event loop. Owns `sock` from now on. Raises OSError."""
-    tls = context.wrap_socket(
-        sock, server_side=server, do_handshake_on_connect=False, suppress_ragged_eofs=True, server_hostname=None
-    )
+    tls = TlsSocket(sock, context, server=server)
     try:
         while True:
             try:
                 tls.do_handshake()
                 return tls
             except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(tls)
+                await trio.lowlevel.wait_readable(tls.fileno())
             except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(tls)
+                await trio.lowlevel.wait_writable(tls.fileno())
     except ssl.SSLError:
         try:
             await _see_off(tls)
@@ -81,13 +79,9 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
         raise
 
 
-async def _see_off(tls: ssl.SSLSocket) -> None:
+async def _see_off(tls: TlsSocket) -> None:
     """Lets the alert arrive that says why a handshake failed: closing a socket that holds unread bytes resets the
     connection, and a reset overtakes what was sent before it."""
     with trio.move_on_after(FAREWELL_S), suppress(OSError):
-        # Ends TLS on this socket: from here on it is read as it is, and what comes is thrown away.
-        tls.shutdown(socket.SHUT_WR)
-        while True:
-            await trio.lowlevel.wait_readable(tls)
-            if not tls.recv(_READ_BYTES):
-                return
+        while tls.discard():
+            await trio.lowlevel.wait_readable(tls.fileno())

@@ -65,9 +65,9 @@ class EndpointContexts:
         """Shakes hands with an endpoint over a connected socket, which it owns. Raises EndpointRefused, OSError."""
         try:
             alpn = alpn_of(protocol)
-            secured = TlsSocket(sock, self.get(tls, alpn), host_name(tls))
+            secured = TlsSocket(sock, self.get(tls, alpn), server_hostname=host_name(tls))
             await _shake_hands(secured, address)
-            check_peer(secured.peer_certificate(), address, tls)
+            check_peer(secured.object.getpeercert(binary_form=True) or b"", address, tls)
             if alpn == ("h2",) and secured.alpn != "h2":
                 raise EndpointRefused("tls-no-h2", f"{address} does not speak HTTP/2 in TLS (ALPN: {secured.alpn})")
         except ssl.SSLError as error:

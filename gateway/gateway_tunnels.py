@@ -27,6 +27,7 @@ from gateway.identity import Identity, NotReady, Proof
 from gateway.reactor import Reactor
 from gateway.resolver import SYSTEM_TTL_S, TTL_LEAST_S, Place, Resolver
 from gateway.snapshot import GatewayAddress
+from gateway.tls_socket import TlsSocket
 from gateway.tunnel_probe import Standing, TunnelProbe
 from trust.errors import TrustError
 
@@ -328,7 +329,7 @@ class GatewayTunnels:
         left_s = (min(ours, proof.not_after) - self._ground.wall_clock()).total_seconds()
         return max(0.0, left_s) * self._ground.rng.uniform(_REPLACE_FROM, _REPLACE_TO)
 
-    async def _open(self) -> tuple[ssl.SSLSocket, Proof, Place]:
+    async def _open(self) -> tuple[TlsSocket, Proof, Place]:
         """To the first address where the right one answers."""
         context = self._ground.identity.client_context(self.cluster)
         try:
@@ -351,7 +352,7 @@ class GatewayTunnels:
         self._places_until = min(self._places_until, self._looked_up_at + TTL_LEAST_S)
         raise OSError("; ".join(errors) or "its address changed")
 
-    async def _shake_hands(self, place: Place, context: ssl.SSLContext) -> ssl.SSLSocket:
+    async def _shake_hands(self, place: Place, context: ssl.SSLContext) -> TlsSocket:
         where = _shown(place)
         sock: socket.socket
         try:
@@ -369,7 +370,7 @@ class GatewayTunnels:
         except ssl.SSLError as error:
             raise OSError(f"the TLS handshake with {where} failed: {error.reason or error}") from error
 
-    def _check(self, tls: ssl.SSLSocket, place: Place) -> Proof:
+    def _check(self, tls: TlsSocket, place: Place) -> Proof:
         """Believes nobody before the chain fits the one trust domain that this cluster has."""
         try:
             proof = self._ground.identity.prove(tls, self._ground.wall_clock())
@@ -381,7 +382,7 @@ class GatewayTunnels:
         self._peer_id, self._address = str(proof.spiffe_id), _shown(place)
         return proof
 
-    def _link(self, tls: ssl.SSLSocket, proof: Proof, place: Place, replace_at: float, before: Link | None) -> Link:
+    def _link(self, tls: TlsSocket, proof: Proof, place: Place, replace_at: float, before: Link | None) -> Link:
         probe = TunnelProbe(trio.current_time())
 
         def answered(payload: bytes) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.snapshot import PeerResource
+from gateway.tls_socket import TlsSocket
 from trust.certificate import parse_certificate
 from trust.contexts import client_context, peer_chain, server_context
 from trust.errors import PeerRejected
@@ -109,12 +110,12 @@ class Identity:
             context = self._clients[cluster] = client_context(self.svid, peer.roots)
         return context
 
-    def prove(self, tls: ssl.SSLSocket, now: datetime, workloads: Container[SpiffeId] = ()) -> Proof:
+    def prove(self, tls: TlsSocket, now: datetime, workloads: Container[SpiffeId] = ()) -> Proof:
         """Who is at the other end of a finished handshake: a gateway, or one of `workloads`. Raises PeerRejected;
         OSError if it does not speak h2."""
-        chain = peer_chain(tls)
+        chain = peer_chain(tls.object)
         cluster, spiffe_id = self.peer_of(chain, now, workloads)
-        if tls.selected_alpn_protocol() != "h2":
+        if tls.alpn != "h2":
             raise OSError(f"{spiffe_id} does not speak h2")
         leaf = parse_certificate(chain[0])
         return Proof(cluster, spiffe_id, tuple(chain), now, leaf.not_valid_after_utc, f"{leaf.serial_number:x}")

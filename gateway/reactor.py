@@ -30,7 +30,7 @@ READ_BYTES = 262_144
 # What one turn reads, shared by the sockets that are ready, and the least and most that a socket gets. Without it a
 # thousand downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
 TURN_BYTES = 4_194_304
-LEAST_SHARE_BYTES = 16_384
+LEAST_SHARE_BYTES = 32_768
 MOST_SHARE_BYTES = 1_048_576
 # Turns in a row, and seconds, before other tasks (handshakes, control messages, probes) are let in.
 TURNS_IN_A_ROW = 8

@@ -44,6 +44,7 @@ from gateway.retry import Failure, RetryBudget, attempt_value
 from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
+from gateway.tls_socket import TlsSocket
 from gateway.traffic import Traffic
 from gateway.tunnels import Tunnels
 
@@ -110,7 +111,7 @@ class WorkerRequestPath:
 
     # Connections that ask.
 
-    def serve(self, sock: socket.socket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
+    def serve(self, sock: socket.socket | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
         """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
         forwarded_for = b'for="%b"' % client.encode()
 

@@ -1,9 +1,10 @@
-"""TLS on a non-blocking socket that can end one direction and go on with the other.
+"""TLS on a non-blocking socket, with OpenSSL between two buffers in memory.
 
-`ssl.SSLSocket` can't: its `unwrap` says goodbye and then reads at once, and what it reads of the other side's data is
-an error that ends the connection; its `shutdown` throws TLS away and leaves cipher text to be read. So this works on
-`ssl.SSLObject`, which reads only what it was given: one record at a time, so that nothing is ever held here that the
-event loop does not know of.
+`ssl.SSLSocket` lets OpenSSL read and write the socket itself: two system calls for each record that comes, a third one
+to learn that there is no more, and one for each record that goes. Here what has come is read with one call and
+decrypted record by record, and what goes is encrypted whole and written with one call (measured: docs/performance.md).
+It also ends one direction and goes on with the other, which `SSLSocket` can't: its `unwrap` reads at once, and takes
+the other side's data for an error; its `shutdown` throws TLS away.
 """
 
 from __future__ import annotations
@@ -11,74 +12,114 @@ from __future__ import annotations
 import socket
 import ssl
 
-_HEADER_BYTES = 5
-# The plain text of one record (RFC 8446 section 5.1).
-_RECORD_BYTES = 16_384
+RECORD_BYTES = 16_384
+"""The most plain text that one record has (RFC 8446 section 5.1)."""
+LEAST_ROOM_BYTES = 2 * RECORD_BYTES
+"""What `recv_into` needs: room for the record that OpenSSL has in part, and for more to come."""
+_HANDSHAKE_READ_BYTES = 4_096
 
 
 class TlsSocket:
-    """A client's TLS connection. Has of a socket's methods those that a `Connection` uses; owns `sock`.
+    """One side of a TLS connection. Has of a socket's methods those that a `Connection` uses; owns `sock`.
 
-    Offer `recv_into` room for a whole record (16 KiB): what does not fit would wait unseen.
+    Attributes:
+        object: for what a handshake has agreed on, and who the peer is.
+        ended: the peer has ended its direction, or broke it: `recv_into` says so without the socket.
+        emptied: the last `recv_into` has left nothing in the socket.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None) -> None:
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, *, server: bool = False, server_hostname: str | None = None
+    ) -> None:
+        self.ended = self.emptied = False
         self._sock = sock
         self._received, self._cipher = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._cipher, server_hostname=server_hostname)
-        self._header = b""
-        self._left = 0
-        """Bytes of the present record that have not come yet, once its header has."""
-        self._unsent = b""
+        self.object = context.wrap_bio(
+            self._received, self._cipher, server_side=server, server_hostname=server_hostname
+        )
+        self._unsent = memoryview(b"")
         self._taken = 0
         """Bytes of plain text that `_unsent` stands for."""
+        self._failure: ssl.SSLError | None = None
 
     def __repr__(self) -> str:
-        return f"<TlsSocket {self._tls.version() or 'shaking hands'}, {len(self._unsent)} bytes unsent>"
+        return f"<TlsSocket {self.object.version() or 'shaking hands'}, {len(self._unsent)} bytes unsent>"
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     @property
     def alpn(self) -> str | None:
-        return self._tls.selected_alpn_protocol()
+        return self.object.selected_alpn_protocol()
 
-    def peer_certificate(self) -> bytes:
-        """The server's certificate (DER), once hands are shaken."""
-        return self._tls.getpeercert(binary_form=True) or b""
+    @property
+    def pending(self) -> int:
+        """Bytes that came with the end of the handshake: the socket does not become readable for them."""
+        return self._received.pending
 
     def do_handshake(self) -> None:
         """One step. Raises SSLWantReadError or SSLWantWriteError while there are more, other OSErrors when it fails;
-        what the server is to be told about it has been sent then."""
+        what the peer is to be told about it has been sent then, as far as the socket takes it."""
         while True:
-            self._send_cipher()
             try:
-                self._tls.do_handshake()
+                self.object.do_handshake()
             except ssl.SSLWantReadError:
-                self._send_cipher()
-                self._feed()
+                self._flush()
+                self._feed(_HANDSHAKE_READ_BYTES)
             except ssl.SSLError:
-                self._send_cipher()
+                self._flush_if_possible()
                 raise
             else:
-                self._send_cipher()
+                self._flush()
                 return
 
     def recv_into(self, view: memoryview) -> int:
-        """Plain text, 0 at its end. Raises as `ssl.SSLSocket` does."""
-        while True:
-            try:
-                return self._tls.read(len(view), view)  # type: ignore[return-value,arg-type,unused-ignore]
-            except ssl.SSLWantReadError:
-                self._feed()
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return 0
+        """All plain text that has come, up to the length of `view` (at least `LEAST_ROOM_BYTES`); 0 at its end. Raises
+        SSLWantReadError when there is none, other OSErrors when the connection is broken."""
+        if self.ended:
+            return self._end()
+        try:
+            # Not more cipher text than there is room for: what OpenSSL could not hand on would wait unseen.
+            self._feed(len(view) - RECORD_BYTES - self._received.pending)
+        except ssl.SSLWantReadError:
+            if not self._received.pending:
+                raise
+        count = self._decrypt(view)
+        if self._cipher.pending:
+            self._flush_if_possible()
+        if not count and not self.ended:
+            raise ssl.SSLWantReadError
+        return count or self._end()
+
+    def _end(self) -> int:
+        if self._failure is not None:
+            raise self._failure
+        return 0
+
+    def _decrypt(self, view: memoryview) -> int:
+        """All whole records that are here."""
+        read, received, count = self.object.read, self._received, 0
+        try:
+            while size := read(RECORD_BYTES, view[count:]):  # type: ignore[arg-type,unused-ignore]
+                count += size  # type: ignore[operator,unused-ignore]
+                if not received.pending:
+                    return count
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self.ended = True
+        except ssl.SSLError as error:
+            # What came before it is still worth having.
+            self.ended, self._failure = True, error
+        return count
 
     def send(self, data: bytes) -> int:
-        """How much of `data` was sent. After SSLWantWriteError the same bytes must be offered again."""
+        """Sends all of `data` and returns its length. Raises SSLWantWriteError while the socket does not take it: the
+        very same bytes must be offered again then."""
         if not self._taken:
-            self._taken = self._tls.write(data[:_RECORD_BYTES])
-        self._send_cipher()
+            self._taken = self.object.write(data)
+        self._flush()
         taken, self._taken = self._taken, 0
         return taken
 
@@ -86,17 +127,28 @@ class TlsSocket:
         """Ends our direction (`how` is SHUT_WR): says so in TLS, then in TCP. Raises SSLWantWriteError when there is no
         room for it yet."""
         try:
-            self._tls.unwrap()
+            self.object.unwrap()
         except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
             pass  # The other direction goes on, or has ended before.
-        self._send_cipher()
+        self._flush()
         self._sock.shutdown(how)
+
+    def discard(self) -> bool:
+        """After a handshake that failed: ends our direction, and throws away what has come. False at its end."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            return bool(self._sock.recv(_HANDSHAKE_READ_BYTES))
+        except BlockingIOError:
+            return True
 
     def close(self) -> None:
         self._sock.close()
 
-    def _send_cipher(self) -> None:
-        self._unsent += self._cipher.read()
+    def _flush(self) -> None:
+        """Sends what OpenSSL has written. Raises SSLWantWriteError if some of it is left."""
+        if self._cipher.pending:
+            more = self._cipher.read()
+            self._unsent = memoryview(bytes(self._unsent) + more if self._unsent else more)
         while self._unsent:
             try:
                 sent = self._sock.send(self._unsent)
@@ -104,19 +156,22 @@ class TlsSocket:
                 raise ssl.SSLWantWriteError from None
             self._unsent = self._unsent[sent:]
 
-    def _feed(self) -> None:
-        """Gives TLS what has come, at most to the end of a record. Raises SSLWantReadError when nothing has."""
-        wanted = self._left or _HEADER_BYTES - len(self._header)
+    def _flush_if_possible(self) -> None:
+        """For what OpenSSL writes by itself: an alert, an answer to a key update. What is left goes with what is sent
+        next."""
         try:
-            data = self._sock.recv(wanted)
+            self._flush()
+        except OSError:
+            pass
+
+    def _feed(self, size: int) -> None:
+        """Gives OpenSSL up to `size` bytes that have come. Raises SSLWantReadError when none have."""
+        try:
+            data = self._sock.recv(size)
         except BlockingIOError:
             raise ssl.SSLWantReadError from None
-        if not data:
-            self._received.write_eof()
-        elif self._left:
-            self._left -= len(data)
+        self.emptied = len(data) < size
+        if data:
+            self._received.write(data)
         else:
-            self._header += data
-            if len(self._header) == _HEADER_BYTES:
-                self._left, self._header = int.from_bytes(self._header[3:], "big"), b""
-        self._received.write(data)
+            self._received.write_eof()

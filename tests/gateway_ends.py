@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -78,6 +79,20 @@ async def wait_until(condition: Callable[[], object]) -> None:
 def answer_ok(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
     conn.codec.send_response(stream_id, ResponseHead(200, [(b"content-length", b"0")]), True)
     conn.touch()
+
+
+async def shake_hands(sock: socket.socket, context: ssl.SSLContext, *, server: bool) -> ssl.SSLSocket:
+    """A TLS connection of the standard library's own, for the side that is not ours."""
+    tls = context.wrap_socket(sock, server_side=server, do_handshake_on_connect=False)
+    while True:
+        try:
+            tls.do_handshake()
+            return tls
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(tls)
+        except OSError:
+            tls.close()
+            raise
 
 
 class MeshPort:

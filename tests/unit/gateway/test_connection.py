@@ -19,6 +19,7 @@ from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 from gateway.connection import ClientConnection, Connection, Relay, ServerConnection
 from gateway.dial import handshake
 from gateway.reactor import Reactor
+from gateway.tls_socket import TlsSocket
 from tests.gateway_ends import (
     Begin,
     answer_ok,
@@ -27,6 +28,7 @@ from tests.gateway_ends import (
     peer_of,
     running_reactor,
     seeded,
+    shake_hands,
     wait_until,
 )
 
@@ -239,25 +241,25 @@ async def test_a_full_socket_under_tls(tmp_path: Path) -> None:
     east, west = make_authority(tmp_path, "east"), make_authority(tmp_path, "west")
     server, client = make_identity(east, peer_of(west)), make_identity(west, peer_of(east))
     ours, theirs = tcp_pair()
-    ends: dict[str, ssl.SSLSocket] = {}
+    ends: dict[str, TlsSocket] = {}
 
-    async def shake(name: str, sock: socket.socket, context: ssl.SSLContext) -> None:
-        ends[name] = await handshake(sock, context, server=name == "server")
+    async def shake() -> None:
+        ends["server"] = await handshake(ours, server.server_context(), server=True)
 
     async with running_reactor() as (reactor, _):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(shake, "server", ours, server.server_context())
-            nursery.start_soon(shake, "client", theirs, client.client_context("east"))
+            nursery.start_soon(shake)
+            peer = await shake_hands(theirs, client.client_context("east"), server=False)
         codec = Http1ServerCodec(scheme=b"https", limits=LIMITS)
         conn = ServerConnection(reactor, ends["server"], codec, answer_large)
         conn.start()
-        ends["client"].send(GET)
+        peer.send(GET)
         await wait_until(lambda: conn.unsent)
-        got = await read_exactly(ends["client"], LARGE)
+        got = await read_exactly(peer, LARGE)
         body = got.partition(b"\r\n\r\n")[2]
-        assert body + await read_exactly(ends["client"], LARGE - len(body)) == EXPECTED
+        assert body + await read_exactly(peer, LARGE - len(body)) == EXPECTED
         conn.abort()
-        ends["client"].close()
+        peer.close()
 
 
 async def test_a_slow_reader_stops_a_fast_sender() -> None:

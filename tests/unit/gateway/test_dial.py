@@ -12,7 +12,7 @@ import trio
 
 from gateway import dial as dial_module
 from gateway.dial import dial, handshake, resolve
-from tests.gateway_ends import make_authority, make_identity, peer_of
+from tests.gateway_ends import make_authority, make_identity, peer_of, shake_hands
 
 
 async def test_a_connection() -> None:
@@ -150,7 +150,7 @@ async def test_a_client_hears_why_it_is_refused(tmp_path: Path) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(refuse)
-        tls = await handshake(right, client, server=False)
+        tls = await shake_hands(right, client, server=False)
         tls.send(bytes(10_000))
         with tls:
             while not heard:

@@ -51,9 +51,10 @@ from gateway.snapshot import (
     Update,
 )
 from gateway.state_dir import listen_control
+from gateway.tls_socket import TlsSocket
 from gateway.traffic import Timeouts, TrafficSettings
 from gateway.worker import Worker
-from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, wait_until, wall_clock
+from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, shake_hands, wait_until, wall_clock
 from trust.authority import Authority
 from trust.keys import PrivateKey
 from trust.svid import make_signing_request
@@ -344,7 +345,7 @@ async def test_a_listener_that_moves(tmp_path: Path, authorities: dict[str, Auth
 
 
 async def mesh_client(address: str, identity: Identity, cluster: str = "east") -> ssl.SSLSocket:
-    return await handshake(await dial(address), identity.client_context(cluster), server=False)
+    return await shake_hands(await dial(address), identity.client_context(cluster), server=False)
 
 
 class Answer:
@@ -374,7 +375,7 @@ class Answer:
 class WestGateway:
     """A peer's tunnel, on the worker's own reactor."""
 
-    def __init__(self, reactor: Reactor, tls: ssl.SSLSocket) -> None:
+    def __init__(self, reactor: Reactor, tls: TlsSocket) -> None:
         self.goaways = 0
         self.conn = ClientConnection(
             reactor, tls, mesh_codec("auto", client=True), going_away=lambda: setattr(self, "goaways", self.goaways + 1)
@@ -397,7 +398,9 @@ async def mesh(scene: Scene, authorities: dict[str, Authority]) -> AsyncIterator
     address = await scene.boss.listen("mesh", "mesh")
     await scene.ready()
     west = make_identity(authorities["west"], peer_of(authorities["east"]))
-    gateway = WestGateway(scene.worker._reactor, await mesh_client(address, west))
+    gateway = WestGateway(
+        scene.worker._reactor, await handshake(await dial(address), west.client_context("east"), server=False)
+    )
     await wait_until(lambda: scene.worker._inbound)
     try:
         yield address, gateway
@@ -504,7 +507,7 @@ async def test_who_is_not_let_in(
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (address, west):
         sock = await dial(address)
         try:
-            with await handshake(sock, make(authorities), server=False) as tls:
+            with await shake_hands(sock, make(authorities), server=False) as tls:
                 await read_tls(tls)
         except OSError:
             pass  # How a client hears of it is its own affair.

@@ -18,7 +18,7 @@ from gateway.connection import ClientConnection
 from gateway.dial import dial, handshake
 from gateway.snapshot import PeerResource, ServiceResource
 from tests.forge import Forge, p256, private_key_of
-from tests.gateway_ends import make_authority, wait_until, wall_clock
+from tests.gateway_ends import make_authority, shake_hands, wait_until, wall_clock
 from tests.unit.gateway.test_worker import HOST, Answer, Backend, Scene, read, read_tls, service, worker_at
 from trust.authority import Authority
 from trust.contexts import client_context
@@ -109,7 +109,7 @@ async def test_a_workload_that_is_named(tmp_path: Path, east: Authority, west: F
 async def test_a_workload_that_nobody_names(tmp_path: Path, east: Authority, west: Forge, identity: str) -> None:
     """A good certificate of a peer's trust domain opens nothing by itself."""
     async with mesh_of(tmp_path, east, west, "spiffe://west.test/ns/web/sa/*") as (scene, address, _):
-        tls = await handshake(await dial(address), workload_context(west, east, identity), server=False)
+        tls = await shake_hands(await dial(address), workload_context(west, east, identity), server=False)
         with tls:
             try:
                 assert await read_tls(tls) == b""
