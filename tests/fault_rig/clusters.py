@@ -55,7 +55,7 @@ class Site(msgspec.Struct, frozen=True):
     sections: str = ""
     """More sections of the file, as YAML."""
     gateway_section: str = ""
-    """More keys of the section `gateway`, as YAML after a comma."""
+    """More keys of the section `gateway`, as YAML that begins with a comma."""
 
     @property
     def trust_domain(self) -> str:
