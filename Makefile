@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check bench proto constraints clean
+.PHONY: help install demo test test-long check bench proto constraints clean
 
 help:
 	@echo "make demo     three clusters on this machine: join, resolve, cross, survive"
-	@echo "make test     the whole test suite"
+	@echo "make test     the test suite"
+	@echo "make test-long  the rest of it: faults under load that take half a minute each"
 	@echo "make check    the linters: ruff, mypy, import-linter"
 	@echo "make bench    list the benchmarks"
 	@echo "make install  prepare .venv only"
@@ -27,7 +28,11 @@ demo: $(STAMP)
 	@$(BIN)/isthmus demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not processes" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "processes and not long" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m long
 
 check: $(STAMP)
 	$(BIN)/ruff check .

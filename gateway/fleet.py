@@ -252,7 +252,7 @@ class Fleet:
 
     def _remember(self, worker_id: str, pid: int) -> None:
         self._pids[worker_id] = pid
-        self._watchdog.heard(worker_id, trio.current_time())
+        self._watchdog.started(worker_id, trio.current_time())
         self._save()
 
     def _forget(self, worker_id: str) -> None:

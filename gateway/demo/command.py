@@ -25,7 +25,7 @@ def main(*, keep: bool = False) -> int:
     """Runs the demo and returns the exit status: 0 only if every check held."""
     teller = Teller()
     try:
-        with _ended_by_signals(), open_lab(random.Random()) as lab:
+        with _ended_by_signals(), open_lab(random.Random(), rotates=True) as lab:
             return _run(lab, teller, keep=keep)
     except (NothingFree, PrivateEtcdError) as error:
         teller.say(f"demo failed: {error}")

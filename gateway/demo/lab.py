@@ -21,6 +21,7 @@ from gateway.addresses import Addresses, read_addresses
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.demo.members import (
+    EU,
     INVOICES,
     MEMBERS,
     NAMESPACE,
@@ -192,7 +193,7 @@ class Cluster:
 class Lab:
     """Everything that the demo runs. Made by `open_lab`."""
 
-    def __init__(self, directory: Path, rng: random.Random) -> None:
+    def __init__(self, directory: Path, rng: random.Random, *, rotates: bool) -> None:
         self.directory = directory
         ports = free_ports_for(directory)
         self.etcd = Etcd(directory / "etcd", ports)
@@ -210,6 +211,7 @@ class Lab:
                 for service in self.running_services(member)
             },
             roots={cluster.name: cluster.authority.fingerprint for cluster in self.clusters.values()},
+            rotates=EU.name if rotates else "",
         )
         for cluster in self.clusters.values():
             cluster.write_config()
@@ -251,12 +253,13 @@ class Lab:
 
 
 @contextmanager
-def open_lab(rng: random.Random) -> Iterator[Lab]:
-    """A lab in a temporary directory. At the end, however it comes, its processes and its files are gone."""
+def open_lab(rng: random.Random, *, rotates: bool = False) -> Iterator[Lab]:
+    """A lab in a temporary directory. At the end, however it comes, its processes and its files are gone. `rotates`:
+    one cluster's root can be replaced within seconds."""
     directory = Path(tempfile.mkdtemp(prefix="isthmus-demo-"))
     lab: Lab | None = None
     try:
-        lab = Lab(directory, rng)
+        lab = Lab(directory, rng, rotates=rotates)
         yield lab
     finally:
         with _undisturbed():

@@ -83,6 +83,9 @@ class Numbers(msgspec.Struct, frozen=True):
     """By cluster and service: where its process listens on 127.0.0.1."""
     roots: Mapping[str, str]
     """By cluster: the fingerprint of its root, which the others pin."""
+    rotates: str = ""
+    """The cluster whose root is to be replaced within a few seconds: a rotation waits for the last certificate to end,
+    so its certificates are short-lived. They cost every gateway new tunnels each few seconds."""
 
 
 def cluster_yaml(member: Member, numbers: Numbers, services: Sequence[DemoService], members: Sequence[Member]) -> str:
@@ -92,8 +95,7 @@ def cluster_yaml(member: Member, numbers: Numbers, services: Sequence[DemoServic
         for peer in members
         if peer.name != member.name
     )
-    # So that its root can be replaced within a few seconds: a rotation waits for the last certificate to end.
-    trust = "trust: {svid_lifetime: 10s}\n" if member == EU else ""
+    trust = "trust: {svid_lifetime: 10s}\n" if member.name == numbers.rotates else ""
     text = f"""\
 # Cluster {member.name} of the federation {FEDERATION}. Check it with: isthmus validate -c cluster.yaml
 federation: {FEDERATION}

@@ -37,6 +37,7 @@ def test_a_benchmark_runs_and_its_last_line_is_one_object() -> None:
     }
 
 
+@pytest.mark.long
 def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
     """Whole gateways, a real etcd and eight signed catalogs: registered services are routable, also after a restart."""
     done = subprocess.run(
@@ -53,6 +54,7 @@ def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
     assert all(value > 0 for value in figures.values())
 
 
+@pytest.mark.long
 def test_the_failover_benchmark_runs() -> None:
     """Ours alone, and a short look: what it prints is what the comparison is made of."""
     done = subprocess.run(

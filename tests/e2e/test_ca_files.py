@@ -24,7 +24,7 @@ from trust.authority import Authority
 from trust.contexts import peer_chain
 from trust.fingerprint import fingerprint_of
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _PING = bytes((0, 0, 8, 6, 0, 0, 0, 0, 0))

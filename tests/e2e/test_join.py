@@ -20,7 +20,7 @@ from gateway.demo.waiting import wait_until
 from tests.etcd_server import EtcdServer
 from tests.gateway_process import GatewayProcess, gateways
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 def status(cluster: GatewayProcess) -> StatusDocument:

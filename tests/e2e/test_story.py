@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import io
+import random
+from collections.abc import Iterator
 
 import pytest
 
-from gateway.demo.lab import Lab
+from gateway.demo.lab import Lab, open_lab
 from gateway.demo.story import STEPS
 from gateway.demo.teller import CheckFailed, Teller
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
+
+
+@pytest.fixture(scope="module")
+def session_lab() -> Iterator[Lab]:
+    """A lab of this file's own: in it a root can be replaced, which keeps every gateway busy."""
+    with open_lab(random.Random(3), rotates=True) as lab:
+        lab.start()
+        yield lab
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)

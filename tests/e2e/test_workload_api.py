@@ -16,7 +16,7 @@ from tests.gateway_process import gateways
 from tests.workload_agent import agent_thread, both
 from trust.authority import Authority
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 EAST = "east.acme.internal"
 

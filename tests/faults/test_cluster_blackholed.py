@@ -11,7 +11,7 @@ import pytest
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 GAP_LIMIT_S = 4.0
 """Wanted are 1.5 s; the suite shares its machine."""

@@ -11,7 +11,7 @@ from gateway.demo.waiting import pause
 from tests.fault_rig.clusters import FaultLab, open_fault_lab, three_clusters
 from tests.fault_rig.load import Load, now
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 PERIOD_S = 2.0
 DURATION_S = float(os.environ.get("ISTHMUS_FLAPPING_S", "12"))

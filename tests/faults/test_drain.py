@@ -16,7 +16,7 @@ from gateway.demo.waiting import wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 DOWNLOAD_BYTES = 20_000_000
 GAP_LIMIT_S = 5.0

@@ -10,7 +10,7 @@ from gateway.demo.waiting import wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 GAP_LIMIT_S = 5.0
 FAST_S = 2.0

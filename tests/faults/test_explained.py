@@ -15,7 +15,7 @@ from gateway.demo.waiting import NotInTime, wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

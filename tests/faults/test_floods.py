@@ -18,7 +18,7 @@ from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 from tests.http2_wire import GET, POST, Wire
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 SILENT_CONNECTIONS = 2_000
 GAP_LIMIT_S = 5.0

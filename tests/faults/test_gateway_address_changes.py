@@ -13,7 +13,7 @@ from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
 from tests.name_server import NameServer
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 NAME = "gw.west.test"
 TTL_S = 1

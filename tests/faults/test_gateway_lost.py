@@ -11,7 +11,7 @@ from tests.fault_rig.clusters import FaultLab, Gateway, open_fault_lab, three_cl
 from tests.fault_rig.load import Load, now
 from tests.fault_rig.samples import Account
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 GAP_LIMIT_S = 3.0
 """Wanted are 100 ms for a killed one and 1 s for a frozen one; the suite shares its machine."""

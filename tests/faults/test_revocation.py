@@ -11,7 +11,7 @@ from tests.etcd_server import EtcdServer
 from tests.gateway_process import GatewayProcess
 from tests.rotating import east_and_west, load_on, root_of, status, trust, wait_ready, wait_stage
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 def refusals(cluster: GatewayProcess) -> str:

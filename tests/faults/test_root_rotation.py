@@ -11,7 +11,7 @@ from gateway.demo.waiting import wait_until
 from tests.etcd_server import EtcdServer
 from tests.rotating import east_and_west, load_on, root_of, status, trust, wait_ready, wait_stage
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 def test_a_root_is_rotated_under_load(tmp_path: Path, etcd_server: EtcdServer) -> None:

@@ -16,7 +16,7 @@ from gateway.demo.waiting import wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 READERS = 1_000
 DOWNLOAD_BYTES = 1_000_000_000
