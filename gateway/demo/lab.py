@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from federation.status.values import ServiceDocument, ServicesDocument, StatusDocument
+from federation.status.values import ServiceDocument, ServicesDocument, StatusDocument, TrustDocument
 from gateway.addresses import Addresses, read_addresses
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
@@ -143,6 +143,10 @@ class Cluster:
         """What it may use, by "namespace/name". Raises OSError while it can't be asked."""
         document = msgspec.json.decode(self._ask("/v1/services"), type=ServicesDocument)
         return {f"{service.namespace}/{service.name}": service for service in document.services}
+
+    def trust(self) -> TrustDocument:
+        """`/v1/trust`. Raises OSError while it can't be asked."""
+        return msgspec.json.decode(self._ask("/v1/trust"), type=TrustDocument)
 
     def metrics(self) -> str:
         return self._ask("/metrics").decode()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from federation.status.values import PeerTrustDocument, TrustDocument
+from federation.status.values import PeerTrustDocument
 from gateway.demo.lab import Cluster, Lab
 from gateway.demo.load import Load
 from gateway.demo.teller import Teller
@@ -41,17 +39,13 @@ def rotate_a_root(lab: Lab, teller: Teller) -> None:
     lab.wait_ready()
 
 
-def _trust(cluster: Cluster) -> TrustDocument:
-    return msgspec.json.decode(cluster.isthmus_trust("status", "-o", "json"), type=TrustDocument)
-
-
 def _signing(cluster: Cluster) -> str:
     return cluster.status().root
 
 
 def _roots(cluster: Cluster) -> list[str]:
-    return [root.fingerprint for root in _trust(cluster).roots]
+    return [root.fingerprint for root in cluster.trust().roots]
 
 
 def _seen_by(cluster: Cluster) -> PeerTrustDocument:
-    return next(peer for peer in _trust(cluster).peers if peer.cluster == "eu")
+    return next(peer for peer in cluster.trust().peers if peer.cluster == "eu")

@@ -37,8 +37,8 @@ def lose_a_cluster(lab: Lab, teller: Teller) -> None:
         began = seconds()
         west.start()
         teller.note("west starts again")
-        _wait_for_answers(load, "west")
-        teller.check("west is used again", True, f"{seconds() - began:.1f} s after its start")
+        wait_until(lambda: load.take_recent().get("west"), "west answers again")
+        teller.check("west is used again", True, f"{seconds() - began:.1f} s after its start; its share grows slowly")
         account = load.stop()
         failures = account.failures[0] if account.failures else account
         teller.check("no request failed from the beginning to the end", not account.failures, failures)
@@ -122,7 +122,8 @@ def _check_traffic(lab: Lab, teller: Teller) -> None:
     request = HttpRequest(lab.authority("payments"), east.addresses.http)
     teller.command(request.command)
     http_answer = request.send()
-    teller.check("HTTP goes on", http_answer.served_by == "west", http_answer)
+    # West, which came back a moment ago, may still have a part of the share that is its own.
+    teller.check("HTTP goes on", http_answer.served_by in {"west", "eu"}, http_answer)
     size_bytes = 1_000_000
     result = echo((east.vip("ledger"), lab.numbers.client_ports["tcp"]), size_bytes, random.Random(8))
     teller.check("TCP goes on", result.unchanged and result.received_bytes == size_bytes, result)
