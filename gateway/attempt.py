@@ -11,6 +11,7 @@ from gateway.connection import ClientConnection, Relay
 from gateway.failover.outcome import Outcome, http_status_of_grpc
 from gateway.failover.target import RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, find, without_ours
+from gateway.refusal import STATUS_OF_REASON
 from gateway.retry import IDEMPOTENT_METHODS, UNPROCESSED_REASONS, Failure
 
 if TYPE_CHECKING:
@@ -184,18 +185,20 @@ class Attempt:
             exchange.pass_response(self, head, end_stream)
 
     def _hear_gateway(self, head: ResponseHead) -> bytes:
-        """Takes in how many attempts the other gateway made; returns why it refuses, b"" if the endpoint answered."""
+        """Takes in how many attempts the other gateway made; returns why it refuses: b"" if the endpoint answered,
+        or if the reason is none that goes with the status (what a peer says becomes a metric's label)."""
         made = find(head.headers, ATTEMPT)
         if made:
             head.headers = [header for header in head.headers if header[0] != ATTEMPT]
         self._count_until(int(made) if made.isdigit() and len(made) < 4 else self.number)
-        return find(head.headers, REASON)
+        reason = find(head.headers, REASON)
+        return reason if STATUS_OF_REASON.get(reason) == head.status else b""
 
     def _is_replaced(self, head: ResponseHead, reason: bytes, end_stream: bool) -> bool:
         """Whether the client gets something else than this answer of an error."""
         exchange = self.exchange
         whole = end_stream and exchange.request_ended
-        failure = UNPROCESSED_REASONS.get(reason) if head.status == 503 else None
+        failure = UNPROCESSED_REASONS.get(reason)
         if failure is not None:
             self.end(whole=whole)
             self._fail(failure, "the other cluster's gateway says so")

@@ -7,6 +7,23 @@ from urllib.parse import quote
 from gateway.codec.events import RequestHead, ResponseHead
 from gateway.headers import REASON
 
+STATUS_OF_REASON = {
+    b"no-route": 404,
+    b"not-allowed": 403,
+    b"source-not-believed": 403,
+    b"no-healthy-upstream": 503,
+    b"connect-failure": 503,
+    b"refused-stream": 503,
+    b"overflow": 503,
+    b"upstream-connection-lost": 502,
+    b"upstream-reset": 502,
+    b"upstream-protocol-error": 502,
+    b"upstream-timeout": 504,
+    b"downstream-timeout": 408,
+}
+"""Why a gateway refuses a request that it understood, and the status that goes with it. A peer's answer that pairs them
+otherwise is its endpoint's, whatever it calls itself."""
+
 # gRPC's UNAVAILABLE, which the retry policies of its clients know; DEADLINE_EXCEEDED, which a client's own deadline
 # would have said; PERMISSION_DENIED.
 _GRPC_UNAVAILABLE = b"14"

@@ -15,7 +15,9 @@ from gateway.codec.events import Data, ErrorCode, Event, RequestHead, Reset, Res
 from gateway.codec.http2 import available_engines, http2_codec
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, find
+from gateway.refusal import STATUS_OF_REASON
 from gateway.request_path import NOT_ALLOWED, SOURCE_NOT_BELIEVED
+from gateway.retry import Failure
 from gateway.routing import LOCAL_ORIGIN, Origin
 from gateway.traffic import Retries, Timeouts, Traffic
 from tests.exchange_play import Play
@@ -26,7 +28,7 @@ DOCUMENTED = {
 }
 ONLY_COUNTED = {"downstream-reset", "idle-timeout"}
 PLACES: list[Target] = [LocalTarget("h:1"), LocalTarget("h:2"), RemoteTarget("west"), RemoteTarget("eu")]
-BY_PEERS = [b"no-healthy-upstream", b"connect-failure", b"overflow", b"upstream-timeout", b""]
+BY_PEERS = [b"no-healthy-upstream", b"connect-failure", b"overflow", b"upstream-timeout", b"made-up", b""]
 
 _steps = st.one_of(
     st.tuples(st.just("lose"), st.just(0)),
@@ -117,6 +119,29 @@ def test_an_answer_of_ours_has_its_reason(
             assert play.client.said[-1][0] == "reset", "it had begun to be answered, and was broken off"
     if heads and not reason:
         assert heads[0].status in (200, 404, 502, 503, 504)
+
+
+def test_the_documented_reasons_are_those_that_a_peer_may_say() -> None:
+    """One list in the code and one in the page: what a peer says is believed if it is there with that status."""
+    said = {(reason.decode(), status) for reason, status in STATUS_OF_REASON.items()}
+    assert said <= DOCUMENTED
+    failures = {failure.value for failure in Failure if failure is not Failure.STATUS}
+    assert {reason for reason, _ in said} == failures | {
+        NOT_ALLOWED,
+        SOURCE_NOT_BELIEVED,
+        "no-route",
+        "downstream-timeout",
+    }
+
+
+@pytest.mark.parametrize(("reason", "status"), [(b"made-up", 503), (b"no-healthy-upstream", 502)])
+def test_a_reason_that_a_peer_makes_up_is_its_endpoints(reason: bytes, status: int) -> None:
+    """What a peer says ends in our metrics, whose labels must stay few: it is passed on, and not taken for ours."""
+    grpc = [(b"content-type", b"application/grpc")]
+    play = Play(RemoteTarget("west"), method=b"POST", ended=True, headers=grpc)
+    play.begin()
+    play.answer(Response(1, ResponseHead(status, [(REASON, reason)]), True))
+    assert play.outcomes == [(status, "")]
 
 
 @given(st.binary(max_size=200))
