@@ -271,9 +271,14 @@ class Attempt:
         for data in held:
             self.exchange.pass_data(data, False, self.relay)
 
-    def on_stall(self) -> None:
+    def on_stall(self, *, mute: bool) -> None:
+        exchange = self.exchange
         if not self.ended:
-            self.exchange.attempt_stalled(self)
+            exchange.attempt_stalled(self)
+        if mute and not self.ended and self.conn is not None and exchange.path.has_better(exchange):
+            # Its client may begin again, which helps where there is somewhere else to go.
+            self.conn.give_up(self.stream_id, ErrorCode.CANCEL)
+            self.on_response_reset(ErrorCode.CANCEL, unprocessed=False, lost=True)
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
         if self.ended:

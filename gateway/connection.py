@@ -423,8 +423,9 @@ class ResponseHandler(Protocol):
     def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
     def on_response_trailers(self, headers: list[Header]) -> None: ...
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...
-    def on_stall(self) -> None:
-        """The connection is silent. What may be done elsewhere shall be; the rest stays, it may still be answered."""
+    def on_stall(self, *, mute: bool) -> None:
+        """The connection is silent. What may be done elsewhere shall be; the rest stays, it may still be answered. When
+        it is `mute`, for seconds that is, the rest ends as well if it could begin again elsewhere."""
         ...
 
 
@@ -465,10 +466,10 @@ class ClientConnection(Connection):
             self.forget(stream_id)
             self._released(self)
 
-    def stall(self) -> None:
+    def stall(self, *, mute: bool) -> None:
         """The far end does not answer. The caller flushes the reactor."""
         for handler in [*self.handlers.values()]:
-            handler.on_stall()
+            handler.on_stall(mute=mute)
 
     def give_up(self, stream_id: int, code: int) -> None:
         """Resets a stream that has not ended. On HTTP/1.1 and TCP that ends the connection."""

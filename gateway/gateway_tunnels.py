@@ -98,7 +98,11 @@ class Link:
 
     @property
     def silent(self) -> bool:
-        return self.probe.standing is Standing.SUSPECT and not self.conn.closed
+        return self.probe.standing in (Standing.SUSPECT, Standing.MUTE) and not self.conn.closed
+
+    def stall(self) -> None:
+        """Tells what waits here how silent the peer is."""
+        self.conn.stall(mute=self.probe.standing is Standing.MUTE)
 
 
 class GatewayTunnels:
@@ -144,7 +148,7 @@ class GatewayTunnels:
         """What waits on silent tunnels may have somewhere to go now."""
         for link in [*self.links]:
             if link.silent:
-                link.conn.stall()
+                link.stall()
 
     def report(self) -> TunnelReport:
         return TunnelReport(
@@ -451,7 +455,7 @@ class GatewayTunnels:
         # A peer that was replaced without a word (rebooted, say) answers to a new tunnel at once.
         link.needed.set()
         self._changed()
-        link.conn.stall()
+        link.stall()
 
     def _in_service(self, link: Link) -> None:
         """Takes requests from now on. The one that it was opened in place of does not any more."""

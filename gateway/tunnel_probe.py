@@ -1,7 +1,9 @@
 """Whether the far end of a tunnel is there: PINGs, what came back, and what silence means. Pure.
 
 Silence is graded. A peer that is silent for a moment after a PING is *suspect*: what can go elsewhere does, and its
-tunnel stays, since an event loop that lags under load answers in the end. Only one that stays silent is *dead*.
+tunnel stays, since an event loop that lags under load answers in the end. One that stays silent is *mute*: what might
+have been done there ends now if it could begin again elsewhere. Where there is nothing else it is still better than a
+refusal, until the peer is *dead*.
 All times are seconds of the event loop's clock.
 """
 
@@ -14,8 +16,10 @@ import msgspec
 PING_INTERVAL_S = 0.25
 # After a PING, plus the tunnel's round-trip time. Both together bound what a frozen gateway costs: under a second.
 SUSPECT_AFTER_S = 0.4
-# A peer that lags for this long is of no use, and what waits there (a POST, a TCP stream) shall hear so.
-DEAD_AFTER_S = 3.0
+# A peer that lags for this long is of no use to what could begin again elsewhere (a POST, a TCP stream).
+MUTE_AFTER_S = 3.0
+# A machine that is far too busy gets its gateway a turn again within seconds; a frozen one does not.
+DEAD_AFTER_S = 8.0
 # At first the peer's side of the handshake may still be under way.
 FIRST_ANSWER_S = 5.0
 # A look that comes so much later than it was due shows that our own event loop stood still: what has arrived meanwhile
@@ -34,6 +38,7 @@ class Standing(enum.Enum):
     """It has not answered yet: in TLS 1.3 our side of the handshake ends before the peer has judged our certificate."""
     GOOD = "good"
     SUSPECT = "suspect"
+    MUTE = "mute"
     DEAD = "dead"
 
 
@@ -84,7 +89,7 @@ class TunnelProbe:
             # Whatever it was, somebody sent it: it counts as an answer.
             self._waiting_since = None
             self._sent_at = {number: at for number, at in self._sent_at.items() if at > last_heard}
-            if self.standing is Standing.SUSPECT:
+            if self.standing in (Standing.SUSPECT, Standing.MUTE):
                 self.standing = Standing.GOOD
         if late_s > LATE_S:
             return self._postponed(now, late_s)
@@ -108,6 +113,8 @@ class TunnelProbe:
                 self.standing = Standing.DEAD
         elif silent_s >= DEAD_AFTER_S:
             self.standing = Standing.DEAD
+        elif silent_s >= MUTE_AFTER_S:
+            self.standing = Standing.MUTE
         elif silent_s >= self._suspect_after_s:
             self.standing = Standing.SUSPECT
 

@@ -244,8 +244,8 @@ def test_grpc_is_judged_by_its_status() -> None:
     assert play.verdicts == [(WEST, 404, 0.0)]
 
 
-def stall(play: Play) -> None:
-    play.upstreams[-1][2].stall()
+def stall(play: Play, *, mute: bool = False) -> None:
+    play.upstreams[-1][2].stall(mute=mute)
 
 
 def test_what_may_be_repeated_leaves_a_silent_upstream() -> None:
@@ -280,3 +280,23 @@ def test_an_answer_that_has_begun_stays_at_a_silent_upstream() -> None:
     play = Play(WEST, EU).begin().answer(ok(100_000))
     stall(play)
     assert play.asked == [WEST]
+
+
+def test_what_may_have_been_done_leaves_a_mute_upstream_if_it_can_begin_elsewhere() -> None:
+    """Its client decides whether to try again, and is not kept waiting for a gateway that may be frozen for good."""
+    play = Play(WEST, EU, method=b"POST").begin()
+    stall(play, mute=True)
+    assert play.asked == [WEST]
+    assert play.outcomes == [(502, "upstream-connection-lost")]
+    assert ("reset", ErrorCode.CANCEL) in play.upstreams[0][1].said
+    assert play.verdicts == [(WEST, Failure.CONNECTION_LOST, 0.0)]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"CONNECT"])
+def test_a_mute_upstream_is_better_than_none(method: bytes) -> None:
+    """A peer that is far too busy answers within seconds; a refusal would send its client nowhere."""
+    play = Play(WEST, method=method).begin()
+    stall(play, mute=True)
+    assert play.outcomes == []
+    play.answer(ok(end=method != b"CONNECT"))
+    assert ("response", 200, method != b"CONNECT") in play.client.said

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import trio
 
-from gateway.reactor import READ, WRITE, Reactor
+from gateway.reactor import EVENTS_PER_SLICE, READ, TURNS_LIMIT_S, WRITE, Reactor
 
 
 @pytest.fixture
@@ -149,3 +151,41 @@ async def test_deadlines_come_in_order_and_cancelled_ones_do_not(autojump_clock:
         nursery.cancel_scope.cancel()
     assert [name for name, _ in happened] == ["first", "second"]
     assert [when for _, when in happened] == pytest.approx([1, 2])
+
+
+async def test_a_long_turn_lets_others_in() -> None:
+    """Hundreds of bodies that are read in one turn must not keep probes and handshakes waiting until its end."""
+    reactor, handled, others = Reactor(), 0, trio.Event()
+    handled_before = 0
+    pairs = [socket.socketpair() for _ in range(4 * EVENTS_PER_SLICE)]
+
+    def ready_of(sock: socket.socket) -> Callable[[int], None]:
+        def ready(flags: int) -> None:
+            nonlocal handled
+            sock.recv(10)
+            handled += 1
+            busy_until = time.perf_counter() + 2 * TURNS_LIMIT_S / EVENTS_PER_SLICE
+            while time.perf_counter() < busy_until:
+                pass
+
+        return ready
+
+    async def other() -> None:
+        """Waits for the turn to begin, and then for its own turn."""
+        nonlocal handled_before
+        while not handled:
+            await trio.lowlevel.checkpoint()
+        handled_before = handled
+        others.set()
+
+    with ExitStack() as stack:
+        for ours, theirs in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            theirs.send(b"x")
+            reactor.register(ours.fileno(), READ, ready_of(ours))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            await run_until(reactor, others)
+            nursery.cancel_scope.cancel()
+    assert 0 < handled_before < len(pairs)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.tunnel_probe import (
     DEAD_AFTER_S,
     FIRST_ANSWER_S,
+    MUTE_AFTER_S,
     PING_INTERVAL_S,
     SUSPECT_AFTER_S,
     Standing,
@@ -71,23 +72,26 @@ def test_a_peer_that_answers_is_good() -> None:
     assert tunnel.probe.rtt_s == pytest.approx(0.01)
 
 
-def test_silence_is_suspect_at_first_and_dead_in_the_end() -> None:
-    """A frozen gateway costs under a second; a lagging one keeps its tunnel."""
+def test_silence_is_suspect_at_first_then_mute_and_dead_in_the_end() -> None:
+    """A frozen gateway costs under a second; one that is far too busy keeps its tunnel for what has nowhere to go."""
     tunnel = Tunnel()
     tunnel.run(5)
     tunnel.silent = True
     tunnel.answers.clear()
     took_s = tunnel.run(10, until=Standing.SUSPECT)
     assert took_s <= PING_INTERVAL_S + SUSPECT_AFTER_S + 0.05
+    took_s += tunnel.run(10, until=Standing.MUTE)
+    assert took_s == pytest.approx(MUTE_AFTER_S, abs=2 * PING_INTERVAL_S)
     assert tunnel.run(10, until=Standing.DEAD) + took_s == pytest.approx(DEAD_AFTER_S, abs=2 * PING_INTERVAL_S)
 
 
-def test_a_suspect_that_answers_late_is_good_again() -> None:
+@pytest.mark.parametrize("silence", [Standing.SUSPECT, Standing.MUTE])
+def test_a_peer_that_answers_late_is_good_again(silence: Standing) -> None:
     """Its event loop was busy: nothing has to be opened anew."""
     tunnel = Tunnel()
     tunnel.run(5)
     tunnel.silent = True
-    tunnel.run(10, until=Standing.SUSPECT)
+    tunnel.run(10, until=silence)
     tunnel.silent = False
     tunnel.answers.append((tunnel.now + 0.01, tunnel.pings[-1]))
     tunnel.run(0.1)
@@ -99,7 +103,9 @@ def test_whatever_is_heard_counts() -> None:
     tunnel = Tunnel()
     tunnel.run(5)
     tunnel.silent = True
+    tunnel.run(10, until=Standing.MUTE)
     for _ in range(100):
+        tunnel.heard = tunnel.now
         tunnel.run(0.1)
         tunnel.heard = tunnel.now
         assert tunnel.standing is Standing.GOOD
