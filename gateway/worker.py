@@ -71,6 +71,9 @@ HANDSHAKE_TIMEOUT_S = 5.0
 # flood of them is refused before it starves the requests.
 HANDSHAKES_LIMIT = 256
 REPORT_INTERVAL_S = 1.0
+# A change is told so much later, together with what follows from it: when a cluster goes, requests move first, and the
+# controllers of everybody who had tunnels to it do not ask for the same CPUs in the same millisecond.
+REPORT_DELAY_S = 0.05
 RECONNECT_S = 0.1
 RENEWAL_PAUSE_S = 5.0
 SWEEP_INTERVAL_S = 5.0
@@ -255,6 +258,7 @@ class Worker:
             )
             with trio.move_on_after(REPORT_INTERVAL_S):
                 await self._changed.wait()
+                await trio.sleep(REPORT_DELAY_S)
 
     def _tunnels_changed(self) -> None:
         self._path.follow_tunnels(trio.current_time())

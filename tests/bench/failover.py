@@ -28,7 +28,7 @@ from tests.bench.rig.figures import OURS
 from tests.bench.rig.stage import scratch_directory
 from tests.fault_rig.clusters import open_fault_lab, three_clusters
 from tests.fault_rig.load import Load, now
-from tests.fault_rig.samples import LoadPlan, account
+from tests.fault_rig.samples import LoadPlan, Sample, account
 
 FAULTS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 SLOW_S = 0.1
@@ -79,9 +79,17 @@ def measure(plan: LoadPlan, west: list[Group], fault: signal.Signals, seconds: f
         for group in west:
             os.killpg(group.id, fault)
         pause(seconds)
+        until = now()
+        # What still waits would not be counted otherwise, and waits for longest.
+        load.wait(lambda samples: heard_of_all(samples, plan.get_clients, until), "every client has its last answer")
         samples = load.samples
-    seen = account(samples, since=at, slow_s=SLOW_S)
+    seen = account(samples, since=at, until=until, slow_s=SLOW_S)
     return Seen(seen.failed, seen.gap_s * 1000, seen.recovered_s * 1000)
+
+
+def heard_of_all(samples: list[Sample], clients: int, since: float) -> bool:
+    """Whether every client has had an answer, or given up, after `since`."""
+    return len({sample.client for sample in samples if sample.ended >= since}) == clients
 
 
 def median(rounds: list[Seen]) -> Seen:
@@ -99,7 +107,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each is measured (default 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
     parser.add_argument("--seconds", type=float, default=12.0, help="to look on after the fault (default 12)")
     parser.add_argument("--peers", default=",".join(TUNINGS), help="whom to compare with")
     return parser.parse_args(argv)

@@ -76,6 +76,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done every so often is done often here."""
     for name, value in {
         "REPORT_INTERVAL_S": 0.01,
+        "REPORT_DELAY_S": 0.0,
         "RECONNECT_S": 0.005,
         "SWEEP_INTERVAL_S": 0.01,
         "DRAIN_CHECK_S": 0.005,
