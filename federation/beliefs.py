@@ -40,6 +40,7 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
+from federation.peer_keys import Claim
 from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.publication import PutRecord, Write
 from federation.report import PeerTransition
@@ -59,6 +60,8 @@ class Found(msgspec.Struct, frozen=True):
     raw: bytes
     lease: int
     revision: int
+    proof: bytes = b""
+    """What `claim` asked for and was found true, as its `key_id`."""
 
 
 class Reading(msgspec.Struct):
@@ -96,6 +99,7 @@ class Beliefs:
         self.own = OwnRecords(settings, authority, gateway_id)
         self.vips = VipBook(settings.vip_range)
         self.join = JoinRequests()
+        self._own_keys = self.layout.clusters + f"{settings.cluster}/".encode()
         self._request_to_us = paths.request(settings.cluster)
         self.changes = Changes()
         self.strangers: dict[str, None] = {}
@@ -181,9 +185,33 @@ class Beliefs:
         for cluster in self.members.read_in(source):
             self.members[cluster].state.apply(ListingBegan(), wall)
 
+    def listing_goes_on(self, now: float, source: EtcdSource | None = None) -> None:
+        """More of a listing was read: an etcd that takes long to be read is not silent."""
+        if (reading := self._readings.get(source)) is not None and reading.listing:
+            self.members.listing_goes_on(source, now)
+
+    def vips_after(self, key: bytes, source: EtcdSource | None = None) -> tuple[bytes, bytes] | None:
+        """The range of keys (begin, end) after this one that is nobody's business here: where the cluster that it lies
+        under keeps its virtual IPs. None for our own."""
+        if (reading := self._readings.get(source)) is None or not key.startswith(reading.layout.clusters):
+            return None
+        own = source is None and key.startswith(self._own_keys)
+        return reading.layout.vips_after(key) if not own else None
+
+    def claim(self, key: bytes, raw: bytes, source: EtcdSource | None = None) -> Claim | None:
+        """What has to be checked of a value before `found`, if its signature shall not be checked in there."""
+        if (reading := self._readings.get(source)) is None or reading.layout.is_vip(key):
+            return None
+        match reading.layout.parse_key(key):
+            case Key(cluster, path) if self._is_read(cluster, source):
+                return self.members[cluster].state.claim(path, raw)
+        return None
+
     def found(self, found: Found, now: float, wall: float, source: EtcdSource | None = None) -> None:
         if (reading := self._readings.get(source)) is None:
             return
+        if reading.layout.is_vip(found.key) and not (source is None and found.key.startswith(self._own_keys)):
+            return  # A cluster's addresses concern its own gateways.
         match reading.layout.parse_key(found.key):
             case Key(cluster, path) if path == self._request_to_us:
                 if source is None:
@@ -192,7 +220,7 @@ class Beliefs:
                 if reading.listing and path.kind is Kind.ACK:
                     reading.late.append((path, cluster, found.raw))
                 else:
-                    self._apply(cluster, Put(path, found.raw), now, wall)
+                    self._apply(cluster, Put(path, found.raw, found.proof), now, wall)
             case StrayKey(cluster) as stray if self._is_read(cluster, source):
                 self._apply(cluster, StrayPut(stray), now, wall)
             case Key() | StrayKey() if source is not None:
@@ -204,6 +232,8 @@ class Beliefs:
 
     def gone(self, key: bytes, revision: int, now: float, wall: float, source: EtcdSource | None = None) -> None:
         if (reading := self._readings.get(source)) is None:
+            return
+        if reading.layout.is_vip(key) and not (source is None and key.startswith(self._own_keys)):
             return
         match reading.layout.parse_key(key):
             case Key(cluster, path) if path == self._request_to_us:

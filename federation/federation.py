@@ -44,6 +44,8 @@ _FLUSH_S = 1.0
 """How often the cache is written at most."""
 _TURN = 128
 """Records that are restored from disk in one go, a few milliseconds: the status API answers meanwhile."""
+_SHARE = 1_024
+"""Restored records after which others are told of them."""
 
 
 class FederationListener(Protocol):
@@ -209,9 +211,11 @@ class Federation:
                 self._forget_peer(cluster)
         for cluster, cached in self._cached.items():
             restored = self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
-            for count, _ in enumerate(restored):
-                if count % _TURN == _TURN - 1:
+            for count, _ in enumerate(restored, 1):
+                if count % _TURN == 0:
                     await trio.lowlevel.checkpoint()
+                if count % _SHARE == 0:
+                    self._tell()
             self._tell()
         self._cached = {}
         beliefs = self._beliefs

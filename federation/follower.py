@@ -16,6 +16,7 @@ from federation.beliefs import Beliefs, Found
 from federation.etcd.client import EtcdClient, open_etcd
 from federation.etcd.errors import EtcdError
 from federation.etcd.kv import KeyValue
+from federation.peer_keys import Claim
 from federation.settings import EtcdSource
 from federation.subscriber import EtcdLink, Subscriber
 
@@ -85,8 +86,14 @@ class Follower:
     def listing_began(self) -> None:
         self._beliefs.listing_began(self._wall(), self.source)
 
-    def found(self, kv: KeyValue) -> None:
-        found = Found(kv.key, kv.value, kv.lease, kv.mod_revision)
+    def claim(self, kv: KeyValue) -> Claim | None:
+        return self._beliefs.claim(kv.key, kv.value, self.source)
+
+    def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
+        return self._beliefs.vips_after(key, self.source)
+
+    def found(self, kv: KeyValue, proof: bytes) -> None:
+        found = Found(kv.key, kv.value, kv.lease, kv.mod_revision, proof)
         self._beliefs.found(found, trio.current_time(), self._wall(), self.source)
 
     def gone(self, kv: KeyValue) -> None:
@@ -96,6 +103,7 @@ class Follower:
         self._beliefs.listing_ended(trio.current_time(), self._wall(), self.source)
 
     def caught_up(self) -> None:
+        self._beliefs.listing_goes_on(trio.current_time(), self.source)
         self._tell()
 
     def link_changed(self, link: EtcdLink) -> None:

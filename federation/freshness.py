@@ -113,6 +113,11 @@ class PeerFreshness:
     def observe_link(self, link: Link, now: float) -> Transition | None:
         return self._observe(self._lease, link, now)
 
+    def listen(self, now: float) -> None:
+        """What would tell of the peer is being read just now: silence, if it is any, begins after that."""
+        if self.state is Freshness.SUSPECT:
+            self._silent_since = max(self._silent_since, now)
+
     def tick(self, now: float) -> Transition | None:
         """Lets time pass; call it at `next_deadline`."""
         heard, reason = _HEARD[self._lease, self._link]

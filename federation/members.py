@@ -117,6 +117,11 @@ class Members:
             self._members[name].state.live = heard
         return self._collect({name: self.observe_lease(name, now) for name in self.read_in(source)})
 
+    def listing_goes_on(self, source: EtcdSource | None, now: float) -> None:
+        """More of this etcd was read, which may take long: whoever is read there is not silent for that."""
+        for name in self.read_in(source):
+            self._members[name].freshness.listen(now)
+
     def observe_lease(self, cluster: str, now: float) -> Transition | None:
         """A peer's gateways changed, or our sight of its etcd did."""
         member = self._members[cluster]

@@ -14,12 +14,16 @@ What follows the cluster's name is the *path*: it is what a signed record claims
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 
 from discovery.model import ServiceName, is_dns_label
 
 MAX_KEY_BYTES = 1_024
+_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_PATH = re.compile(f"{_LABEL}(?:/{_LABEL}){{0,2}}")
+"""Kinds are labels as well, so that one look judges a whole path."""
 
 
 class Kind(enum.StrEnum):
@@ -45,6 +49,9 @@ _NAMES = {
     Kind.ANSWER: 1,
 }
 """How many names follow the kind."""
+_KINDS = {str(kind): kind for kind in Kind}
+_VIPS = b"/vips/"
+_BUNDLE = b"/bundle"
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -105,14 +112,18 @@ def answer(joiner: str) -> Path:
     return Path(Kind.ANSWER, (joiner,))
 
 
+def is_bundle(key: bytes) -> bool:
+    """Whether a cluster's bundle lies there: what comes after it may be signed with keys that it brings."""
+    return key.endswith(_BUNDLE)
+
+
 def parse_path(text: str) -> Path | None:
     """The path that `text` spells, or None when it fits no form."""
-    first, *names = text.split("/")
-    try:
-        kind = Kind(first)
-    except ValueError:
+    if _PATH.fullmatch(text) is None:
         return None
-    if len(names) != _NAMES[kind] or not all(is_dns_label(name) for name in names):
+    first, *names = text.split("/")
+    kind = _KINDS.get(first)
+    if kind is None or len(names) != _NAMES[kind]:
         return None
     return Path(kind, tuple(names))
 
@@ -133,6 +144,16 @@ class Layout:
 
     def key(self, cluster: str, path: Path) -> bytes:
         return self.clusters + f"{cluster}/{path}".encode()
+
+    def vips_after(self, key: bytes) -> tuple[bytes, bytes]:
+        """Where the virtual IPs begin and end of the cluster that this key lies under."""
+        name, _, _ = key[len(self.clusters) :].partition(b"/")
+        begin = self.clusters + name + _VIPS
+        return begin, begin[:-1] + b"0"  # The character after the slash.
+
+    def is_vip(self, key: bytes) -> bool:
+        """Whether a virtual IP lies there, of whatever cluster: quicker than taking the key apart."""
+        return key.startswith(_VIPS, key.find(b"/", len(self.clusters)))
 
     def parse_key(self, key: bytes) -> Key | StrayKey:
         """Takes a key apart. Nothing that a stranger wrote into etcd raises here."""

@@ -21,10 +21,12 @@ class ListingEnded(msgspec.Struct, frozen=True):
 
 
 class Put(msgspec.Struct, frozen=True):
-    """`raw` lies at `path` now."""
+    """`raw` lies at `path` now. `proof` is the key (`PeerKeys.key_id`) that its signature was found to fit just now;
+    empty: nobody looked."""
 
     path: Path
     raw: bytes
+    proof: bytes = b""
 
 
 class Deleted(msgspec.Struct, frozen=True):

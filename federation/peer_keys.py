@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.record import Record, RecordHeader, RecordRefused, RefusalCode, parse_header
@@ -12,6 +13,15 @@ from trust.bundle import Bundle, parse_bundle
 from trust.errors import PeerRejected, TrustError
 from trust.fingerprint import fingerprint_of
 from trust.verify import validate_record_chain
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A record that nobody has verified, and the key that it says it is signed with, which `PeerKeys.key_id` calls
+    `key_id`."""
+
+    raw: bytes
+    key: ec.EllipticCurvePublicKey
+    key_id: bytes
 
 
 class PeerKeys:
@@ -41,6 +51,15 @@ class PeerKeys:
     def key_id(self, kid: str) -> bytes:
         """Which key it is that the accepted bundle calls `kid`, whatever another bundle calls so; empty: none."""
         return self._key_ids.get(kid, b"")
+
+    def claim(self, raw: bytes) -> Claim | None:
+        """What has to be checked of a record other than the bundle; None where the accepted bundle has no such key."""
+        try:
+            kid = parse_header(raw).kid
+        except RecordRefused:
+            return None
+        key, key_id = self._keys.get(kid), self._key_ids.get(kid)
+        return Claim(raw, key, key_id) if key is not None and key_id else None
 
     def record_key(self, header: RecordHeader, now: float) -> ec.EllipticCurvePublicKey:
         """The key of a record other than the bundle: one that the accepted bundle holds. Raises RecordRefused."""

@@ -35,7 +35,7 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
-from federation.peer_keys import PeerKeys
+from federation.peer_keys import Claim, PeerKeys
 from federation.record import (
     Record,
     RecordHeader,
@@ -46,6 +46,9 @@ from federation.record import (
 )
 from federation.refusals import Refusal, RefusalLog
 from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
+
+_BELIEVED = frozenset({Kind.BUNDLE, Kind.GATEWAY, Kind.EXPORT, Kind.ACK})
+"""Virtual IPs are addresses of the peer's own, and what joining clusters say is for those that they ask."""
 
 IsSealed: TypeAlias = Callable[[Path, bytes, bytes], bool]
 """Whether a record's bytes were verified at that path under that key (`PeerKeys.key_id`) before."""
@@ -144,10 +147,10 @@ class PeerState:
     def apply(self, event: PeerEvent, now: float) -> list[PeerChange]:
         """Returns what changed, in order. `now` is Unix seconds. Never raises for what a peer wrote."""
         match event:
-            case Put(path, raw):
-                return self._put(path, raw, now)
+            case Put(path, raw, proof):
+                return self._put(path, raw, now, proof)
             case Deleted(path):
-                self.refusals.clear(str(path))
+                self.refusals.clear_place(path)
                 return self._delete(path)
             case StrayPut(key):
                 return self._refuse(key.text, b"", RefusalCode.MISPLACED_KEY, key.reason, now)
@@ -162,9 +165,16 @@ class PeerState:
             case ListingEnded():
                 return self._end_listing()
 
-    def _put(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
-        if path.kind in (Kind.VIP, Kind.REQUEST, Kind.ANSWER):
-            return []  # Nothing that a peer is believed by: addresses of its own, and what joining clusters say.
+    def claim(self, path: Path, raw: bytes) -> Claim | None:
+        """What has to be checked before these bytes are believed at that place; None where no signature has to be, or
+        where nobody can tell yet."""
+        if path == BUNDLE or path.kind not in _BELIEVED or self._ledger.holds(path, raw):
+            return None
+        return self.keys.claim(raw)
+
+    def _put(self, path: Path, raw: bytes, now: float, proof: bytes = b"") -> list[PeerChange]:
+        if path.kind not in _BELIEVED:
+            return []
         self._ledger.mark_seen(path)
         if self._ledger.holds(path, raw):
             return self._seen_again(path)
@@ -172,15 +182,15 @@ class PeerState:
             self._unchecked = True
             return []
         try:
-            record, changes = self._accept(path, raw, now)
+            record, changes = self._accept(path, raw, now, proof)
         except RecordRefused as refusal:
             self._unchecked = self._unchecked or refusal.code is RefusalCode.UNKNOWN_KEY
             return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
-        self.refusals.clear(str(path))
+        self.refusals.clear_place(path)
         key_id = self.keys.key_id(record.kid) if path != BUNDLE else b""
         return [*changes, Stored(path, raw, key_id), *(self._come_back() if path == BUNDLE else ())]
 
-    def _accept(self, path: Path, raw: bytes, now: float) -> tuple[Record, list[PeerChange]]:
+    def _accept(self, path: Path, raw: bytes, now: float, proof: bytes) -> tuple[Record, list[PeerChange]]:
         record = open_record(
             raw,
             federation=self._federation,
@@ -189,18 +199,18 @@ class PeerState:
             key_for=self.keys.bundle_key if path == BUNDLE else self.keys.record_key,
             last_sequence=self._ledger.last_sequence(path),
             now=now,
-            verified_before=lambda header: self._was_verified(path, raw, header),
+            verified_before=lambda header: self._was_verified(path, raw, header, proof),
         )
         changes = self._take(path, record)
         self._ledger.store(path, record.sequence, raw)
         self.clock.observe(record.issued_at, now, live=self.live and not self._listing_open)
         return record, changes
 
-    def _was_verified(self, path: Path, raw: bytes, header: RecordHeader) -> bool:
+    def _was_verified(self, path: Path, raw: bytes, header: RecordHeader, proof: bytes) -> bool:
         """The bundle is what everything else rests on: its signature is always checked."""
-        return (
-            self._is_sealed is not None and path != BUNDLE and self._is_sealed(path, raw, self.keys.key_id(header.kid))
-        )
+        if path == BUNDLE or not (key_id := self.keys.key_id(header.kid)):
+            return False
+        return proof == key_id or (self._is_sealed is not None and self._is_sealed(path, raw, key_id))
 
     def _take(self, path: Path, record: Record) -> list[PeerChange]:
         """Puts a record's value where it belongs. Raises RecordRefused before anything has changed."""
@@ -273,7 +283,7 @@ class PeerState:
         return [*changes, GatewaysChanged()] if replaced else []
 
     def _seen_again(self, path: Path) -> list[PeerChange]:
-        self.refusals.clear(str(path))
+        self.refusals.clear_place(path)
         if path.kind is Kind.GATEWAY:
             return self._take_gateway(path.names[0], self._gateways[path.names[0]].value)
         return self._come_back() if path == BUNDLE else []

@@ -179,7 +179,7 @@ def open_record(
     header = parse_header(raw)
     key = key_for(header, now)
     if not verified_before(header):
-        _verify_signature(raw, key)
+        verify_signature(raw, key)
     claims = _parse_claims(raw)
     _validate_place(claims, federation, cluster, path)
     if claims.sequence <= last_sequence:
@@ -260,8 +260,9 @@ def _decode_segment(segment: bytes) -> bytes:
     return decoded
 
 
-def _verify_signature(raw: bytes, key: ec.EllipticCurvePublicKey) -> None:
-    """RFC 7518 section 3.4: r and s, 32 bytes each, over what is before the last dot."""
+def verify_signature(raw: bytes, key: ec.EllipticCurvePublicKey) -> None:
+    """RFC 7518 section 3.4: r and s, 32 bytes each, over what is before the last dot. May be called in any thread.
+    Raises RecordRefused."""
     signed, _, segment = raw.rpartition(b".")
     try:
         signature = _decode_segment(segment)

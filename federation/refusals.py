@@ -7,6 +7,7 @@ from collections import Counter
 
 import msgspec
 
+from federation.paths import Path
 from federation.record import RefusalCode
 
 MAX_REFUSALS = 256
@@ -51,6 +52,11 @@ class RefusalLog:
     def clear(self, path: str) -> None:
         """The place holds a good value now, or nothing."""
         self._entries.pop(path, None)
+
+    def clear_place(self, path: Path) -> None:
+        """The same, for every record that comes: mostly nothing is refused anywhere."""
+        if self._entries:
+            self.clear(str(path))
 
     def clear_unseen(self, listing: int) -> None:
         self._entries = {path: entry for path, entry in self._entries.items() if entry.listing == listing}

@@ -4,6 +4,7 @@ to a `Reader`, which decides."""
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,14 +14,19 @@ from federation.etcd.client import EtcdClient
 from federation.etcd.errors import EtcdError
 from federation.etcd.kv import KeyValue
 from federation.etcd.watch import Watch
-from federation.etcd.watch_cursor import WatchBatch
+from federation.etcd.watch_cursor import WatchBatch, WatchEvent
+from federation.paths import is_bundle
+from federation.peer_keys import Claim
+from federation.signatures import WORTH_A_THREAD, check_signatures
 
 _FIRST_BACKOFF_S = 0.1
 _LAST_BACKOFF_S = 5.0
 _MONITOR_S = 0.2
 """How soon a broken watch is noticed. The watch mends itself; that it is broken matters to freshness only."""
 _TURN = 32
-"""Records handled in one go: a signature check costs about 0.1 ms, and others want the event loop too."""
+"""Records handled in one go: each costs about 0.1 ms, and others want the event loop too."""
+_SHARE = 1_024
+"""Records after which others are told what has come so far."""
 
 
 class Reader(Protocol):
@@ -28,8 +34,14 @@ class Reader(Protocol):
 
     def listing_began(self) -> None: ...
 
-    def found(self, kv: KeyValue) -> None:
-        """This lies in etcd."""
+    def claim(self, kv: KeyValue) -> Claim | None:
+        """What of this should be checked in a thread before it is handed to `found`."""
+
+    def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
+        """The next range of keys (begin, end) that need not be listed."""
+
+    def found(self, kv: KeyValue, proof: bytes) -> None:
+        """This lies in etcd. `proof` is the `key_id` of what `claim` said, if that was found true."""
 
     def gone(self, kv: KeyValue) -> None:
         """`kv.key` was deleted, or its lease ended, at `kv.mod_revision`."""
@@ -92,12 +104,9 @@ class Subscriber:
     async def _list(self) -> int:
         revision = 0
         self._reader.listing_began()
-        async for page in self._etcd.read_pages(self._prefix):
+        async for page in self._etcd.read_pages(self._prefix, gap=self._reader.left_out_after):
             revision = page.revision
-            for index, kv in enumerate(page.kvs):
-                if index % _TURN == _TURN - 1:
-                    await trio.lowlevel.checkpoint()
-                self._reader.found(kv)
+            await self._hand_over([WatchEvent("put", kv) for kv in page.kvs])
             self._reader.caught_up()
         self._reader.listing_ended()
         self._reader.caught_up()
@@ -112,17 +121,36 @@ class Subscriber:
                 self._watch = None
 
     async def _take(self, batch: WatchBatch) -> None:
-        for index, event in enumerate(batch.events):
-            if index % _TURN == _TURN - 1:
-                # Shielded: a batch that was begun is taken whole, because the watch has moved past it.
-                with trio.CancelScope(shield=True):
-                    await trio.lowlevel.checkpoint()
-            if event.kind == "put":
-                self._reader.found(event.kv)
-            else:
-                self._reader.gone(event.kv)
+        # Shielded: a batch that was begun is taken whole, because the watch has moved past it.
+        with trio.CancelScope(shield=True):
+            await self._hand_over(batch.events)
         if batch.events:
             self._reader.caught_up()
+
+    async def _hand_over(self, events: Sequence[WatchEvent]) -> None:
+        """In order, with the signatures checked in threads where there are many: up to each bundle, which may bring the
+        keys that what comes after it is signed with."""
+        begin = 0
+        for end in [*(i + 1 for i, event in enumerate(events) if is_bundle(event.kv.key)), len(events)]:
+            part, begin = events[begin:end], end
+            proofs = await self._check(part) if len(part) >= WORTH_A_THREAD else [b""] * len(part)
+            for index, (event, proof) in enumerate(zip(part, proofs, strict=True), 1):
+                if event.kind == "put":
+                    self._reader.found(event.kv, proof)
+                else:
+                    self._reader.gone(event.kv)
+                if index % _SHARE == 0:
+                    self._reader.caught_up()
+                if index % _TURN == 0:
+                    await trio.lowlevel.checkpoint()
+
+    async def _check(self, part: Sequence[WatchEvent]) -> list[bytes]:
+        claims: list[Claim | None] = []
+        for index, event in enumerate(part, 1):
+            claims.append(self._reader.claim(event.kv) if event.kind == "put" else None)
+            if index % _SHARE == 0:
+                await trio.lowlevel.checkpoint()
+        return await check_signatures(claims)
 
     async def _monitor(self) -> None:
         while True:

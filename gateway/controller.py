@@ -40,6 +40,7 @@ from gateway.garbage import tame_garbage_collector
 from gateway.listeners import Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
+from gateway.service_counts import ServiceCounts
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
 from gateway.trust_sources import open_identity, trust_keeper
@@ -62,7 +63,8 @@ class Controller:
     def __init__(self, config: Config, config_path: Path, workload: WorkloadAuthority | None = None) -> None:
         self.config = config
         self.started = wall_clock()
-        self.events = EventRecorder(lambda: wall_clock().timestamp())
+        self.counts = ServiceCounts(config.cluster.name)
+        self.events = EventRecorder(lambda: wall_clock().timestamp(), self.counts.change)
         self.totals = Totals()
         self.listeners = Listeners(vip_listener_limit())
         self.reload_problem = ""
@@ -128,7 +130,6 @@ class Controller:
         self._take_services(self.config)
         await nursery.start(self.federation.run, etcd)
         self.peers_changed(set(self.config.peers))
-        self.services_changed(set(self.federation.services()))
         self.fleet.start()
         self.fleet.listen(self.listeners.sockets)
         self._advertise()

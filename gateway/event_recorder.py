@@ -19,12 +19,16 @@ _LISTED_EXPORTS = 5
 
 
 class EventRecorder:
-    """The controller tells it everything; all methods are for the trio thread. `wall` gives Unix seconds."""
+    """The controller tells it everything; all methods are for the trio thread. `wall` gives Unix seconds,
+    `service_changed` is called with what each service was and what it is."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, wall: Callable[[], float], service_changed: Callable[[ServiceView | None, ServiceView | None], None]
+    ) -> None:
         self.log = EventLog(wall())
         self.diversions = Diversions()
         self._wall = wall
+        self._service_changed = service_changed
         self._views: dict[ServiceName, ServiceView] = {}
         self._news = trio.Event()
 
@@ -51,6 +55,7 @@ class EventRecorder:
             if after is not None:
                 self._views[name] = after
             if before is not after:
+                self._service_changed(before, after)
                 happenings += from_views(before, after, self._wall())
         for happening in summarized(happenings, _LISTED_EXPORTS):
             self._add(happening)

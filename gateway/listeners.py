@@ -38,6 +38,8 @@ class Listeners:
         self.waiting: dict[str, ListenerSpec] = {}
         """Virtual IPs' listeners beyond the limit."""
         self._failed: dict[str, ListenerSpec] = {}
+        self._addresses: dict[str, str] = {}
+        """Of sockets that somebody asked for: a status shows thousands, again and again."""
 
     def adopt(self, spec: ListenerSpec, sock: socket.socket) -> bool:
         """Takes a socket that a worker held over from an earlier controller. False (and closed) if there is one."""
@@ -114,6 +116,7 @@ class Listeners:
     def close(self, name: str) -> None:
         self._forget_problem(name)
         self.waiting.pop(name, None)
+        self._addresses.pop(name, None)
         if entry := self.sockets.pop(name, None):
             entry[1].close()
 
@@ -126,7 +129,10 @@ class Listeners:
         entry = self.sockets.get(name)
         if entry is None:
             return ""
-        return str(HostPort(*entry[1].getsockname()[:2]))
+        known = self._addresses.get(name)
+        if known is None:
+            known = self._addresses[name] = str(HostPort(*entry[1].getsockname()[:2]))
+        return known
 
 
 def _open(spec: ListenerSpec) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Set
 from datetime import UTC, datetime
 
 from discovery.health import EndpointStatus
@@ -12,9 +12,7 @@ from federation.freshness import Freshness
 from federation.status.values import (
     ConflictDocument,
     EndpointDocument,
-    PeerServicesDocument,
     PortDocument,
-    ServiceCountsDocument,
     ServiceDocument,
     ShareDocument,
     ZoneDocument,
@@ -57,29 +55,6 @@ def describe_service(
     )
 
 
-def count_services(
-    views: Iterable[ServiceView], own_cluster: str, linked: Set[str], exported: int
-) -> ServiceCountsDocument:
-    total = reachable = imported = 0
-    for view in views:
-        total += 1
-        reachable += any(_is_reachable(export, own_cluster, linked) for export in view.exports)
-        imported += any(export.cluster != own_cluster for export in view.exports)
-    return ServiceCountsDocument(total, reachable, imported, exported)
-
-
-def count_by_peer(views: Iterable[ServiceView], own_cluster: str, linked: Set[str]) -> dict[str, PeerServicesDocument]:
-    """How many services each peer offers us, and how many of those can be reached there."""
-    offered: dict[str, int] = {}
-    reachable: dict[str, int] = {}
-    for view in views:
-        for export in view.exports:
-            offered[export.cluster] = offered.get(export.cluster, 0) + 1
-            if _is_reachable(export, own_cluster, linked):
-                reachable[export.cluster] = reachable.get(export.cluster, 0) + 1
-    return {cluster: PeerServicesDocument(n, reachable.get(cluster, 0)) for cluster, n in offered.items()}
-
-
 def _describe_share(export: ExportView, own_cluster: str, linked: Set[str]) -> ShareDocument:
     return ShareDocument(
         cluster=export.cluster,
@@ -95,9 +70,14 @@ def _describe_share(export: ExportView, own_cluster: str, linked: Set[str]) -> S
 
 
 def _is_reachable(export: ExportView, own_cluster: str, linked: Set[str]) -> bool:
-    """Whether a request could go there now. A peer that did not say how healthy its share is may be asked; that our
-    own has no zones says that it has no endpoints."""
-    healthy = any(zone.healthy for zone in export.zones)
-    if export.cluster == own_cluster:
-        return healthy
-    return (healthy or not export.zones) and export.freshness is not Freshness.WITHDRAWN and export.cluster in linked
+    """Whether a request could go there now."""
+    return is_usable(export, own_cluster) and (export.cluster == own_cluster or export.cluster in linked)
+
+
+def is_usable(export: ExportView, own_cluster: str) -> bool:
+    """Whether a request could be answered there, if it gets there. A peer that did not say how healthy its share is may
+    be asked; that our own has no zones says that it has no endpoints."""
+    for zone in export.zones:
+        if zone.healthy:
+            return export.cluster == own_cluster or export.freshness is not Freshness.WITHDRAWN
+    return not export.zones and export.cluster != own_cluster and export.freshness is not Freshness.WITHDRAWN

@@ -60,7 +60,7 @@ from gateway.status_problems import (
     trust_problems,
     worker_problems,
 )
-from gateway.status_services import count_by_peer, count_services, describe_service
+from gateway.status_services import describe_service
 from gateway.status_trust import (
     describe_own_roots,
     describe_revoked,
@@ -110,12 +110,7 @@ class ControllerStatus:
             listeners=self._listeners(),
             etcd=_describe_etcd(federation.etcd, private=config.etcd is None),
             peers=peers,
-            services=count_services(
-                controller.federation.services().values(),
-                config.cluster.name,
-                linked_clusters(self._reports()),
-                self._exported(),
-            ),
+            services=controller.counts.in_all(linked_clusters(self._reports()), self._exported()),
             problems=tuple(self._problems(federation, peers)),
             transitions=tuple(
                 TransitionDocument(t.cluster, t.before, t.after, t.reason, datetime.fromtimestamp(t.at, UTC))
@@ -263,7 +258,7 @@ class ControllerStatus:
 
     def _peers(self, federation: FederationStatus) -> tuple[ClusterDocument, ...]:
         reports = self._reports()
-        services = count_by_peer(self._controller.federation.services().values(), self._own, linked_clusters(reports))
+        services = self._controller.counts.by_cluster(linked_clusters(reports))
         return tuple(
             describe_peer(peer, reports, services.get(peer.cluster, _NO_SERVICES)) for peer in federation.peers
         )
@@ -312,7 +307,7 @@ class ControllerStatus:
         yield from join_problems(controller.admissions.refused, controller.admissions.problems())
         yield from peer_problems(peers)
         yield from connection_problems(reports, controller.totals.counter(REFUSED))
-        yield from conflict_problems(controller.federation.services().values())
+        yield from conflict_problems(controller.counts.disputed)
 
     def _describe_trust(self, peer: PeerStatus) -> PeerTrustDocument:
         view = self._controller.federation.peers().get(peer.cluster)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -97,21 +97,36 @@ class EtcdClient:
             return RangeResult(revision, kvs)
 
     async def read_pages(
-        self, prefix: bytes, *, page_keys: int = _PAGE_KEYS, serializable: bool = False
+        self,
+        prefix: bytes,
+        *,
+        page_keys: int = _PAGE_KEYS,
+        serializable: bool = False,
+        gap: Callable[[bytes], tuple[bytes, bytes] | None] = lambda key: None,
     ) -> AsyncIterator[RangeResult]:
         """The same in pages of at most `page_keys`, each at the revision of the first. At least one page comes.
 
-        Raises EtcdError `compacted` when that revision is compacted meanwhile: begin again."""
-        request = pb.RangeRequest(
-            key=prefix or b"\0", range_end=prefix_end(prefix), limit=page_keys, serializable=serializable
-        )
+        `gap` says, of the last key of a page, which range (begin, end) at or after it is of no interest: what of it is
+        not read already is left out. Raises EtcdError `compacted` when that revision is compacted meanwhile: begin
+        again."""
+        end = behind = prefix_end(prefix)
+        request = pb.RangeRequest(key=prefix or b"\0", range_end=end, limit=page_keys, serializable=serializable)
         while True:
             answer = await self._channel.call(RANGE, request, leader=not serializable)
             request.revision = request.revision or answer.header.revision
             yield RangeResult(request.revision, [read_kv(kv) for kv in answer.kvs])
             if not answer.more:
-                return
-            request.key = answer.kvs[-1].key + b"\0"
+                if request.range_end == end:
+                    return
+                request.key, request.range_end = behind, end
+                continue
+            request.key, request.range_end = answer.kvs[-1].key + b"\0", end
+            if (left_out := gap(answer.kvs[-1].key)) is not None:
+                begin, behind = left_out
+                if request.key < begin:
+                    request.range_end = begin
+                else:
+                    request.key = max(request.key, behind)
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
         """Returns the revision that it made."""

@@ -38,6 +38,30 @@ async def test_pages_are_of_one_revision(client: EtcdClient, prefix: bytes) -> N
     assert {kv.value for kv in kvs} == {b"old"}
 
 
+async def test_ranges_of_no_interest_are_left_out(client: EtcdClient, prefix: bytes) -> None:
+    """What lies in a gap is read no further than the page in which it began, and what is behind it is not lost."""
+    for cluster in (b"a", b"b", b"c"):
+        for kind in (b"exports", b"vips", b"x"):
+            for number in range(5):
+                await client.put(prefix + b"%b/%b/%d" % (cluster, kind, number), b"")
+
+    def gap(key: bytes) -> tuple[bytes, bytes]:
+        begin = prefix + key[len(prefix) :].split(b"/")[0] + b"/vips/"
+        return begin, begin[:-1] + b"0"
+
+    for page_keys in (1, 2, 3, 5, 7, 100):
+        read = [
+            kv.key
+            for page in [p async for p in client.read_pages(prefix, page_keys=page_keys, gap=gap)]
+            for kv in page.kvs
+        ]
+        every = [kv.key for kv in (await client.read_prefix(prefix)).kvs]
+        assert read == [key for key in every if key in set(read)], "each once, in order"
+        assert {key for key in every if b"/vips/" not in key} <= set(read)
+        assert page_keys > 5 or len([key for key in read if b"/vips/" in key]) <= 3 * page_keys
+        assert page_keys > 1 or not [key for key in read if b"/vips/" in key]
+
+
 async def test_a_prefix_ends_where_it_should(client: EtcdClient, prefix: bytes) -> None:
     """`…/a/` must not include `…/a0` ("/" and "0" are neighbours), nor 0xff be lost at the end."""
     for name in (b"a", b"a/1", b"a/\xff", b"a/\xff\xff", b"a0"):

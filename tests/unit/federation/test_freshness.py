@@ -102,3 +102,19 @@ def test_the_table_has_every_combination() -> None:
         it.observe_lease(lease, 0.0)
         it.observe_link(link, 0.0)
         assert it.tick(1e6) is None or it.state is WITHDRAWN
+
+
+def test_an_etcd_that_takes_long_to_be_read_is_not_silence() -> None:
+    """A listing of a hundred thousand services may outlast `stale_after`: its peers are suspect meanwhile, no worse.
+    What is stale already waits for a word."""
+    it = peer()
+    for now in (20.0, 45.0, 70.0):
+        it.listen(now)
+        assert it.tick(now + 29.9) is None
+        assert it.state is SUSPECT
+    stale = it.tick(100.0)
+    assert stale is not None
+    assert stale.after is STALE
+    it.listen(101.0)
+    assert it.tick(102.0) is None
+    assert it.state is STALE

@@ -67,3 +67,18 @@ def test_what_a_stranger_wrote_is_shown_harmlessly() -> None:
     assert isinstance(stray, StrayKey)
     assert stray.text.isprintable()
     assert "\\x1b[2J" in stray.text
+
+
+def test_virtual_ips_are_told_without_taking_a_key_apart() -> None:
+    """Every member has as many of them as there are services, and they concern nobody else. A namespace that is called
+    so is none."""
+    vip = LAYOUT.key("west", paths.vip(PAY))
+    assert LAYOUT.is_vip(vip)
+    for path in (BUNDLE, paths.export(PAY), paths.export(ServiceName("vips", "pay")), paths.gateway("vips")):
+        assert not LAYOUT.is_vip(LAYOUT.key("west", path))
+    begin, end = LAYOUT.vips_after(LAYOUT.key("west", paths.export(PAY)))
+    assert begin <= vip < end
+    assert LAYOUT.vips_after(vip) == (begin, end)
+    assert not begin <= LAYOUT.key("west-2", BUNDLE) < end
+    assert paths.is_bundle(LAYOUT.key("west", BUNDLE))
+    assert not paths.is_bundle(vip)

@@ -310,6 +310,27 @@ def test_what_is_sealed_is_believed_only_under_the_key_that_it_was_verified_with
     assert [type(change) for change in state.apply(Put(pay.path, forged), west.now)] == [Refused]
 
 
+def test_a_proof_stands_for_the_signature_under_that_key_alone(west: West, tmp_path: FilePath) -> None:
+    """What a thread has checked is not checked again; another key's proof, or one for the bundle, is worth nothing."""
+    bundle, pay = west.bundle(), west.export()
+    state = west.state()
+    assert state.claim(pay.path, pay.raw) is None, "there is no key to check it with"
+    state.apply(bundle, west.now)
+    claim = state.claim(pay.path, pay.raw)
+    assert claim is not None
+    assert state.claim(BUNDLE, bundle.raw) is None, "the bundle is always checked where it is taken"
+    assert state.claim(pay.path, b"rubbish") is None
+    forged = pay.raw[:-8] + b"AAAAAAAA"
+    for proof in (b"", b"another.key"):
+        (refused,) = copy.deepcopy(state).apply(Put(pay.path, forged, proof), west.now)
+        assert isinstance(refused, Refused)
+        assert refused.code == "bad-signature"
+    assert ExportChanged(PAY, EXPORT) in state.apply(Put(pay.path, forged, claim.key_id), west.now)
+    assert state.claim(pay.path, forged) is None, "what is believed already needs no check"
+    changes = west.state().apply(Put(BUNDLE, bundle.raw[:-8] + b"AAAAAAAA", claim.key_id), west.now)
+    assert [type(change) for change in changes] == [Refused]
+
+
 def test_virtual_ips_of_a_peer_are_its_own_business(west: West) -> None:
     """They are not signed: nothing of them is read, refused or kept."""
     state = west.state()

@@ -10,8 +10,8 @@ from discovery.health import EndpointState, EndpointStatus
 from discovery.model import Endpoint, LocalService, Port, Protocol, ServiceName, ZoneHealth
 from federation.catalog import Conflict, ConflictReason, ExportView, ServiceView
 from federation.freshness import Freshness
-from federation.status.values import PeerServicesDocument, ServiceDocument, ShareDocument
-from gateway.status_services import count_by_peer, count_services, describe_service
+from federation.status.values import ServiceDocument, ShareDocument
+from gateway.status_services import describe_service
 
 NAME = ServiceName("shop", "payments")
 HTTP = Port("http", 80, Protocol.HTTP)
@@ -84,20 +84,6 @@ def test_local_endpoints_show_their_last_check() -> None:
     document = describe_service(view, own_cluster="east", vip="", local=None, endpoints=(status,), linked=set())
     endpoint = document.endpoints[0]
     assert (endpoint.ports, endpoint.state, endpoint.reason) == ({"http": 9001}, "unhealthy", "refused")
-
-
-def test_counts() -> None:
-    """The numbers in a peer's row and in the head of the status are of the same services."""
-    views = [
-        ServiceView(NAME, (HTTP,), (export("east"), export("west"))),
-        ServiceView(ServiceName("shop", "a"), (HTTP,), (export("west", UNHEALTHY), export("eu"))),
-        ServiceView(ServiceName("shop", "b"), (HTTP,), (export("east", UNHEALTHY),)),
-    ]
-    total = count_services(views, "east", {"west"}, exported=1)
-    assert (total.total, total.reachable, total.imported, total.exported) == (3, 1, 2, 1)
-    by_peer = count_by_peer(views, "east", {"west"})
-    assert by_peer["west"] == PeerServicesDocument(offered=2, reachable=1)
-    assert by_peer["eu"] == PeerServicesDocument(offered=1, reachable=0)
 
 
 def test_shares_keep_the_ports_that_they_serve() -> None:
