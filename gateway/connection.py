@@ -152,22 +152,27 @@ class Connection:
             if data is None:
                 return
             left -= size
-            if self._lingering:
-                if not data:
-                    self.abort()
-                continue
             if not data:
-                self.received_eof = True
-                self._handle(codec.receive_eof())
+                self._read_end()
                 return
-            events = codec.receive(data)
-            # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
-            self._paused = codec.paused
-            self._handle(events)
-            if self.closed or codec.paused or self._emptied:
+            if not self._lingering:  # Whoever was refused may say what it likes.
+                events = codec.receive(data)
+                # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
+                self._paused = codec.paused
+                self._handle(events)
+                if self.closed or codec.paused:
+                    return
+            if self._emptied:
                 return
             if left <= 0 and not (self._tls is not None and self._tls.ended):
                 return
+
+    def _read_end(self) -> None:
+        if self._lingering:
+            self.abort()
+        else:
+            self.received_eof = True
+            self._handle(self.codec.receive_eof())
 
     def _receive(self, size: int) -> bytes | None:
         """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost."""

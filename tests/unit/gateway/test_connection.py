@@ -236,22 +236,28 @@ async def test_a_full_socket_takes_the_rest_later(pair: Pair) -> None:
         conn.abort()
 
 
-async def test_a_full_socket_under_tls(tmp_path: Path) -> None:
-    """OpenSSL wants the very same buffer again after it could not write it, or breaks the connection."""
+async def tls_pair(tmp_path: Path, ours: socket.socket, theirs: socket.socket) -> tuple[TlsSocket, ssl.SSLSocket]:
+    """Our side, east's gateway, and west's, which called it."""
     east, west = make_authority(tmp_path, "east"), make_authority(tmp_path, "west")
     server, client = make_identity(east, peer_of(west)), make_identity(west, peer_of(east))
-    ours, theirs = tcp_pair()
-    ends: dict[str, TlsSocket] = {}
+    ends: list[TlsSocket] = []
 
     async def shake() -> None:
-        ends["server"] = await handshake(ours, server.server_context(), server=True)
+        ends.append(await handshake(ours, server.server_context(), server=True))
 
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shake)
+        peer = await shake_hands(theirs, client.client_context("east"), server=False)
+    return ends[0], peer
+
+
+async def test_a_full_socket_under_tls(tmp_path: Path) -> None:
+    """OpenSSL wants the very same buffer again after it could not write it, or breaks the connection."""
+    ours, theirs = tcp_pair()
     async with running_reactor() as (reactor, _):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shake)
-            peer = await shake_hands(theirs, client.client_context("east"), server=False)
+        server, peer = await tls_pair(tmp_path, ours, theirs)
         codec = Http1ServerCodec(scheme=b"https", limits=LIMITS)
-        conn = ServerConnection(reactor, ends["server"], codec, answer_large)
+        conn = ServerConnection(reactor, server, codec, answer_large)
         conn.start()
         peer.send(GET)
         await wait_until(lambda: conn.unsent)
@@ -548,6 +554,21 @@ async def test_lingering_ends(pair: Pair) -> None:
         began = trio.current_time()
         await wait_until(lambda: conn.closed)
         assert 0.9 < trio.current_time() - began < 2.0
+
+
+async def test_a_refused_peer_that_ends_its_tls_is_done_with(tmp_path: Path) -> None:
+    """TLS goes on saying that the peer has ended: read again and again, it held the worker's only thread for ever."""
+    ours, theirs = tcp_pair()
+    async with running_reactor() as (reactor, _):
+        server, peer = await tls_pair(tmp_path, ours, theirs)
+        conn = ServerConnection(reactor, server, Http1ServerCodec(scheme=b"https", limits=LIMITS), answer_ok)
+        conn.start()
+        peer.send(b"BAD\0REQUEST / HTTP/1.1\r\n\r\n")
+        await read_to_end(peer)
+        assert not conn.closed, "it waits a moment for the peer's end"
+        peer.unwrap()
+        await wait_until(lambda: conn.closed)
+        peer.close()
 
 
 async def test_requests_behind_one_that_is_answered_at_once(pair: Pair) -> None:
