@@ -38,14 +38,14 @@ class Attempt:
         "latency_s",
         "number",
         "observed",
-        "relay",
+        "relay_or_none",
         "retry",
         "status",
         "stream_id",
         "target",
     )
 
-    def __init__(self, exchange: Exchange, target: Target, number: int, last: int) -> None:
+    def __init__(self, exchange: Exchange, target: Target, number: int, last: int, *, retry: bool) -> None:
         self.exchange = exchange
         self.target = target
         self.number = number
@@ -54,10 +54,10 @@ class Attempt:
         """How far the target's gateway may go on from there."""
         self.conn: ClientConnection | None = None
         self.stream_id = 0
-        self.began = exchange.path.now
+        self.began = exchange.path.clock.now
         self.due_at = NEVER
         """When a response must have begun."""
-        self.retry = False
+        self.retry = retry
         """Whether its request was tried before it."""
         self.breaker: Breaker | None = None
         """Where it counts while it is under way."""
@@ -66,7 +66,8 @@ class Attempt:
         self.latency_s = 0.0
         self.observed = False
         self.ended = False
-        self.relay: Relay | None = None
+        self.relay_or_none: Relay | None = None
+        """Of the response's body, once a part of it was passed on that is not the last."""
         self.held_head: ResponseHead | None = None
         self.held_data: list[bytes] = []
         self.held_bytes = 0
@@ -81,13 +82,28 @@ class Attempt:
         ended = exchange.request_ended
         self.conn = conn
         self.stream_id = conn.open(head, ended and not body and trailers is None, self)
-        self.relay = Relay(conn, self.stream_id)
-        for i, data in enumerate(body):
-            self.send_data(data, ended and trailers is None and i == len(body) - 1)
+        if body:
+            for data in body[:-1]:
+                self.send_data(data, False)
+            self.send_data(body[-1], ended and trailers is None)
         if trailers is not None:
             self.send_trailers(trailers)
         if not exchange.replayable:
             exchange.forget_body()
+
+    @property
+    def relay(self) -> Relay:
+        relay = self.relay_or_none
+        if relay is None:
+            assert self.conn is not None
+            relay = self.relay_or_none = Relay(self.conn, self.stream_id)
+        return relay
+
+    def consumed(self, size_bytes: int) -> None:
+        """The end of the response's body went on to where it belongs."""
+        assert self.conn is not None
+        self.conn.codec.consumed(self.stream_id, size_bytes)
+        self.conn.touch()
 
     def failed(self, failure: Failure, detail: str) -> None:
         """No connection could be had."""
@@ -109,10 +125,10 @@ class Attempt:
         self.ended = True
         breaker, self.breaker = self.breaker, None
         if breaker is not None:
-            breaker.leave(retry=self.retry)
+            breaker.leave(self.retry)
 
     def _fail(self, failure: Failure, detail: str) -> None:
-        self._observe(failure, self.exchange.path.now - self.began)
+        self._observe(failure, self.exchange.path.clock.now - self.began)
         self.exchange.attempt_failed(self, failure, detail)
 
     def _observe(self, outcome: Outcome, latency_s: float) -> None:
@@ -128,15 +144,19 @@ class Attempt:
     # From the exchange and its timer.
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
+        exchange = self.exchange
+        relay = exchange.request_relay
+        if relay is None:
+            relay = exchange.request_relay = Relay(exchange.down, exchange.stream_id)
         assert self.conn is not None
-        self.conn.relay(self.stream_id, data, end_stream, self.exchange.request_relay)
+        self.conn.relay(self.stream_id, data, end_stream, relay)
 
     def send_trailers(self, headers: list[Header]) -> None:
         assert self.conn is not None
         self.conn.codec.send_trailers(self.stream_id, headers)
         self.conn.touch()
 
-    def end(self, *, whole: bool) -> None:
+    def end(self, whole: bool) -> None:
         """The exchange needs no more of this attempt. `whole`: both messages ended cleanly."""
         if self.ended:
             return
@@ -149,14 +169,14 @@ class Attempt:
             self.conn.release(self.stream_id)
         else:
             self.conn.give_up(self.stream_id, ErrorCode.CANCEL)
-        if self.relay is not None:
-            self.relay.settle()
+        if self.relay_or_none is not None:
+            self.relay_or_none.settle()
 
     def give_up_late(self) -> None:
         """It took longer than we wait, which is the upstream's fault if it has not answered."""
         if not self.status:
-            self._observe(Failure.TIMEOUT, self.exchange.path.now - self.began)
-        self.end(whole=False)
+            self._observe(Failure.TIMEOUT, self.exchange.path.clock.now - self.began)
+        self.end(False)
 
     def time_out(self, detail: str) -> None:
         """Its own time is over. A response that has begun to be held is as good as none."""
@@ -200,7 +220,7 @@ class Attempt:
         whole = end_stream and exchange.request_ended
         failure = UNPROCESSED_REASONS.get(reason)
         if failure is not None:
-            self.end(whole=whole)
+            self.end(whole)
             self._fail(failure, "the other cluster's gateway says so")
             return True
         if exchange.head.method in IDEMPOTENT_METHODS and head.status in exchange.traffic.retries.statuses:
@@ -219,7 +239,7 @@ class Attempt:
         a CONNECT does not, as its stream may last for days."""
         exchange = self.exchange
         self.status = head.status
-        self.latency_s = exchange.path.now - self.began
+        self.latency_s = exchange.path.clock.now - self.began
         if end_stream:
             self._judge_grpc(head.headers)
         if exchange.connect:
@@ -240,36 +260,28 @@ class Attempt:
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         if self.held_head is not None:
-            self.held_data.append(data)
-            self.held_bytes += len(data)
-            if not end_stream and self.held_bytes <= HELD_RESPONSE_BYTES:
-                return
-            self._pass_held()
-            data = self.held_data.pop()
-        assert self.relay is not None
-        self.exchange.pass_data(data, end_stream, self.relay)
+            if not end_stream:
+                self.held_bytes += len(data)
+                if self.held_bytes <= HELD_RESPONSE_BYTES:
+                    self.held_data.append(data)
+                    return
+            self._pass_held(self.held_head)
+        self.exchange.pass_data(self, data, end_stream)
 
     def on_response_trailers(self, headers: list[Header]) -> None:
         self._judge_grpc(headers)
-        self._pass_held()
-        self._pass_held_data()
+        if self.held_head is not None:
+            self._pass_held(self.held_head)
         self.exchange.pass_trailers(headers)
 
-    def _pass_held(self) -> None:
-        """The held head, and all held data but the last, which the caller has."""
-        head, self.held_head = self.held_head, None
-        if head is not None:
-            self.exchange.pass_response(self, head, end_stream=False)
-            last = self.held_data[-1:]
-            self.held_data = self.held_data[:-1]
-            self._pass_held_data()
-            self.held_data = last
-
-    def _pass_held_data(self) -> None:
-        assert self.relay is not None
-        held, self.held_data = self.held_data, []
-        for data in held:
-            self.exchange.pass_data(data, False, self.relay)
+    def _pass_held(self, head: ResponseHead) -> None:
+        """What was held goes on, since the response is whole or not a small one."""
+        self.held_head = None
+        self.exchange.pass_response(self, head, False)
+        if self.held_data:
+            held, self.held_data = self.held_data, []
+            for data in held:
+                self.exchange.pass_data(self, data, False)
 
     def on_stall(self, *, mute: bool) -> None:
         exchange = self.exchange
@@ -293,6 +305,6 @@ class Attempt:
         else:
             failure = Failure.RESET
         self._over()
-        if self.relay is not None:
-            self.relay.settle()
+        if self.relay_or_none is not None:
+            self.relay_or_none.settle()
         self._fail(failure, f"the upstream ended the stream (code {code})")

@@ -22,19 +22,19 @@ class Breaker:
         self.retries = 0
         self._told_at = float("-inf")
 
-    def exceeded(self, limits: Limits, *, retry: bool) -> str:
-        """The name of the limit that one more attempt would exceed, or "". `retry`: it is not its request's first."""
+    def enter(self, limits: Limits, retry: bool) -> str:
+        """Counts one more attempt, or returns the name of the limit that it would exceed. `retry`: it is not its
+        request's first."""
         if self.requests >= limits.requests:
             return "requests"
-        if retry and self.retries >= limits.retries:
-            return "retries"
+        if retry:
+            if self.retries >= limits.retries:
+                return "retries"
+            self.retries += 1
+        self.requests += 1
         return ""
 
-    def enter(self, *, retry: bool) -> None:
-        self.requests += 1
-        self.retries += retry
-
-    def leave(self, *, retry: bool) -> None:
+    def leave(self, retry: bool) -> None:
         """An attempt that entered has ended."""
         self.requests -= 1
         self.retries -= retry

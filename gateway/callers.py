@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -55,20 +55,20 @@ class Caller:
         self._believed: dict[bytes, SpiffeId] = {}
         self._allowed: dict[tuple[tuple[str, ...], SpiffeId], bool] = {}
 
-    def source(self, headers: Iterable[Header]) -> SpiffeId:
+    def source(self, headers: Sequence[Header], fields: Mapping[bytes, bytes]) -> SpiffeId:
         """Whom a request is from: what it says where it may say it, else the connection's own identity. Raises
-        SourceNotBelieved."""
-        values = [value for name, value in headers if name == SOURCE]
-        if not values:
+        SourceNotBelieved. `fields`: the headers by name."""
+        value = fields.get(SOURCE)
+        if value is None:
             return self.identity
-        if len(values) > 1:
+        if len(fields) != len(headers) and sum(name == SOURCE for name, _ in headers) > 1:
             raise SourceNotBelieved("isthmus-source comes more than once")
-        believed = self._believed.get(values[0])
+        believed = self._believed.get(value)
         if believed is None:
-            believed = self._read(values[0])
+            believed = self._read(value)
             if len(self._believed) >= _REMEMBERED:
                 self._believed.clear()
-            self._believed[values[0]] = believed
+            self._believed[value] = believed
         return believed
 
     def _read(self, value: bytes) -> SpiffeId:

@@ -25,17 +25,17 @@ that is not in `attempts`: it is sent what they are sent, its response goes nowh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.attempt import Attempt
+from gateway.carried_service import CarriedService
 from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
 from gateway.connection import ClientConnection, Relay, ServerConnection
-from gateway.deadlines import Deadline
 from gateway.exchange_timer import ExchangeTimer
+from gateway.exchange_watch import Clock, ExchangeWatch
 from gateway.failover.outcome import Outcome
 from gateway.failover.target import RemoteTarget, Target
-from gateway.headers import ATTEMPT, NO_HEALTHY_UPSTREAM, find, passed_trailers
+from gateway.headers import ATTEMPT, GRPC_TIMEOUT, NO_HEALTHY_UPSTREAM, ForwardedFor, passed_trailers
 from gateway.retry import (
     HEDGE,
     REPLAY_BYTES,
@@ -52,24 +52,18 @@ class RequestPath(Protocol):
     """What an exchange needs of the worker around it."""
 
     @property
-    def now(self) -> float:
-        """Seconds of the event loop's clock."""
-        ...
-
-    def call_at(self, when: float, action: Callable[[], None]) -> Deadline: ...
+    def clock(self) -> Clock: ...
+    @property
+    def watch(self) -> ExchangeWatch: ...
     def route(self, exchange: Exchange) -> Route | None: ...
     def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
         """Why a peer's request is not let in: the reason and words for it; None if it is."""
         ...
 
-    def traffic(self, route: Route) -> Traffic: ...
+    def service(self, route: Route) -> CarriedService: ...
     def choose(self, exchange: Exchange, route: Route) -> Target | None: ...
     def has_better(self, exchange: Exchange) -> bool:
         """Whether there is a target other than what was tried, and better than one that is silent."""
-        ...
-
-    def hedge_delay_s(self, exchange: Exchange) -> float | None:
-        """After how many seconds without a response a second place is asked; None: never."""
         ...
 
     def outbound_head(self, attempt: Attempt) -> RequestHead: ...
@@ -103,6 +97,7 @@ class Exchange:
         "detail",
         "down",
         "failure",
+        "fields",
         "first",
         "head",
         "held_body",
@@ -120,11 +115,11 @@ class Exchange:
         "responded",
         "response_ended",
         "route",
+        "service",
         "started",
         "status",
         "stream_id",
         "timer",
-        "traffic",
         "tried",
     )
 
@@ -134,10 +129,9 @@ class Exchange:
         down: ServerConnection,
         stream_id: int,
         head: RequestHead,
-        *,
         end_stream: bool,
         now: float,
-        client: bytes,
+        client: ForwardedFor,
         origin: Origin,
     ) -> None:
         self.path = path
@@ -146,12 +140,16 @@ class Exchange:
         self.head = head
         self.client = client
         self.origin = origin
+        self.fields = fields = dict(head.headers)
+        """The request's fields by name; of several of one name the last."""
         self.connect = head.method == b"CONNECT"
-        self.is_grpc = head.method == b"POST" and find(head.headers, b"content-type").startswith(b"application/grpc")
+        self.is_grpc = head.method == b"POST" and fields.get(b"content-type", b"").startswith(b"application/grpc")
         self.started = now
         self.route: Route | None = None
-        self.traffic = DEFAULT_TRAFFIC
+        self.service: CarriedService | None = None
+        """What there is to know of the route's service; with a route always there."""
         self.timer: ExchangeTimer | None = None
+        """None as long as there is nothing that time could do."""
         self.attempts: list[Attempt] = []
         """Those under way."""
         self.tried: list[Target] = []
@@ -167,7 +165,8 @@ class Exchange:
         self.detail = ""
         self.request_ended = end_stream
         self.request_trailers: list[Header] | None = None
-        self.request_relay = Relay(down, stream_id)
+        self.request_relay: Relay | None = None
+        """Of the request's body, when there is one."""
         self.held_body: list[bytes] = []
         self.held_bytes = 0
         self.replayable = True
@@ -185,25 +184,35 @@ class Exchange:
     # The request's way.
 
     def begin(self) -> None:
+        path = self.path
         self.down.handlers[self.stream_id] = self
-        route = self.route = self.path.route(self)
+        route = self.route = path.route(self)
         if route is None:
             self.refuse(404, "no-route", "no service of that name may be reached from here")
             return
-        if self.origin.peer and (objection := self.path.objection(self, route)) is not None:
+        if self.origin.peer and (objection := path.objection(self, route)) is not None:
             self.refuse(403, *objection)
             return
-        self.traffic = traffic = self.path.traffic(route)
-        self.limit = traffic.retries.attempts
-        if self.origin.peer:
-            self._count_on()
-        self.timer = ExchangeTimer(self, traffic.timeouts, self.started)
-        self.timer.start(self.started)
+        self.service = service = path.service(route)
+        self.limit = service.traffic.retries.attempts
+        if self.origin.peer and ATTEMPT in self.fields:
+            self._count_on(self.fields[ATTEMPT])
+        if service.patient and GRPC_TIMEOUT not in self.fields:
+            path.watch.add(self)
+        else:
+            self.begin_timer()
         self._attempt_next(None)
 
-    def _count_on(self) -> None:
+    def begin_timer(self) -> None:
+        """From here on time counts."""
+        assert self.service is not None
+        now = self.path.clock.now
+        self.timer = ExchangeTimer(self, self.service.traffic.timeouts, now)
+        self.timer.start(now)
+
+    def _count_on(self, value: bytes) -> None:
         """A peer's gateway may have tried before, and may try again: it says how far we may go."""
-        said = read_attempt(find(self.head.headers, ATTEMPT))
+        said = read_attempt(value)
         if said is not None:
             self.first, last = said
             self.made = self.first - 1
@@ -224,8 +233,7 @@ class Exchange:
         self.tried.append(target)
         number = self.made + 1
         self.made = self.made + allotment(self.made, self.limit) if type(target) is RemoteTarget else number
-        attempt = Attempt(self, target, number, self.made)
-        attempt.retry = cause is not None
+        attempt = Attempt(self, target, number, self.made, retry=cause is not None)
         self.attempts.append(attempt)
         if self.timer is not None:
             self.timer.attempt_begun(attempt)
@@ -262,8 +270,9 @@ class Exchange:
                 self.forget_body()
 
     def forget_body(self) -> None:
-        self.held_body = []
-        self.held_bytes = 0
+        if self.held_body:
+            self.held_body = []
+            self.held_bytes = 0
 
     def on_request_trailers(self, headers: list[Header]) -> None:
         headers = passed_trailers(headers)
@@ -277,7 +286,7 @@ class Exchange:
         """A part of the request went on its way."""
         timer = self.timer
         if timer is not None:
-            timer.active_at = now = self.path.now
+            timer.active_at = now = self.path.clock.now
             if end_stream:
                 timer.request_ended(now)
         if end_stream:
@@ -309,13 +318,13 @@ class Exchange:
         if end_stream:
             self._response_has_ended()
         elif self.timer is not None:
-            self.timer.active_at = self.path.now
+            self.timer.active_at = self.path.clock.now
             attempt.due_at = float("inf")
 
     def _win(self, attempt: Attempt) -> None:
         for other in self.attempts:
             if other is not attempt:
-                other.end(whole=False)
+                other.end(False)
         self.attempts = [attempt]
 
     def _tell_attempts(self, head: ResponseHead) -> None:
@@ -323,12 +332,18 @@ class Exchange:
         if self.origin.peer and self.made > self.first:
             head.headers = [*head.headers, (ATTEMPT, b"%d" % self.made)]
 
-    def pass_data(self, data: bytes, end_stream: bool, relay: Relay) -> None:
-        self.down.relay(self.stream_id, data, end_stream, relay)
+    def pass_data(self, attempt: Attempt, data: bytes, end_stream: bool) -> None:
+        down = self.down
         if end_stream:
+            # Nothing more comes, so there is nothing to hold back for these bytes' sake.
+            down.codec.send_data(self.stream_id, data, True)
+            down.touch()
+            attempt.consumed(len(data))
             self._response_has_ended()
-        elif self.timer is not None:
-            self.timer.active_at = self.path.now
+        else:
+            down.relay(self.stream_id, data, False, attempt.relay)
+            if self.timer is not None:
+                self.timer.active_at = self.path.clock.now
 
     def pass_trailers(self, headers: list[Header]) -> None:
         self.down.codec.send_trailers(self.stream_id, passed_trailers(headers))
@@ -355,6 +370,10 @@ class Exchange:
         else:
             self._refuse_for(failure, detail)
 
+    @property
+    def traffic(self) -> Traffic:
+        return self.service.traffic if self.service is not None else DEFAULT_TRAFFIC
+
     def _drop(self, attempt: Attempt) -> None:
         if attempt in self.attempts:
             self.attempts.remove(attempt)
@@ -375,7 +394,7 @@ class Exchange:
             target = self.path.choose(self, self.route)
             if target is None or not self.path.may_spend_retry(self, Failure.STATUS):
                 return False
-        attempt.end(whole=whole)
+        attempt.end(whole)
         self._drop(attempt)
         self.failure = Failure.STATUS
         if target is not None:
@@ -390,7 +409,7 @@ class Exchange:
         if self.responded or len(self.attempts) != 1 or not self._may_try_again(failure):
             return
         if self.path.has_better(self):
-            attempt.end(whole=False)
+            attempt.end(False)
             self.attempt_failed(attempt, failure, "the upstream is silent")
 
     def overflowed(self, attempt: Attempt, detail: str) -> None:
@@ -419,7 +438,7 @@ class Exchange:
         """The whole takes too long. `by_client`: for its client, which says nothing of the upstream."""
         for attempt in [*self.attempts]:
             if by_client:
-                attempt.end(whole=False)
+                attempt.end(False)
             else:
                 attempt.give_up_late()
         self._end_late(504, Failure.TIMEOUT.value, detail)
@@ -464,20 +483,20 @@ class Exchange:
 
     def _finish_if_done(self) -> None:
         if self.response_ended and (self.request_ended or not self.connect):
-            attempts, self.attempts = self.attempts, []
-            for attempt in attempts:
-                attempt.end(whole=self.request_ended)
-            self._finish()
+            self._finish(whole=self.request_ended)
 
-    def _finish(self) -> None:
+    def _finish(self, *, whole: bool = False) -> None:
+        """`whole`: both messages of the attempts that are under way have ended."""
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
-            attempt.end(whole=False)
+            attempt.end(whole)
         if self.timer is not None:
             self.timer.stop()
             self.timer = None
-        self.down.handlers.pop(self.stream_id, None)
-        self.down.forget(self.stream_id)
-        self.request_relay.settle()
+        down = self.down
+        down.handlers.pop(self.stream_id, None)
+        down.forget(self.stream_id)
+        if self.request_relay is not None:
+            self.request_relay.settle()
         self.forget_body()
         self.path.finished(self)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.deadlines import Deadline
 from gateway.grpc_timeout import parse_grpc_timeout
-from gateway.headers import GRPC_TIMEOUT, find
+from gateway.headers import GRPC_TIMEOUT
 from gateway.retry import SAFE_METHODS
 from gateway.traffic import Timeouts
 
@@ -57,7 +57,7 @@ class ExchangeTimer:
     def start(self, now: float) -> None:
         exchange = self._exchange
         if exchange.is_grpc:
-            timeout_s = parse_grpc_timeout(find(exchange.head.headers, GRPC_TIMEOUT))
+            timeout_s = parse_grpc_timeout(exchange.fields.get(GRPC_TIMEOUT, b""))
             if timeout_s is not None:
                 self.call_due_at = now + timeout_s
         if exchange.request_ended:
@@ -80,7 +80,8 @@ class ExchangeTimer:
         now = attempt.began
         self._limit(attempt, now)
         if len(exchange.tried) == 1 and exchange.head.method in SAFE_METHODS:
-            delay_s = exchange.path.hedge_delay_s(exchange)
+            assert exchange.service is not None
+            delay_s = exchange.service.hedge_delay_s()
             if delay_s is not None:
                 self._hedge_at = now + delay_s
                 self._wake_at(self._hedge_at)
@@ -109,11 +110,11 @@ class ExchangeTimer:
             if self._deadline is not None:
                 self._deadline.cancel()
             self._wakes_at = when
-            self._deadline = self._exchange.path.call_at(when, self._woken)
+            self._deadline = self._exchange.path.clock.call_at(when, self._woken)
 
     def _woken(self) -> None:
         exchange = self._exchange
-        now = exchange.path.now
+        now = exchange.path.clock.now
         self._deadline, self._wakes_at = None, NEVER
         if now >= self.call_due_at:
             exchange.time_out("the time that its client gives it is over", by_client=True)

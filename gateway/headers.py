@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from discovery.model import Locality
 from gateway.codec.events import Header, ResponseHead
 
-OURS = (b"isthmus-", b"isthmus_")
-"""With an underscore too: to CGI and its heirs both spellings are one variable (RFC 3875 section 4.1.18)."""
+OURS = frozenset({b"isthmus-", b"isthmus_"})
+"""How the names of our fields begin, in 8 bytes. With an underscore too: to CGI and its heirs both spellings are one
+variable (RFC 3875 section 4.1.18)."""
 SOURCE = b"isthmus-source"
 ATTEMPT = b"isthmus-attempt"
 REASON = b"isthmus-reason"
@@ -34,8 +35,29 @@ def forwarded_element(client: bytes, authority: bytes, scheme: bytes) -> bytes:
     return b'%b;host="%b";proto=%b' % (client, authority, scheme or b"tcp")
 
 
+class ForwardedFor:
+    """What this hop adds to `forwarded` for the requests of one connection, nearly all of which name the same host.
+
+    Args:
+        client: the connection's `for` pair.
+    """
+
+    __slots__ = ("_authority", "_client", "_element", "_scheme")
+
+    def __init__(self, client: bytes) -> None:
+        self._client = client
+        self._authority = self._scheme = b""
+        self._element = forwarded_element(client, b"", b"")
+
+    def element(self, authority: bytes, scheme: bytes) -> bytes:
+        if authority != self._authority or scheme != self._scheme:
+            self._authority, self._scheme = authority, scheme
+            self._element = forwarded_element(self._client, authority, scheme)
+        return self._element
+
+
 def request_headers(
-    headers: Iterable[Header], *, forwarded: bytes, via: bytes, ours: Iterable[Header], from_peer: bool
+    headers: Iterable[Header], forwarded: bytes, via: bytes, ours: Iterable[Header], from_peer: bool
 ) -> list[Header]:
     """The fields of a request on its next hop: without what the sender may not say, with what we add."""
     passed: list[Header] = []
@@ -45,7 +67,7 @@ def request_headers(
             forwarded = header[1] + b", " + forwarded
         elif name == b"via":
             via = header[1] + b", " + via
-        elif not name.startswith(OURS) or (from_peer and name == SOURCE):
+        elif name[:8] not in OURS or (from_peer and name == SOURCE):
             passed.append(header)
     passed.append((b"forwarded", forwarded))
     passed.append((b"via", via))
@@ -56,16 +78,16 @@ def request_headers(
 def without_ours(head: ResponseHead) -> ResponseHead:
     """A response as an endpoint sent it, without fields that only a gateway may set."""
     for header in head.headers:
-        if header[0].startswith(OURS):
-            return ResponseHead(head.status, [header for header in head.headers if not header[0].startswith(OURS)])
+        if header[0][:8] in OURS:
+            return ResponseHead(head.status, [header for header in head.headers if header[0][:8] not in OURS])
     return head
 
 
 def passed_trailers(headers: list[Header]) -> list[Header]:
     """Trailers on their way: nothing of ours is said there, and some who read them put them among the fields."""
     for header in headers:
-        if header[0].startswith(OURS):
-            return [header for header in headers if not header[0].startswith(OURS)]
+        if header[0][:8] in OURS:
+            return [header for header in headers if header[0][:8] not in OURS]
     return headers
 
 

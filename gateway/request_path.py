@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 from discovery.model import Protocol
 from gateway.attempt import Attempt
 from gateway.breaker import Breaker
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
+from gateway.carried_service import CarriedService
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
 from gateway.connection import ServerConnection
-from gateway.deadlines import Deadline
 from gateway.endpoints import EndpointPools, endpoint_protocol
 from gateway.exchange import Exchange
+from gateway.exchange_watch import ExchangeWatch
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.outcome import Outcome
@@ -31,21 +32,19 @@ from gateway.headers import (
     ATTEMPT,
     GRPC_TIMEOUT,
     SOURCE,
+    ForwardedFor,
     find,
-    forwarded_element,
     replaced,
     request_headers,
     source_value,
 )
-from gateway.latency_sketch import LatencySketch
 from gateway.reactor import Reactor
 from gateway.refusal import refusal
 from gateway.retry import Failure, RetryBudget, attempt_value
 from gateway.routing import Origin, Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
-from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
+from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters, add_duration
 from gateway.tls_socket import TlsSocket
-from gateway.traffic import Traffic
 from gateway.tunnels import Tunnels
 
 SOURCE_NOT_BELIEVED = "source-not-believed"
@@ -75,17 +74,18 @@ class WorkerRequestPath:
         self._tunnels = tunnels
         self._reactor = reactor
         self._counters = counters
+        self.clock = reactor
+        self.watch = ExchangeWatch(reactor)
         self.failover = FailoverDecisions(routes, rng, self._count_failover)
         self._budget = RetryBudget()
-        self._traffic: dict[str, Traffic] = {}
-        self._sketches: dict[str, LatencySketch] = {}
-        """Of the services whose requests are hedged by what they took."""
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._services: dict[str, CarriedService] = {}
+        self._breakers: dict[str, dict[str, Breaker]] = {}
+        """By service and place. What is in progress stays counted when the service's traffic changes."""
         # Made once: they are used for every request.
         self._loads = {protocol: partial(self._load, protocol) for protocol in Protocol}
         self._requests = counters.counts[REQUESTS.name]
         self._workloads: WorkloadIdentities | None = None
-        self._sources: dict[str, bytes] = {}
+        self._sources: dict[str, Header] = {}
         self._via: bytes = b""
 
     # Following the snapshot.
@@ -96,8 +96,7 @@ class WorkerRequestPath:
         if isinstance(resource, LocalResource):
             self._workloads = WorkloadIdentities(resource.trust_domain, resource.workloads)
             self._sources.clear()
-            self._traffic.clear()
-            self._sketches.clear()
+            self._services.clear()
             self._via = f"1.1 {resource.cluster}.{resource.federation}.isthmus".encode()
 
     def follow_tunnels(self, now: float) -> None:
@@ -113,47 +112,28 @@ class WorkerRequestPath:
 
     def serve(self, sock: socket.socket | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
         """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
-        forwarded_for = b'for="%b"' % client.encode()
+        forwarded_for = ForwardedFor(b'for="%b"' % client.encode())
+        budget, clock = self._budget, self._reactor
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
-            self._budget.active += 1
-            exchange = Exchange(
-                self,
-                conn,
-                stream_id,
-                head,
-                end_stream=end_stream,
-                now=self._reactor.now,
-                client=forwarded_for,
-                origin=origin,
-            )
-            exchange.begin()
+            budget.active += 1
+            Exchange(self, conn, stream_id, head, end_stream, clock.now, forwarded_for, origin).begin()
 
         return ServerConnection(self._reactor, sock, codec, begin)
 
     # What an exchange asks for.
 
-    @property
-    def now(self) -> float:
-        return self._reactor.now
-
-    def call_at(self, when: float, action: Callable[[], None]) -> Deadline:
-        return self._reactor.call_at(when, action)
-
-    def traffic(self, route: Route) -> Traffic:
-        traffic = self._traffic.get(route.label)
-        if traffic is None:
+    def service(self, route: Route) -> CarriedService:
+        label = route.label
+        service = self._services.get(label)
+        if service is None:
             local = self._routes.local
             assert local is not None, "there is no route before the first snapshot"
-            traffic = self._traffic[route.label] = local.traffic.of(route.service.name)
-        return traffic
-
-    def hedge_delay_s(self, exchange: Exchange) -> float | None:
-        retries = exchange.traffic.retries
-        if retries.hedge_after_quantile and exchange.route is not None:
-            sketch = self._sketches.setdefault(exchange.route.label, LatencySketch())
-            return sketch.quantile(retries.hedge_after_quantile)
-        return retries.hedge_after_s or None
+            breakers = self._breakers.setdefault(label, {})
+            service = self._services[label] = CarriedService(
+                local.traffic.of(route.service.name), self._counters.durations_of(label), breakers
+            )
+        return service
 
     def route(self, exchange: Exchange) -> Route | None:
         return self._routes.find(exchange.head.authority, exchange.origin)
@@ -163,7 +143,7 @@ class WorkerRequestPath:
         if caller is None:
             return (NOT_ALLOWED, "nobody knows who calls") if route.service.allow else None
         try:
-            identity = caller.source(head.headers)
+            identity = caller.source(head.headers, exchange.fields)
             caller.check(route.service, identity, connect=exchange.connect and not head.protocol)
         except SourceNotBelieved as error:
             return SOURCE_NOT_BELIEVED, str(error)
@@ -172,11 +152,9 @@ class WorkerRequestPath:
         return None
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
-        return (
-            self._same_cluster(exchange, exchange.failure)
-            or self._next_place(exchange, route)
-            or self._last_resort(exchange, route)
-        )
+        if exchange.failure is not None and (target := self._same_cluster(exchange, exchange.failure)) is not None:
+            return target
+        return self._next_place(exchange, route) or self._last_resort(exchange, route)
 
     def has_better(self, exchange: Exchange) -> bool:
         route = exchange.route
@@ -187,7 +165,7 @@ class WorkerRequestPath:
             return True
         return self._next_place(exchange, route) is not None
 
-    def _same_cluster(self, exchange: Exchange, failure: Failure | None) -> Target | None:
+    def _same_cluster(self, exchange: Exchange, failure: Failure) -> Target | None:
         """Another gateway of the cluster whose gateway was lost: what was lost is a gateway, not the cluster."""
         if failure not in _LOST or not exchange.tried:
             return None
@@ -226,87 +204,83 @@ class WorkerRequestPath:
         head, route, timer = exchange.head, exchange.route, exchange.timer
         assert route is not None
         ours: Iterable[Header] = ()
-        if isinstance(target, RemoteTarget):
-            ours = (
-                (SOURCE, self._source_of(exchange.origin.host)),
-                (ATTEMPT, attempt_value(attempt.number, attempt.last)),
-            )
-        headers = request_headers(
-            head.headers,
-            forwarded=forwarded_element(exchange.client, head.authority, head.scheme),
-            via=self._via,
-            ours=ours,
-            from_peer=bool(exchange.origin.peer),
-        )
-        left_s = timer.call_left_s(self._reactor.now) if timer is not None else None
-        if left_s is not None:
+        scheme = head.scheme
+        if type(target) is RemoteTarget:
+            host = exchange.origin.host
+            source = self._sources.get(host) or self._source_of(host)
+            ours = (source, (ATTEMPT, attempt_value(attempt.number, attempt.last)))
+        elif scheme and target.tls:
+            scheme = b"https"
+        forwarded = exchange.client.element(head.authority, head.scheme)
+        headers = request_headers(head.headers, forwarded, self._via, ours, exchange.origin.peer != "")
+        if timer is not None and (left_s := timer.call_left_s(self._reactor.now)) is not None:
             headers = replaced(headers, GRPC_TIMEOUT, format_grpc_timeout(left_s))
-        scheme = b"https" if head.scheme and isinstance(target, LocalTarget) and target.tls else head.scheme
         return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol)
 
-    def _source_of(self, host: str) -> bytes:
+    def _source_of(self, host: str) -> Header:
         """What the peer is told of a local client."""
-        value = self._sources.get(host)
-        if value is None:
-            local = self._routes.local
-            assert local is not None, "there is no route before the first snapshot"
-            assert self._workloads is not None
-            if len(self._sources) >= _SOURCES_REMEMBERED:
-                self._sources.clear()
-            identity = str(self._workloads.of(host))
-            value = self._sources[host] = source_value(local.cluster, local.locality, identity)
-        return value
+        local = self._routes.local
+        assert local is not None, "there is no route before the first snapshot"
+        assert self._workloads is not None
+        if len(self._sources) >= _SOURCES_REMEMBERED:
+            self._sources.clear()
+        identity = str(self._workloads.of(host))
+        field = self._sources[host] = (SOURCE, source_value(local.cluster, local.locality, identity))
+        return field
 
     def submit(self, attempt: Attempt) -> None:
         exchange, target = attempt.exchange, attempt.target
+        service = exchange.service
+        assert service is not None
+        place = target.cluster if type(target) is RemoteTarget else target.place
+        breaker = service.breakers.get(place) or service.add_breaker(place)
+        over = breaker.enter(service.traffic.limits, attempt.retry)
+        if over:
+            self._overflow(attempt, breaker, over)
+            return
+        attempt.breaker = breaker
+        if type(target) is RemoteTarget:
+            self._submit_remote(attempt, target)
+        else:
+            self._submit_local(attempt, target)
+
+    def _submit_local(self, attempt: Attempt, target: LocalTarget) -> None:
+        exchange = attempt.exchange
         assert exchange.route is not None
-        if not self._admits(attempt, exchange.route):
-            return
-        if isinstance(target, LocalTarget):
-            protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
-            limits = exchange.traffic.limits
-            over = self._pools.get(target.address, protocol, target.tls).submit(attempt, limits)
-            if over:
-                self._overflow(attempt, exchange.route, over, limits.pending)
-            return
-        conn = self._tunnels.pick(target.cluster, exchange.conns_tried)
+        protocol = endpoint_protocol(exchange.route.port.protocol, exchange.head)
+        over = self._pools.get(target.address, protocol, target.tls).submit(attempt, exchange.traffic.limits)
+        if over:
+            assert attempt.breaker is not None
+            self._overflow(attempt, attempt.breaker, over)
+
+    def _submit_remote(self, attempt: Attempt, target: RemoteTarget) -> None:
+        tried = attempt.exchange.conns_tried
+        conn = self._tunnels.pick(target.cluster, tried)
         if conn is None:
             attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
         else:
-            exchange.conns_tried.append(conn)
+            tried.append(conn)
             attempt.attached(conn)
 
-    def _admits(self, attempt: Attempt, route: Route) -> bool:
-        """Counts an attempt in at its upstream's breaker, or ends it."""
-        key = (route.label, attempt.target.place)
-        breaker = self._breakers.get(key)
-        if breaker is None:
-            breaker = self._breakers[key] = Breaker()
-        limits = attempt.exchange.traffic.limits
-        over = breaker.exceeded(limits, retry=attempt.retry)
-        if over:
-            self._overflow(attempt, route, over, limits.retries if over == "retries" else limits.requests)
-            return False
-        breaker.enter(retry=attempt.retry)
-        attempt.breaker = breaker
-        return True
-
-    def _overflow(self, attempt: Attempt, route: Route, limit: str, most: int) -> None:
-        place = attempt.target.place
+    def _overflow(self, attempt: Attempt, breaker: Breaker, limit: str) -> None:
+        """`limit`: the name of what is exceeded, one of those of `Limits`."""
+        exchange, place = attempt.exchange, attempt.target.place
+        route, most = exchange.route, getattr(exchange.traffic.limits, limit)
+        assert route is not None
         self._counters.add(OVERFLOWS, route.label, place, limit)
-        now, breaker = self._reactor.now, self._breakers[route.label, place]
+        now = self._reactor.now
         if breaker.is_news(now):
             numbers = {"limit": float(most), "in_progress": float(breaker.requests)}
             self.failover.events.add(route.label, EventKind.OVERFLOWED, place, Cause.LIMIT, numbers, now)
         attempt.overflowed(f"limits.{limit} of {route.label} in {place} is {most}")
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
-        route = attempt.exchange.route
+        route, service = attempt.exchange.route, attempt.exchange.service
         assert route is not None
+        assert service is not None
         self.failover.observed(route.label, attempt.target, outcome, latency_s, self._reactor.now)
-        sketch = self._sketches.get(route.label) if self._sketches else None
-        if sketch is not None and isinstance(outcome, int) and outcome < 500:
-            sketch.observe(latency_s)
+        if service.sketch is not None and isinstance(outcome, int) and outcome < 500:
+            service.sketch.observe(latency_s)
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
         if failure is not None and not failure.costs_budget:
@@ -319,15 +293,18 @@ class WorkerRequestPath:
         self._counters.add(RETRIES, cause)
 
     def finished(self, exchange: Exchange) -> None:
+        self.watch.remove(exchange)
         self._budget.active -= 1
-        if len(exchange.tried) > 1:
+        tried, route, service = exchange.tried, exchange.route, exchange.service
+        if len(tried) > 1:
             self._budget.retrying -= 1
-        service = exchange.route.label if exchange.route is not None else ""
-        destination = exchange.tried[-1].place if exchange.tried else ""
+        label = route.label if route is not None else ""
+        destination = tried[-1].place if tried else ""
         source = exchange.origin.peer or "local"
-        self._requests[source, service, destination, _STATUS[exchange.status], exchange.reason] += 1
-        if service:
-            self._counters.observe(service, self._reactor.now - exchange.started)
+        self._requests[source, label, destination, _STATUS[exchange.status], exchange.reason] += 1
+        if label:
+            row = service.durations if service is not None else self._counters.durations_of(label)
+            add_duration(row, self._reactor.now - exchange.started)
 
     def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]:
         """An answer of our own. A gRPC client of ours gets a gRPC status, which is all that it looks at."""

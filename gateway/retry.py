@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -26,6 +27,8 @@ MOST_ATTEMPTS = 100
 HEDGE = "hedge"
 """What metrics call the cause of an attempt that was made beside another, which is late."""
 
+# Nearly all requests say the same.
+_REMEMBERED = 256
 _ATTEMPT = re.compile(rb"([0-9]{1,3})(?:; *last=([0-9]{1,3}))?")
 
 
@@ -82,11 +85,13 @@ def allotment(made: int, limit: int) -> int:
     return 2 if made == 0 and limit > 2 else 1
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def attempt_value(number: int, last: int) -> bytes:
     """`isthmus-attempt` of a request: an integer with a parameter (RFC 8941 section 3.3)."""
     return b"%d;last=%d" % (number, last)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def read_attempt(value: bytes) -> tuple[int, int] | None:
     """The number of an attempt and the number that the request may go on to; None for what is no such value. Without
     `last` it is the attempt's own.

@@ -56,6 +56,12 @@ DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 DURATION_ROW = len(DURATION_BUCKETS_S) + 2
 
 
+def add_duration(row: list[float], duration_s: float) -> None:
+    """Adds one duration to a row: bucket counts, then the sum in the last place."""
+    row[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+    row[-1] += duration_s
+
+
 class WorkerCounters:
     """One worker's counts since it began."""
 
@@ -67,12 +73,12 @@ class WorkerCounters:
         self.counts[spec.name][labels] += 1
 
     def observe(self, service: str, duration_s: float) -> None:
-        """Adds one duration: bucket counts, then the sum in the last place."""
-        row = self.durations.get(service)
-        if row is None:
-            row = self.durations[service] = [0.0] * DURATION_ROW
-        row[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
-        row[-1] += duration_s
+        """Adds one duration."""
+        add_duration(self.durations_of(service), duration_s)
+
+    def durations_of(self, service: str) -> list[float]:
+        """Where its durations are counted: `add_duration` adds to it."""
+        return self.durations.setdefault(service, [0.0] * DURATION_ROW)
 
     def report(self) -> tuple[dict[str, dict[str, float]], dict[str, list[float]]]:
         """What `control.Report` carries. Label values never contain "|": names, codes and reasons do not."""

@@ -10,21 +10,26 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from discovery.model import Port, Protocol, ServiceName
 from gateway.attempt import Attempt
+from gateway.carried_service import CarriedService
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
 from gateway.codec.interface import CodecFailure
 from gateway.connection import ClientConnection, ServerConnection
 from gateway.deadlines import Deadline, Deadlines
 from gateway.exchange import Exchange
+from gateway.exchange_watch import ExchangeWatch
 from gateway.failover.outcome import Outcome
 from gateway.failover.target import RemoteTarget, Target
-from gateway.headers import ATTEMPT
+from gateway.headers import ATTEMPT, ForwardedFor
 from gateway.reactor import Reactor
 from gateway.refusal import refusal
 from gateway.retry import Failure, attempt_value
 from gateway.routing import LOCAL_ORIGIN, Origin, Route
 from gateway.snapshot import ServiceResource
+from gateway.telemetry import DURATION_ROW
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
 
 SERVICE = ServiceResource(ServiceName("shop", "payments"), "", (Port("http", 80, Protocol.HTTP),))
@@ -140,13 +145,17 @@ class Play:
         self.deadlines = Deadlines()
         self.outcomes: list[tuple[int, str]] = []
         self.verdicts: list[tuple[Target, Outcome, float]] = []
+        self.clock = self
+        self.watch = ExchangeWatch(self)
         self.budget = True
         self.connect_later = False
         port = Port("http", 80, protocol)
         self._route = Route(SERVICE, port, ROUTE.authority, ROUTE.label) if routed else None
         self._traffic = traffic
         head = RequestHead(method, b"http", b"payments", b"/", [*headers])
-        self.exchange = Exchange(self, self.down, 1, head, end_stream=ended, now=0.0, client=b"for=c", origin=origin)
+        self.exchange = Exchange(
+            self, self.down, 1, head, end_stream=ended, now=0.0, client=ForwardedFor(b"for=c"), origin=origin
+        )
 
     def begin(self) -> Play:
         self.exchange.begin()
@@ -210,11 +219,12 @@ class Play:
         self.reactor.now = now
         return self
 
-    def traffic(self, route: Route) -> Traffic:
-        return self._traffic
-
-    def hedge_delay_s(self, exchange: Exchange) -> float | None:
-        return self.hedge_after_s
+    def service(self, route: Route) -> CarriedService:
+        service = CarriedService(self._traffic, [0.0] * DURATION_ROW, {})
+        if self.hedge_after_s is not None:
+            retries = msgspec.structs.replace(self._traffic.retries, hedge_after_s=self.hedge_after_s)
+            service = CarriedService(msgspec.structs.replace(self._traffic, retries=retries), [], {})
+        return service
 
     def submit(self, attempt: Attempt) -> None:
         if attempt.target in self.overflows:
@@ -227,6 +237,10 @@ class Play:
     @property
     def now(self) -> float:
         return self.reactor.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.reactor.now = now
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         self.verdicts.append((attempt.target, outcome, latency_s))
@@ -243,6 +257,7 @@ class Play:
         self.retries.append(cause)
 
     def finished(self, exchange: Exchange) -> None:
+        self.watch.remove(exchange)
         self.outcomes.append((exchange.status, exchange.reason))
 
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import msgspec
 
 from gateway.snapshot import UpstreamTls
 
 
+@final
 class LocalTarget(msgspec.Struct, frozen=True):
     """An endpoint of this cluster."""
 
@@ -17,6 +20,7 @@ class LocalTarget(msgspec.Struct, frozen=True):
     """What metrics call it."""
 
 
+@final
 class RemoteTarget(msgspec.Struct, frozen=True):
     """Any gateway of another cluster."""
 

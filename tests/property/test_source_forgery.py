@@ -24,7 +24,7 @@ def test_a_workload_is_who_its_gateway_says(sent: list[tuple[bytes, bytes]]) -> 
     passed = request_headers(sent, forwarded=b"for=a", via=b"1.1 w", ours=[(SOURCE, _OURS)], from_peer=False)
     assert [value for name, value in passed if name.replace(b"_", b"-").startswith(b"isthmus-")] == [_OURS]
     caller = Caller("west", gateway_id("west.test"))
-    assert str(caller.source(passed)) == "spiffe://west.test/ns/web/sa/frontend"
+    assert str(caller.source(passed, dict(passed))) == "spiffe://west.test/ns/web/sa/frontend"
     trailers = passed_trailers(sent)
     assert not any(name.replace(b"_", b"-").startswith(b"isthmus-") for name, _ in trailers)
 
@@ -40,7 +40,7 @@ def test_a_peer_speaks_for_its_own_only(domain: str, path: str, cluster: str, be
     value = before + source_value(cluster, Locality("us", "a"), f"spiffe://{domain}{path}") + after
     caller = Caller("west", gateway_id("west.test"))
     try:
-        identity = caller.source([(SOURCE, value)])
+        identity = caller.source([(SOURCE, value)], {SOURCE: value})
     except SourceNotBelieved:
         return
     assert identity.trust_domain == "west.test"

@@ -16,14 +16,13 @@ def test_nothing_ever_exceeds_a_limit(requests: int, retries: int, steps: list[t
     inside: list[bool] = []
     for comes, retry in steps:
         if comes:
-            over = breaker.exceeded(limits, retry=retry)
+            over = breaker.enter(limits, retry)
             full = len(inside) >= requests or (retry and sum(inside) >= retries)
             assert bool(over) == full
             if not over:
-                breaker.enter(retry=retry)
                 inside.append(retry)
         elif inside:
-            breaker.leave(retry=inside.pop())
+            breaker.leave(inside.pop())
         assert (breaker.requests, breaker.retries) == (len(inside), sum(inside))
         assert breaker.requests <= requests
         assert breaker.retries <= retries

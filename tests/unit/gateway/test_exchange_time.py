@@ -6,6 +6,7 @@ import pytest
 
 from discovery.model import Protocol
 from gateway.codec.events import Data, ErrorCode, ResponseHead, Trailers
+from gateway.exchange_watch import YOUNG_S
 from gateway.failover.target import LocalTarget
 from gateway.retry import Failure
 from gateway.traffic import IDLE_S, TUNNEL_IDLE_S, Retries, Timeouts, Traffic
@@ -165,12 +166,12 @@ def test_only_silence_ends_a_tunnelled_connection(ended: bool) -> None:
 def test_a_tunnelled_connection_may_be_silent_for_an_hour() -> None:
     play = Play(WEST, method=b"CONNECT", ended=False).begin().answer(ok()).wait_until(TUNNEL_IDLE_S - 1)
     assert play.outcomes == []
-    assert play.wait_until(TUNNEL_IDLE_S).outcomes == [(200, "idle-timeout")]
+    assert play.wait_until(TUNNEL_IDLE_S + YOUNG_S).outcomes == [(200, "idle-timeout")]
 
 
 def test_no_limit_at_all() -> None:
     """0 turns each off, and then there is nothing in the worker's heap."""
-    play = Play(WEST, traffic=within(idle_s=0.0)).begin()
+    play = Play(WEST, traffic=within(idle_s=0.0)).begin().wait_until(YOUNG_S)
     assert len(play.deadlines) == 0
 
 
