@@ -157,7 +157,8 @@ class Connection:
                 return
             if not self._lingering:  # Whoever was refused may say what it likes.
                 events = codec.receive(data)
-                # Noted before they are handled, as that may end the pause at once: what waits behind it is not forgotten.
+                # Noted before they are handled, as that may end the pause at once: what waits behind it is not
+                # forgotten.
                 self._paused = codec.paused
                 self._handle(events)
                 if self.closed or codec.paused:

@@ -25,6 +25,10 @@ HEAD_END = b"\r\n\r\n"
 # a way that only some parsers take.
 _ODD_LINES = re.compile(rb"(?:^|[^\r])\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+# A head that has come at once and has none of them: what nearly every head is, found in one pass. The rest is looked at
+# more closely, to say what is wrong with it, or to go on when more has come.
+_WHOLE_HEAD = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*+\r\n)++\r\n")
+
 _LEGAL_BYTES = bytes(byte for byte in range(256) if byte in b"\t\r\n" or (byte >= 0x20 and byte != 0x7F))
 
 _LINE_END = re.compile(rb"[\r\n]")
@@ -76,15 +80,23 @@ class HeadReader:
     """llhttp's callbacks for one head at a time."""
 
     def __init__(self, kind: type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser]) -> None:
-        self._raw: list[Header] = []
+        self._headers: list[Header] = []
+        self._apart: list[Header] = []
         self.parser = kind(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._raw.append((name.lower(), value.strip(b" \t")))
+        # No other white space than space and TAB is left by `cut_head`.
+        name, value = name.lower(), value.strip()
+        if name not in _CONNECTION_FIELDS:
+            self._headers.append((name, value))
+        else:
+            self._apart.append((name, value))
+            if name == b"content-length":
+                self._headers.append((name, value))
 
     def read(self, head: bytes, limits: CodecLimits) -> Fields:
         """One whole head, with its final empty line. Raises `Fault`."""
-        self._raw = []
+        self._headers, self._apart = [], []
         # A parser that has begun a body cannot be used for the next head: it begins afresh, in place.
         self.parser.__init__(self)  # type: ignore[misc]
         try:
@@ -96,14 +108,16 @@ class HeadReader:
             raise Fault(501, "unknown-method", "the method is not known") from error
         except httptools.HttpParserError as error:
             raise Fault(400, "malformed-head", str(error)) from error
-        if len(self._raw) > limits.header_count:
+        if len(self._headers) + len(self._apart) > limits.header_count:
             raise Fault(431, "header-limit", f"more than {limits.header_count} fields")
-        return sort_fields(self._raw)
+        return _fields(self._headers, self._apart)
 
 
 def cut_head(data: bytes, looked_at: int, limits: CodecLimits) -> int:
     """The size of the head that `data` begins with, 0 while its end has not come. The first `looked_at` bytes were
     seen by an earlier call: a head that comes byte by byte must not cost its square. Raises `Fault`."""
+    if not looked_at and (whole := _WHOLE_HEAD.match(data)) is not None and whole.end() <= limits.header_bytes:
+        return whole.end()
     start = max(0, looked_at - len(HEAD_END))
     end = data.find(HEAD_END, start)
     size = end + len(HEAD_END) if end >= 0 else len(data)
@@ -128,22 +142,17 @@ def _is_odd(data: bytes, start: int, end: int) -> bool:
     )
 
 
-def sort_fields(raw: list[Header]) -> Fields:
-    """Sets apart what belongs to the connection (RFC 9110 section 7.6.1). Raises `Fault`."""
-    fields = Fields([], [])
-    headers = fields.headers
+def _fields(headers: list[Header], apart: list[Header]) -> Fields:
+    """Makes sense of what belongs to the connection (RFC 9110 section 7.6.1). Raises `Fault`."""
+    fields = Fields(headers)
     te = connection = b""
-    for header in raw:
-        name, value = header
-        if name not in _CONNECTION_FIELDS:
-            headers.append(header)
-        elif name == b"host":
+    for name, value in apart:
+        if name == b"host":
             fields.hosts.append(value)
         elif name == b"content-length":
             if fields.content_length is not None:
                 raise Fault(400, "malformed-head", "two content-length fields")
             fields.content_length = int(value)
-            headers.append(header)
         elif name == b"connection":
             connection = connection + b"," + value if connection else value
         elif name == b"transfer-encoding":
@@ -176,7 +185,9 @@ def _drop_named(fields: Fields, connection: bytes) -> None:
 def write_fields(headers: Sequence[Header]) -> bytes:
     """The fields as lines. One that would end its line is left out: a message must not be split (RFC 9110 section
     5.5). No codec lets such a field in, so this is the second lock on that door."""
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not headers:
+        return b""
+    lines = b"\r\n".join(map(b": ".join, headers)) + CRLF
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
         return write_fields([header for header in headers if not _LINE_END.search(b"".join(header))])
     return lines
