@@ -8,7 +8,7 @@ from discovery.model import Protocol as ServiceProtocol
 from gateway.breaker import Breaker
 from gateway.codec.events import ErrorCode, Header, ResponseHead
 from gateway.connection import ClientConnection, Relay
-from gateway.failover.outcome import Outcome, http_status_of_grpc
+from gateway.failover.outcome import Outcome, Verdict, http_status_of_grpc, judge
 from gateway.failover.target import RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, find, without_ours
 from gateway.refusal import STATUS_OF_REASON
@@ -223,7 +223,7 @@ class Attempt:
             self.end(whole)
             self._fail(failure, "the other cluster's gateway says so")
             return True
-        if exchange.head.method in IDEMPOTENT_METHODS and head.status in exchange.traffic.retries.statuses:
+        if exchange.head.method in IDEMPOTENT_METHODS and self._is_worth_another(head.status):
             self._answered(head, end_stream)
             if exchange.replace(self, whole=whole):
                 return True
@@ -233,6 +233,14 @@ class Attempt:
             exchange.refuse(head.status, reason.decode("latin-1"), "the other cluster's gateway says so")
             return True
         return False
+
+    def _is_worth_another(self, status: int) -> bool:
+        """Whether another place might give a better answer than this status."""
+        exchange = self.exchange
+        statuses = exchange.traffic.retries.statuses
+        if status in statuses or not statuses:
+            return status in statuses
+        return judge(status, remote=False) is not Verdict.SUCCESS and exchange.path.is_doubted(self)
 
     def _answered(self, head: ResponseHead, end_stream: bool) -> None:
         """Notes the status and when it came. The verdict waits for the end, as the response may still be lost; that of

@@ -16,14 +16,12 @@ from gateway.failover.events import EventKind, FailoverEvent
 MAX_PER_WORKER = 1_000
 RETURN_GRACE_S = 5.0
 """An ejection whose end was not told ends so long after its time: workers tell a bounded number of events a second."""
-_STANDINGS = (EventKind.SPILLED, EventKind.FAILED_OVER, EventKind.EXHAUSTED)
+_STANDINGS = (EventKind.SPILLED, EventKind.FAILED_OVER, EventKind.EXHAUSTED, EventKind.PANIC)
 _ENDS = {
     EventKind.RETURNED: (EventKind.EJECTED,),
     EventKind.RECOVERED: _STANDINGS,
     EventKind.PANIC_ENDED: (EventKind.PANIC,),
-    EventKind.SPILLED: _STANDINGS,
-    EventKind.FAILED_OVER: _STANDINGS,
-    EventKind.EXHAUSTED: _STANDINGS,
+    **dict.fromkeys(_STANDINGS, _STANDINGS),
 }
 """What an event puts an end to, for its service; RETURNED for its place only."""
 _SHARE = "share."
@@ -77,7 +75,7 @@ class Diversions:
     def _take(self, told: dict[_Key, FailoverEvent], event: FailoverEvent) -> None:
         for key in [*_ended_by(event, told)]:
             del told[key]
-        if event.kind in (EventKind.EJECTED, EventKind.PANIC, *_STANDINGS):
+        if event.kind in (EventKind.EJECTED, *_STANDINGS):
             told[event.service, event.kind, event.where] = event
             if len(told) > MAX_PER_WORKER:
                 del told[next(iter(told))]

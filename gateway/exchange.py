@@ -77,6 +77,10 @@ class RequestPath(Protocol):
         answered has none, nor has one that lost against a hedge."""
         ...
 
+    def is_doubted(self, attempt: Attempt) -> bool:
+        """Whether the attempt's target failed so often that it is only being tried again, or should not be."""
+        ...
+
     def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
         """`failure`: of the attempt before; None: it is only late."""
         ...

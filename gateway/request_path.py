@@ -282,6 +282,10 @@ class WorkerRequestPath:
         if service.sketch is not None and isinstance(outcome, int) and outcome < 500:
             service.sketch.observe(latency_s)
 
+    def is_doubted(self, attempt: Attempt) -> bool:
+        route = attempt.exchange.route
+        return route is not None and self.failover.is_doubted(route.label, attempt.target)
+
     def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
         if failure is not None and not failure.costs_budget:
             return True

@@ -140,6 +140,7 @@ class Play:
         self.heads: list[RequestHead] = []
         """What each upstream was asked."""
         self.overflows: set[Target] = set()
+        self.doubted: set[Target] = set()
         self.hedge_after_s: float | None = None
         self.objects_with: tuple[str, str] | None = None
         self.deadlines = Deadlines()
@@ -244,6 +245,9 @@ class Play:
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         self.verdicts.append((attempt.target, outcome, latency_s))
+
+    def is_doubted(self, attempt: Attempt) -> bool:
+        return attempt.target in self.doubted
 
     def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
         return self.budget

@@ -133,6 +133,13 @@ class FailoverDecisions:
         if due:
             self._consider(label, health, due, now)
 
+    def is_doubted(self, label: str, target: Target) -> bool:
+        """Whether a place is ejected, or has returned and not been well since: what it answers with an error may be
+        asked elsewhere, so that trying it again is nobody's error."""
+        health = self.services.get(label)
+        host = health.host_of(target) if health is not None else None
+        return host is not None and (host.ejected or host.on_probation)
+
     # Ejection.
 
     def _consider(self, label: str, health: ServiceHealth, due: list[tuple[str, Cause]], now: float) -> None:
@@ -154,6 +161,7 @@ class FailoverDecisions:
                 return
         # Refused: nobody looks again before as many more have failed.
         for name, _ in due:
+            health.avoid(name, now)
             (health.endpoints.hosts.get(name) or health.clusters.hosts[name]).clear()
 
     def _eject_endpoint(

@@ -20,6 +20,7 @@ def divide(
 ) -> Plan:
     """The plan for requests that may go to all of `groups`. `max_share` limits each cluster but our own."""
     states = [measure(group) for group in groups]
+    _give_up_hope(states)
     levels = [_by_cluster(level) for level in _runs(states, lambda state: state.group.level)]
     load = spill([[_place(cluster) for cluster in level] for level in levels], panic_threshold)
     clusters = [cluster for level in levels for cluster in level]
@@ -28,6 +29,17 @@ def divide(
     for cluster, share, panics in zip(clusters, shares, panic, strict=True):
         _divide_cluster(cluster, share, panics)
     return Plan(states, last_resort=panic_threshold > 0.0)
+
+
+def _give_up_hope(states: Sequence[GroupState]) -> None:
+    """Panic is for health that is in doubt: where a part of the checks fail, they may be wrong. Where those of all
+    endpoints of our own cluster fail, there is nothing left that would answer, and a fast refusal says so. Another
+    cluster without a healthy endpoint counts for nothing by itself."""
+    own = [state for state in states if state.group.share is None]
+    if any(state.published for state in own):
+        return
+    for state in own:
+        state.hopeless, state.hosts = True, 0.0
 
 
 def _runs(states: Sequence[GroupState], key: Callable[[GroupState], int]) -> list[list[GroupState]]:

@@ -69,6 +69,11 @@ class Host:
     def ejected(self) -> bool:
         return self.ejected_until is not None
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether its last request failed, or it is ejected."""
+        return self.ejected or self.server_errors > 0
+
     def failure_rate(self) -> float:
         """Of the interval that runs, or of the last one if nothing has come in it."""
         if not self.interval_requests:

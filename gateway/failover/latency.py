@@ -10,8 +10,7 @@ from math import exp
 
 # In so long an old value loses two thirds of its weight (Finagle's and Linkerd's default).
 DECAY_S = 10.0
-# What a failure is taken to have lasted at least, and at most by its doubling: an endpoint that fails fast would look
-# like the quickest of all, and be given everything.
+# What a failure is taken to have lasted at least, and at most by its doubling.
 FAILURE_LEAST_S = 0.001
 FAILURE_MOST_S = 10.0
 
@@ -38,9 +37,13 @@ class PeakEwma:
         self._at = now
 
     def observe_failure(self, latency_s: float, now: float) -> None:
-        """No answer, or an error, after `latency_s`: it is taken for twice as slow as it seemed."""
-        doubled = min(FAILURE_MOST_S, max(2.0 * self.cost_s, FAILURE_LEAST_S))
-        self.observe(max(latency_s, doubled), now)
+        """No answer, or an error, after `latency_s`. However quick that was, the place does not look quicker for it."""
+        self.observe(max(latency_s, self.cost_s, FAILURE_LEAST_S), now)
+
+    def penalize(self, now: float, worst_s: float = 0.0) -> None:
+        """It is taken for twice as slow as it was, and as the `worst_s` of others: it gets few requests for a while."""
+        doubled = 2.0 * max(self.cost_s, worst_s)
+        self.observe(min(FAILURE_MOST_S, max(doubled, FAILURE_LEAST_S)), now)
 
     def forget(self) -> None:
         """What was seen of the place counts no more: it is as if it were new."""

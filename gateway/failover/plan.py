@@ -27,6 +27,7 @@ class GroupState:
         "damping",
         "ejected",
         "group",
+        "hopeless",
         "hosts",
         "others",
         "panic",
@@ -51,6 +52,8 @@ class GroupState:
         self.damping = 1.0
         self.hosts = 0.0
         """What it counts for in panic."""
+        self.hopeless = False
+        """Every endpoint that our own cluster has fails its checks: not even panic sends anything there."""
         self.ready: list[Candidate] = []
         self.others: list[Candidate] = []
         """Endpoints that are unhealthy, or ejected."""
@@ -148,7 +151,11 @@ class Plan:
             # Last, as all connections to a place that is frozen end one after the other.
             return last
         for group in self.groups if self._last_resort else ():
-            if group.reachable and (target := group.pick(tried, in_progress, rng, now, any_state=True)):
+            if (
+                group.reachable
+                and not group.hopeless
+                and (target := group.pick(tried, in_progress, rng, now, any_state=True))
+            ):
                 return target
         return None
 

@@ -51,6 +51,11 @@ class ServiceHealth:
         clusters = {share.cluster for share in service.remotes}
         self.clusters.keep(clusters | {self.own_cluster} if addresses else clusters)
 
+    def host_of(self, target: Target) -> Host | None:
+        if isinstance(target, LocalTarget):
+            return self.endpoints.hosts.get(target.address)
+        return self.clusters.hosts.get(target.cluster)
+
     # What requests saw.
 
     def observed(
@@ -67,10 +72,7 @@ class ServiceHealth:
             if latency is None or endpoint is None:
                 # It was taken away while the request was on its way.
                 return due
-            if verdict is Verdict.SUCCESS:
-                latency.observe(latency_s, now)
-            else:
-                latency.observe_failure(latency_s, now)
+            self._time(latency, endpoint, verdict, latency_s, policy, now)
             if cause := self.endpoints.observed(endpoint, verdict, policy):
                 due.append((target.address, cause))
             name = self.own_cluster
@@ -80,6 +82,26 @@ class ServiceHealth:
         if cluster is not None and (cause := self.clusters.observed(cluster, verdict, policy)):
             due.append((name, cause))
         return due
+
+    @staticmethod
+    def _time(
+        latency: PeakEwma, endpoint: Host, verdict: Verdict, latency_s: float, policy: EjectionPolicy, now: float
+    ) -> None:
+        """An endpoint that fails at times is kept away from. One that fails each time is not, until its ejection is
+        decided: it would stay in use for a few requests now and then, and fail each."""
+        if verdict is not Verdict.SUCCESS:
+            latency.observe_failure(latency_s, now)
+        else:
+            latency.observe(latency_s, now)
+        undecided = max(policy.consecutive_5xx, policy.consecutive_gateway_errors)
+        if endpoint.server_errors and (verdict is Verdict.SUCCESS or endpoint.server_errors >= undecided):
+            latency.penalize(now)
+
+    def avoid(self, name: str, now: float) -> None:
+        """An endpoint is due to be ejected and may not be: what can goes to those that are well."""
+        if latency := self.latencies.get(name):
+            well = (self.latencies[other] for other, host in self.endpoints.hosts.items() if not host.is_failing)
+            latency.penalize(now, max((other.cost_s for other in well), default=0.0))
 
     def _end_interval(self, policy: EjectionPolicy, now: float) -> list[tuple[str, Cause]]:
         self._interval_ends = now + policy.interval_s

@@ -3,7 +3,8 @@
 A place that is 71 % available still takes everything, because it is taken to have 1.4 times the capacity that it needs;
 below that a part of the load spills to the next level, in proportion. When all levels together can not carry the load,
 and a place is less available than the panic threshold, its health is disregarded: most of its health checks are then
-more likely wrong than right, and what is left of it would break under the load of all.
+more likely wrong than right, and what is left of it would break under the load of all. A place of which nothing at all
+is left has no hosts here (`divide`): unlike Envoy, which then sends to hosts that are all known to be dead.
 
 Source: Envoy's documentation, "Priority levels" and "Panic threshold". Envoy counts in whole percents; this does not.
 """

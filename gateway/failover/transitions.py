@@ -17,10 +17,9 @@ class Standing(msgspec.Struct, frozen=True):
     """A plan in short."""
 
     kind: EventKind
-    """RECOVERED: all goes to the preferred level."""
+    """RECOVERED: all goes to the preferred level, and by its health. PANIC: health is disregarded somewhere."""
     where: str
     cause: Cause
-    panic: bool
     shares: dict[str, float]
     """Of the groups that get any, by name."""
     availability: float
@@ -42,7 +41,7 @@ class Change(msgspec.Struct, frozen=True):
     numbers: dict[str, float]
 
 
-NEVER_SEEN = Standing(EventKind.RECOVERED, "", Cause.CONFIGURATION, False, {}, 1.0)
+NEVER_SEEN = Standing(EventKind.RECOVERED, "", Cause.CONFIGURATION, {}, 1.0)
 
 
 def standing(plan: Plan) -> Standing:
@@ -53,6 +52,8 @@ def standing(plan: Plan) -> Standing:
     elsewhere = max((state for state in plan.groups if state not in preferred), key=_share, default=None)
     if plan.exhausted or best is None:
         kind, where = EventKind.EXHAUSTED, best.group.name if best is not None else ""
+    elif plan.panic:
+        kind, where = EventKind.PANIC, max(plan.groups, key=_share).group.name
     elif share >= _ALL or elsewhere is None:
         kind, where = EventKind.RECOVERED, best.group.name
     else:
@@ -61,7 +62,6 @@ def standing(plan: Plan) -> Standing:
         kind,
         where,
         _cause(best) if best is not None else Cause.CONFIGURATION,
-        plan.panic,
         {state.group.name: round(state.share, 4) for state in plan.groups if state.share},
         round(best.availability, 4) if best is not None else 0.0,
         frozenset(
@@ -72,9 +72,8 @@ def standing(plan: Plan) -> Standing:
 
 def changes(before: Standing, after: Standing) -> Iterator[Change]:
     """The events between two plans of one service: only what kind of thing holds, not each step of a share."""
-    if after.panic != before.panic:
-        kind = EventKind.PANIC if after.panic else EventKind.PANIC_ENDED
-        yield Change(kind, after.where, after.cause, after.numbers)
+    if before.kind is EventKind.PANIC and after.kind not in (EventKind.PANIC, EventKind.EXHAUSTED):
+        yield Change(EventKind.PANIC_ENDED, after.where, after.cause, after.numbers)
     if after.kind is EventKind.RECOVERED and before.where in after.stale - before.stale:
         yield Change(EventKind.FAILED_OVER, after.where, Cause.STALE, after.numbers)
     elif after.kind is EventKind.RECOVERED and after.where in before.stale - after.stale:

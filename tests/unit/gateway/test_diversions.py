@@ -28,6 +28,10 @@ def test_a_spill_becomes_a_failover_and_ends() -> None:
     assert kinds(diversions) == [("exhausted", "east")]
     diversions.take("w1", [event(EventKind.RECOVERED)])
     assert kinds(diversions) == []
+    diversions.take("w1", [event(EventKind.SPILLED, "west"), event(EventKind.PANIC)])
+    assert kinds(diversions) == [("panic", "east")]
+    diversions.take("w1", [event(EventKind.EXHAUSTED)])
+    assert kinds(diversions) == [("exhausted", "east")]
 
 
 def test_an_ejection_ends_for_its_place_only_or_with_its_time() -> None:

@@ -41,6 +41,20 @@ def test_which_statuses_is_configured() -> None:
     assert Play(WEST, EU, traffic=traffic).begin().answer(error(500), ok(end=True)).asked == [WEST, EU]
 
 
+def test_what_an_ejected_place_answers_on_trial_is_nobodys_error() -> None:
+    """It has just returned, or the request was on its way when it was ejected: any error of it is asked elsewhere, but
+    for what its owner wants passed on."""
+    play = Play(WEST, EU)
+    play.doubted.add(WEST)
+    play.begin().answer(error(500)).answer(ok(end=True))
+    assert play.outcomes == [(200, "")]
+    assert play.verdicts == [(WEST, 500, 0.0), (EU, 200, 0.0)]
+    for status, statuses in ((501, (502,)), (404, (502,)), (500, ())):
+        play = Play(WEST, EU, traffic=Traffic(retries=Retries(statuses=statuses)))
+        play.doubted.add(WEST)
+        assert play.begin().answer(error(status)).outcomes == [(status, "")]
+
+
 def test_a_post_keeps_its_error() -> None:
     assert Play(WEST, EU, method=b"POST").begin().answer(error(503)).asked == [WEST]
 

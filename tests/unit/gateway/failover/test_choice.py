@@ -96,11 +96,21 @@ def test_failures_do_not_look_quick() -> None:
     latency = PeakEwma()
     latency.observe(0.004, 0.0)
     for _ in range(4):
-        latency.observe_failure(0.0001, 0.0)
-    assert latency.cost_s == pytest.approx(0.064)
-    for _ in range(40):
-        latency.observe_failure(0.0001, 0.0)
-    assert latency.cost_s == 10.0
+        latency.observe_failure(0.0001, 30.0)
+    assert latency.cost_s == 0.004
     never = PeakEwma()
     never.observe_failure(0.0001, 0.0)
     assert never.cost_s > 0.0
+
+
+def test_a_penalty_doubles_and_has_an_end() -> None:
+    """Whoever it falls on must be worth a try again some day."""
+    latency = PeakEwma()
+    latency.observe(0.004, 0.0)
+    latency.penalize(0.0)
+    assert latency.cost_s == pytest.approx(0.008)
+    latency.penalize(0.0, worst_s=0.050)
+    assert latency.cost_s == pytest.approx(0.100)
+    for _ in range(40):
+        latency.penalize(0.0)
+    assert latency.cost_s == 10.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,7 +99,7 @@ def test_no_more_than_the_limit_are_ejected() -> None:
     worker = three()
     for port in (1, 2, 3):
         worker.see(local(port), Failure.CONNECT, times=20)
-    assert len(chosen(worker)) == 2
+    assert len(worker.plan().groups[0].ready) == 2
 
 
 def test_the_last_endpoint_is_never_ejected_where_nothing_else_is() -> None:
@@ -318,3 +321,56 @@ def test_whatever_is_seen_there_is_somewhere_to_go(seen: list[tuple[tuple[Target
             if state.group.share is not None and health.clusters.hosts[state.group.cluster].ejected:
                 assert state.share == 0.0
         assert worker.choose() is not None
+
+
+def test_a_place_is_doubted_until_it_was_well_after_its_return() -> None:
+    """What it answers then may be asked elsewhere."""
+    worker = three()
+
+    def doubted() -> bool:
+        return worker.decisions.is_doubted(LABEL, local(1))
+
+    assert not doubted()
+    worker.see(local(1), 500, times=5)
+    assert doubted()
+    worker.wait(1.5)
+    assert doubted()
+    worker.see(local(1), 200)
+    assert not doubted()
+    assert not worker.decisions.is_doubted("n/other", WEST)
+
+
+def serve(worker: Worker, requests: int, fails: Callable[[int, Target], bool]) -> Counter[Target]:
+    """One request after the other, each answered in 10 ms, or failed in 1. Returns who got how many."""
+    got: Counter[Target] = Counter()
+    for number in range(requests):
+        target = worker.choose()
+        assert target is not None
+        got[target] += 1
+        failed = fails(number, target)
+        worker.see(target, 500 if failed else 200, latency_s=0.001 if failed else 0.010)
+        worker.wait(0.01)
+    return got
+
+
+def test_an_endpoint_that_fails_each_time_is_ejected_within_a_few_requests() -> None:
+    """If it were kept away from after the first failure, it would be tried every few seconds for a minute before it had
+    failed often enough, and each try is somebody's error."""
+    worker = Worker(service((endpoint(1), endpoint(2), endpoint(3))))
+    serve(worker, 100, lambda number, target: target == local(1))
+    ejected = [event for event in worker.events() if event[0] is EventKind.EJECTED]
+    assert ejected == [(EventKind.EJECTED, "127.0.0.1:1", Cause.SERVER_ERRORS)]
+
+
+def test_an_endpoint_that_fails_at_times_gets_less() -> None:
+    """Every other answer is an error: never five in a row, and too few endpoints to compare success rates."""
+    worker = Worker(service((endpoint(1), endpoint(2), endpoint(3))))
+    got = serve(worker, 1000, lambda number, target: target == local(1) and number % 2 == 0)
+    assert got[local(1)] < 100
+
+
+def test_an_endpoint_that_may_not_be_ejected_is_kept_away_from() -> None:
+    """Two of three fail, quicker than the third answers: only one may be ejected, and the other must not get all."""
+    worker = Worker(service((endpoint(1), endpoint(2), endpoint(3))))
+    got = serve(worker, 500, lambda number, target: target != local(3))
+    assert got[local(3)] > 350

@@ -47,7 +47,28 @@ def test_panic_and_its_end_are_told() -> None:
     worker.apply(service((endpoint(1), endpoint(2, healthy=False), endpoint(3, healthy=False))))
     assert told(worker) == [EventKind.PANIC]
     worker.apply(service((endpoint(1), endpoint(2), endpoint(3, healthy=False))))
-    assert told(worker) == [EventKind.PANIC_ENDED]
+    assert told(worker) == [EventKind.PANIC_ENDED, EventKind.RECOVERED]
+
+
+def test_panic_is_no_recovery() -> None:
+    """West dies while one of ten is left here: everything comes home, which is nothing to be glad of."""
+    own = endpoint(1), *(endpoint(port, healthy=False) for port in range(2, 11))
+    worker = Worker(service(own, (share("west"),)))
+    assert told(worker) == [EventKind.SPILLED]
+    worker.decisions.take_tunnels([], worker.now)
+    assert told(worker) == [EventKind.PANIC]
+    worker.decisions.take_tunnels(tunnels("west"), worker.now)
+    assert told(worker) == [EventKind.PANIC_ENDED, EventKind.SPILLED]
+
+
+def test_panic_that_ends_with_nothing_left_is_told_as_that() -> None:
+    """Not as the end of a panic: that sounds as if enough were healthy again."""
+    worker = Worker(service((endpoint(1), endpoint(2, healthy=False), endpoint(3, healthy=False))))
+    assert told(worker) == [EventKind.PANIC]
+    worker.apply(service((endpoint(1, healthy=False),)))
+    assert told(worker) == [EventKind.EXHAUSTED]
+    worker.apply(service((endpoint(1),)))
+    assert told(worker) == [EventKind.RECOVERED]
 
 
 def test_nowhere_to_go_is_told() -> None:

@@ -21,8 +21,33 @@ def test_a_peers_request_goes_to_a_healthy_local_endpoint_or_nowhere() -> None:
 
 
 def test_our_own_requests_may_try_an_unhealthy_endpoint_at_last() -> None:
-    """A health check may be wrong, and nothing else is left."""
-    assert Worker(service((endpoint(1, healthy=False),))).walk() == [local(1)]
+    """One endpoint's check may be wrong, and nothing else is left."""
+    assert Worker(service((endpoint(1), endpoint(2, healthy=False)))).walk() == [local(1), local(2)]
+
+
+def test_where_every_check_fails_and_no_other_cluster_is_left_requests_are_refused_at_once() -> None:
+    """A fast 503, and no try of what is known to be dead, in whatever zone: health is in doubt only where a part of it
+    is left."""
+    dead = endpoint(1, healthy=False), endpoint(2, "b", healthy=False)
+    worker = Worker(service(dead, (share("west"), share("eu"))))
+    assert worker.shares() == {"west": 1.0}
+    assert worker.walk() == [WEST, EU]
+    worker.decisions.take_tunnels([], worker.now)
+    assert worker.plan().exhausted
+    assert worker.walk() == []
+    worker.apply(service((dead[0], endpoint(2, "b")), (share("west"), share("eu"))))
+    assert "east/b" in worker.shares()
+
+
+def test_an_ejected_endpoint_is_used_when_nothing_else_is_left() -> None:
+    """Its check passes, and what requests saw of it may be over."""
+    worker = Worker(service((endpoint(1),), (share("west"),)))
+    worker.choose()
+    worker.see(local(1), 500, times=5)
+    assert worker.shares() == {"west": 1.0}
+    worker.decisions.take_tunnels([], worker.now)
+    assert worker.shares() == {"east/a": 1.0}
+    assert worker.plan().panic
 
 
 def test_without_panic_an_unhealthy_endpoint_is_never_tried() -> None:
@@ -84,8 +109,16 @@ def test_in_panic_health_is_disregarded() -> None:
 
 def test_an_unhealthy_cluster_is_no_use_in_panic() -> None:
     """Its gateways refuse what they have no healthy endpoint for: it would be a way for nothing."""
-    worker = Worker(service((endpoint(1, healthy=False), endpoint(2, healthy=False)), (share("west", 0, 9),)))
-    assert worker.shares() == {"east/a": 1.0}
+    some = endpoint(1), endpoint(2, healthy=False), endpoint(3, healthy=False)
+    assert Worker(service(some, (share("west", 0, 9),))).shares() == {"east/a": 1.0}
+
+
+def test_our_own_cluster_is_no_use_in_panic_when_all_of_it_is_unhealthy() -> None:
+    """What little is left elsewhere gets everything."""
+    dead = endpoint(1, healthy=False), endpoint(2, healthy=False)
+    worker = Worker(service(dead, (share("west", 1, 9),)))
+    assert worker.shares() == {"west": 1.0}
+    assert worker.plan().panic
 
 
 def test_a_cluster_of_which_half_the_gateways_answer_takes_less() -> None:
@@ -108,5 +141,6 @@ def test_every_target_is_tried_once_before_there_is_none(
     """A request is refused only when every place that it may go to was tried, and never goes to one twice."""
     endpoints = [endpoint(i) for i in range(healthy)] + [endpoint(100 + i, healthy=False) for i in range(unhealthy)]
     tried = Worker(service(endpoints, tuple(map(share, sorted(clusters))))).walk(from_peer=from_peer)
-    expected = healthy if from_peer else healthy + unhealthy + len(clusters)
+    # An unhealthy one of ours may only be tried where some are healthy, and by our own requests.
+    expected = healthy if from_peer else healthy + (unhealthy if healthy else 0) + len(clusters)
     assert len(tried) == len(set(tried)) == expected
