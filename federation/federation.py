@@ -204,6 +204,7 @@ class Federation:
     async def run(self, etcd: EtcdClient, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
         without etcd. Peers' etcds are opened and closed as the settings name them."""
+        began = trio.current_time()
         for cluster, believed in [*self._remembered.items()]:
             if cluster in self._beliefs.members:
                 self._beliefs.recall_peer(cluster, believed, trio.current_time(), self._wall())
@@ -217,6 +218,9 @@ class Federation:
                 if count % _SHARE == 0:
                     self._tell()
             self._tell()
+        if self._cached:
+            took_s = trio.current_time() - began
+            log.info("took in what %d clusters had said, from disk, in %.1f s", len(self._cached), took_s)
         self._cached = {}
         beliefs = self._beliefs
         self._publisher = Publisher(etcd, beliefs, self, self._rng, self._wall)

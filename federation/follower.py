@@ -47,6 +47,7 @@ class Follower:
         self._wall = wall
         self._subscriber: Subscriber | None = None
         self._scope = trio.CancelScope()
+        self._began = 0.0
 
     def __repr__(self) -> str:
         return f"Follower({self.urls or 'our etcd'}, {self.link})"
@@ -84,6 +85,7 @@ class Follower:
     # federation.subscriber.Reader
 
     def listing_began(self) -> None:
+        self._began = trio.current_time()
         self._beliefs.listing_began(self._wall(), self.source)
 
     def claim(self, kv: KeyValue) -> Claim | None:
@@ -109,7 +111,7 @@ class Follower:
     def link_changed(self, link: EtcdLink) -> None:
         name = f"etcd {', '.join(self.urls)}" if self.source is not None else "etcd"
         if link.synced:
-            log.info("%s: read, and followed from here", name)
+            log.info("%s: read in %.1f s, and followed from here", name, trio.current_time() - self._began)
         else:
             log.warning("%s can't be followed, what is known stays in use: %s", name, link.problem)
         self.link = link

@@ -14,6 +14,7 @@ What follows the cluster's name is the *path*: it is what a signed record claims
 from __future__ import annotations
 
 import enum
+import functools
 import re
 
 import msgspec
@@ -157,16 +158,24 @@ class Layout:
 
     def parse_key(self, key: bytes) -> Key | StrayKey:
         """Takes a key apart. Nothing that a stranger wrote into etcd raises here."""
-        text = _show(key)
-        if not key.startswith(self.clusters):
-            return StrayKey("", text, f"does not begin with {self.clusters.decode()}")
-        cluster, _, rest = text[len(self.clusters) :].partition("/")
-        if not is_dns_label(cluster):
-            return StrayKey("", text, "the cluster's name is not a DNS label")
-        path = parse_path(rest) if len(key) <= MAX_KEY_BYTES else None
-        if path is None:
-            return StrayKey(cluster, text, "no record of a known kind lies here")
-        return Key(cluster, path)
+        return _parse_again(self.clusters, key) if len(key) <= MAX_KEY_BYTES else _parse(self.clusters, key)
+
+
+def _parse(clusters: bytes, key: bytes) -> Key | StrayKey:
+    text = _show(key)
+    if not key.startswith(clusters):
+        return StrayKey("", text, f"does not begin with {clusters.decode()}")
+    cluster, _, rest = text[len(clusters) :].partition("/")
+    if not is_dns_label(cluster):
+        return StrayKey("", text, "the cluster's name is not a DNS label")
+    path = parse_path(rest) if len(key) <= MAX_KEY_BYTES else None
+    if path is None:
+        return StrayKey(cluster, text, "no record of a known kind lies here")
+    return Key(cluster, path)
+
+
+_parse_again = functools.lru_cache(maxsize=8_192)(_parse)
+"""A page of a listing is looked at twice in a row, and services change again and again."""
 
 
 def _show(key: bytes) -> str:

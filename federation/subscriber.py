@@ -12,7 +12,7 @@ import trio
 
 from federation.etcd.client import EtcdClient
 from federation.etcd.errors import EtcdError
-from federation.etcd.kv import KeyValue
+from federation.etcd.kv import KeyValue, RangeResult
 from federation.etcd.watch import Watch
 from federation.etcd.watch_cursor import WatchBatch, WatchEvent
 from federation.paths import is_bundle
@@ -103,14 +103,32 @@ class Subscriber:
 
     async def _list(self) -> int:
         revision = 0
+        failure: EtcdError | None = None
         self._reader.listing_began()
-        async for page in self._etcd.read_pages(self._prefix, gap=self._reader.left_out_after):
-            revision = page.revision
-            await self._hand_over([WatchEvent("put", kv) for kv in page.kvs])
-            self._reader.caught_up()
+        async with trio.open_nursery() as nursery:
+            send, pages = trio.open_memory_channel[RangeResult | EtcdError](0)
+            nursery.start_soon(self._read_ahead, send)
+            async for page in pages:
+                if isinstance(page, EtcdError):
+                    failure = page
+                    break
+                revision = page.revision
+                await self._hand_over([WatchEvent("put", kv) for kv in page.kvs])
+                self._reader.caught_up()
+        if failure is not None:
+            raise failure
         self._reader.listing_ended()
         self._reader.caught_up()
         return revision
+
+    async def _read_ahead(self, send: trio.MemorySendChannel[RangeResult | EtcdError]) -> None:
+        """Pages, each read while the one before it is taken in; at last the error that ended them, if one did."""
+        async with send:
+            try:
+                async for page in self._etcd.read_pages(self._prefix, gap=self._reader.left_out_after):
+                    await send.send(page)
+            except EtcdError as error:
+                await send.send(error)
 
     async def _watch_from(self, revision: int) -> None:
         async with self._etcd.watch(self._prefix, start_revision=revision) as self._watch:

@@ -6,6 +6,7 @@ because everything here comes from another cluster.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -85,7 +86,9 @@ def parse_export(value: bytes) -> ExportValue:
     return parsed
 
 
+@functools.lru_cache(maxsize=1_024)
 def _validate_ports(ports: tuple[Port, ...]) -> None:
+    """Most services of a catalog have the same few sets of ports, so each is looked at once."""
     names, numbers = set(), set()
     for port in ports:
         if not 1 <= port.port <= 65_535 or not is_dns_label(port.name):

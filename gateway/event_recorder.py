@@ -12,7 +12,15 @@ from federation.catalog import ServiceView
 from federation.report import PeerTransition
 from gateway.diversions import Diversions
 from gateway.event_log import EventLog, Happening
-from gateway.event_text import from_endpoint, from_failover, from_link, from_transition, from_views, summarized
+from gateway.event_text import (
+    ExportChange,
+    changed_exports,
+    from_endpoint,
+    from_exports,
+    from_failover,
+    from_link,
+    from_transition,
+)
 from gateway.failover.events import FailoverEvent
 
 _LISTED_EXPORTS = 5
@@ -49,15 +57,15 @@ class EventRecorder:
 
     def services_changed(self, names: Iterable[ServiceName], views: Mapping[ServiceName, ServiceView]) -> None:
         """Call it with each change of the catalog."""
-        happenings: list[Happening] = []
+        changes: list[ExportChange] = []
         for name in names:
             before, after = self._views.pop(name, None), views.get(name)
             if after is not None:
                 self._views[name] = after
             if before is not after:
                 self._service_changed(before, after)
-                happenings += from_views(before, after, self._wall())
-        for happening in summarized(happenings, _LISTED_EXPORTS):
+                changes += changed_exports(before, after)
+        for happening in from_exports(changes, self._wall(), _LISTED_EXPORTS):
             self._add(happening)
 
     def worker_reported(self, worker: str, events: Iterable[FailoverEvent], workers: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from discovery.address import HostPort
 from discovery.health_state import EndpointHealthChanged
+from discovery.model import ServiceName
 from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness
 from federation.report import PeerTransition
@@ -83,49 +85,78 @@ def from_transition(seen: PeerTransition) -> Happening:
     return Happening(seen.at, ControllerKind.FRESHNESS, "", seen.cluster, seen.reason, message)
 
 
-def from_views(before: ServiceView | None, after: ServiceView | None, at: float) -> list[Happening]:
-    """What changed between two views of a service, in what clusters offer of it."""
+class ExportChange(NamedTuple):
+    """What a cluster offers of a service changed; `was` or `now` is None where it does not offer it."""
+
+    kind: ControllerKind
+    name: ServiceName
+    cluster: str
+    was: ExportView | None
+    now: ExportView | None
+
+
+def changed_exports(before: ServiceView | None, after: ServiceView | None) -> list[ExportChange]:
+    """What is worth an event between two views of a service, by cluster."""
     view = after or before
-    name = str(view.name) if view is not None else ""
-    was = {export.cluster: export for export in before.exports} if before else {}
+    if view is None:
+        return []
+    name = view.name
+    if before is None:
+        return [ExportChange(ControllerKind.EXPORT_ADDED, name, now.cluster, None, now) for now in view.exports]
+    was = {export.cluster: export for export in before.exports}
     now = {export.cluster: export for export in after.exports} if after else {}
-    happenings = []
+    found = []
     for cluster in sorted(was.keys() | now.keys()):
-        kind, message = _compare(cluster, was.get(cluster), now.get(cluster))
+        kind = _kind(was.get(cluster), now.get(cluster))
         if kind is not None:
-            numbers = _count(now.get(cluster))
-            happenings.append(Happening(at, kind, name, cluster, "export", message, numbers))
-    return happenings
+            found.append(ExportChange(kind, name, cluster, was.get(cluster), now.get(cluster)))
+    return found
 
 
-def _compare(cluster: str, was: ExportView | None, now: ExportView | None) -> tuple[ControllerKind | None, str]:
-    if now is None:
-        return ControllerKind.EXPORT_WITHDRAWN, f"{cluster} offers it no longer"
-    if was is None:
-        return ControllerKind.EXPORT_ADDED, f"{cluster} offers it{_healthy_text(now)}"
-    if was.ports != now.ports:
-        ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in now.ports)
-        return ControllerKind.EXPORT_CHANGED, f"{cluster} offers it with other ports: {ports or 'none'}"
-    if was.zones and now.zones and _is_healthy(was) != _is_healthy(now):
-        if _is_healthy(now):
-            return ControllerKind.CLUSTER_HEALTHY, f"{cluster} has healthy endpoints again{_healthy_text(now)}"
-        return ControllerKind.CLUSTER_UNHEALTHY, f"{cluster} has no healthy endpoint any more{_healthy_text(now)}"
-    return None, ""
-
-
-def summarized(happenings: list[Happening], limit: int) -> list[Happening]:
-    """Many of one kind and place become one: a peer that comes brings its whole catalog."""
-    groups: dict[tuple[str, str], list[Happening]] = {}
-    for happening in happenings:
-        groups.setdefault((happening.kind, happening.where), []).append(happening)
+def from_exports(changes: Iterable[ExportChange], at: float, limit: int) -> list[Happening]:
+    """One for each, but one for all where more than `limit` are of one kind and cluster: a peer that comes brings its
+    whole catalog."""
+    groups: dict[tuple[ControllerKind, str], list[ExportChange]] = {}
+    for change in changes:
+        groups.setdefault((change.kind, change.cluster), []).append(change)
     listed: list[Happening] = []
-    for (kind, where), group in groups.items():
+    for (kind, cluster), group in groups.items():
         if len(group) <= limit:
-            listed += group
+            listed += [_from_export(change, at) for change in group]
         else:
-            message = f"{len(group)} services of {where}: {kind}"
-            listed.append(Happening(group[0].at, kind, "", where, "export", message, {"services": float(len(group))}))
+            message = f"{len(group)} services of {cluster}: {kind}"
+            listed.append(Happening(at, kind, "", cluster, "export", message, {"services": float(len(group))}))
     return listed
+
+
+def _from_export(change: ExportChange, at: float) -> Happening:
+    message = f"{change.cluster} {_describe_export(change.kind, change.now)}"
+    return Happening(at, change.kind, str(change.name), change.cluster, "export", message, _count(change.now))
+
+
+def _kind(was: ExportView | None, now: ExportView | None) -> ControllerKind | None:
+    if now is None:
+        return ControllerKind.EXPORT_WITHDRAWN
+    if was is None:
+        return ControllerKind.EXPORT_ADDED
+    if was.ports != now.ports:
+        return ControllerKind.EXPORT_CHANGED
+    if was.zones and now.zones and _is_healthy(was) != _is_healthy(now):
+        return ControllerKind.CLUSTER_HEALTHY if _is_healthy(now) else ControllerKind.CLUSTER_UNHEALTHY
+    return None
+
+
+def _describe_export(kind: ControllerKind, now: ExportView | None) -> str:
+    if now is None:
+        return "offers it no longer"
+    if kind is ControllerKind.EXPORT_ADDED:
+        return f"offers it{_healthy_text(now)}"
+    if kind is ControllerKind.EXPORT_CHANGED:
+        ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in now.ports)
+        return f"offers it with other ports: {ports or 'none'}"
+    if kind is ControllerKind.CLUSTER_HEALTHY:
+        return f"has healthy endpoints again{_healthy_text(now)}"
+    return f"has no healthy endpoint any more{_healthy_text(now)}"
 
 
 def describe_numbers(numbers: Mapping[str, float]) -> str:

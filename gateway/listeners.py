@@ -139,7 +139,7 @@ def _open(spec: ListenerSpec) -> socket.socket:
     host, port = parse_host_port(spec.address)
     kind = socket.SOCK_DGRAM if spec.kind == "dns-udp" else socket.SOCK_STREAM
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+        family, address = _socket_address(host, port, kind)
         sock = socket.socket(family, kind)
     except OSError as error:
         raise ListenError(f"{spec.name} cannot listen on {spec.address}: {error.strerror or error}") from error
@@ -156,6 +156,18 @@ def _open(spec: ListenerSpec) -> socket.socket:
         sock.close()
         raise ListenError(f"{spec.name} cannot listen on {spec.address}: {_advice(error, port)}") from error
     return sock
+
+
+def _socket_address(host: str, port: int, kind: socket.SocketKind) -> tuple[int, tuple[object, ...]]:
+    """The family and address to bind to. A resolver is asked for names only: virtual IPs come by the thousand."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return family, (host, port)
+    found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+    return found[0], found[4]
 
 
 def _advice(error: OSError, port: int) -> str:

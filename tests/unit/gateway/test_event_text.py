@@ -12,12 +12,12 @@ from federation.report import PeerTransition
 from gateway.cause_text import describe_cause
 from gateway.event_text import (
     EVENT_KINDS,
+    changed_exports,
     from_endpoint,
+    from_exports,
     from_failover,
     from_link,
     from_transition,
-    from_views,
-    summarized,
 )
 from gateway.failover.events import Cause, EventKind, FailoverEvent
 
@@ -35,7 +35,7 @@ def view(**healthy: int | None) -> ServiceView:
 
 
 def said(before: ServiceView | None, after: ServiceView | None) -> list[tuple[str, str]]:
-    return [(happening.kind, happening.message) for happening in from_views(before, after, 5.0)]
+    return [(told.kind, told.message) for told in from_exports(changed_exports(before, after), 5.0, 5)]
 
 
 def test_offers_that_come_go_and_lose_their_health() -> None:
@@ -59,10 +59,10 @@ def test_changed_ports_are_named() -> None:
 
 def test_a_peer_that_brings_its_whole_catalog_is_one_event() -> None:
     """Ten thousand lines help nobody."""
-    many = [happening for _ in range(50) for happening in from_views(None, view(west=3), 5.0)]
-    [one] = summarized(many, 5)
+    many = [change for _ in range(50) for change in changed_exports(None, view(west=3))]
+    [one] = from_exports(many, 5.0, 5)
     assert (one.kind, one.where, one.service, one.numbers) == ("export-added", "west", "", {"services": 50.0})
-    assert summarized(many[:5], 5) == many[:5]
+    assert [told.service for told in from_exports(many[:5], 5.0, 5)] == [str(NAME)] * 5
 
 
 def test_endpoints_say_which_check_failed_and_how_often() -> None:
