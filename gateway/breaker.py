@@ -15,11 +15,13 @@ NEWS_S = 1.0
 class Breaker:
     """What one upstream carries now."""
 
-    __slots__ = ("_told_at", "requests", "retries")
+    __slots__ = ("_told_at", "overflows", "requests", "retries")
 
     def __init__(self) -> None:
         self.requests = 0
         self.retries = 0
+        self.overflows = 0
+        """Attempts that a limit refused, since this worker began."""
         self._told_at = float("-inf")
 
     def enter(self, limits: Limits, retry: bool) -> str:
@@ -39,8 +41,9 @@ class Breaker:
         self.requests -= 1
         self.retries -= retry
 
-    def is_news(self, now: float) -> bool:
-        """Whether an overflow at `now` shall be told; asking counts as telling."""
+    def overflowed(self, now: float) -> bool:
+        """Counts an attempt that a limit refused. Returns whether it shall be told."""
+        self.overflows += 1
         if now - self._told_at < NEWS_S:
             return False
         self._told_at = now

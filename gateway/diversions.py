@@ -16,6 +16,8 @@ from gateway.failover.events import EventKind, FailoverEvent
 MAX_PER_WORKER = 1_000
 RETURN_GRACE_S = 5.0
 """An ejection whose end was not told ends so long after its time: workers tell a bounded number of events a second."""
+OVERFLOW_S = 5.0
+"""A limit that refuses requests is told of every second, and its end is not."""
 _STANDINGS = (EventKind.SPILLED, EventKind.FAILED_OVER, EventKind.EXHAUSTED, EventKind.PANIC)
 _ENDS = {
     EventKind.RETURNED: (EventKind.EJECTED,),
@@ -68,14 +70,14 @@ class Diversions:
         found: dict[_Key, list[FailoverEvent]] = {}
         for told in self._told.values():
             for key, event in told.items():
-                if (until := _until(event)) is None or until + RETURN_GRACE_S > now:
+                if not _is_over(event, now):
                     found.setdefault(key, []).append(event)
         return [_merge(events) for _, events in sorted(found.items())]
 
     def _take(self, told: dict[_Key, FailoverEvent], event: FailoverEvent) -> None:
         for key in [*_ended_by(event, told)]:
             del told[key]
-        if event.kind in (EventKind.EJECTED, *_STANDINGS):
+        if event.kind in (EventKind.EJECTED, EventKind.OVERFLOWED, *_STANDINGS):
             told[event.service, event.kind, event.where] = event
             if len(told) > MAX_PER_WORKER:
                 del told[next(iter(told))]
@@ -92,6 +94,13 @@ def _until(event: FailoverEvent) -> float | None:
     if event.kind is not EventKind.EJECTED:
         return None
     return event.at + event.numbers.get("time_s", 0.0)
+
+
+def _is_over(event: FailoverEvent, now: float) -> bool:
+    if event.kind is EventKind.OVERFLOWED:
+        return event.at + OVERFLOW_S <= now
+    until = _until(event)
+    return until is not None and until + RETURN_GRACE_S <= now
 
 
 def _merge(events: list[FailoverEvent]) -> Diversion:

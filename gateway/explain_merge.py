@@ -5,22 +5,14 @@ Each worker decides by its own tunnels and its own requests, so they may differ 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation
-from gateway.failover.spill import OVERPROVISIONING
+from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LimitsExplanation
 
 _SAME_SHARE = 0.02
 """Shares that differ by less are the same, to a person."""
-
-
-class MergedPlace(msgspec.Struct, frozen=True):
-    """A group, as all workers see it together: sums of tunnels, means of shares and availability."""
-
-    group: GroupExplanation
-    next_share: float
 
 
 class MergedEjection(msgspec.Struct, frozen=True):
@@ -31,8 +23,11 @@ class MergedEjection(msgspec.Struct, frozen=True):
 
 
 class Merged(msgspec.Struct, frozen=True):
-    places: tuple[MergedPlace, ...]
+    places: tuple[GroupExplanation, ...]
+    """As all workers see them together: sums of tunnels, means of shares and availability."""
     ejections: tuple[MergedEjection, ...]
+    limits: tuple[LimitsExplanation, ...]
+    """Sums over the workers: each has its own."""
     panic: bool
     policy: str
     port: str
@@ -43,11 +38,10 @@ def merge(explanations: Mapping[str, Explanation]) -> Merged:
     """`explanations` are by worker, at least one. The order of groups is that of the first worker."""
     workers = sorted(explanations)
     said = [explanations[worker] for worker in workers]
-    groups = tuple(_merge_group(key, said) for key in _places(said))
-    after = next_shares(groups)
     return Merged(
-        places=tuple(MergedPlace(group, share) for group, share in zip(groups, after, strict=True)),
+        places=tuple(_merge_group(key, said) for key in _places(said)),
         ejections=tuple(_merge_ejections(said)),
+        limits=tuple(_merge_limits(said)),
         panic=any(explanation.panic for explanation in said),
         policy=said[0].policy,
         port=said[0].port,
@@ -55,24 +49,6 @@ def merge(explanations: Mapping[str, Explanation]) -> Merged:
             difference for worker in workers[1:] for difference in _differences(workers[0], worker, explanations)
         ),
     )
-
-
-def next_shares(groups: Sequence[GroupExplanation]) -> list[float]:
-    """Each group's share if the first that gets requests died: as ranks spill, the nearer first, each as much as 1.4
-    times its availability carries; all by what is available, if that is not enough for all."""
-    dead = next((index for index, group in enumerate(groups) if group.share > 0), None)
-    able = [0.0 if i == dead else min(1.0, OVERPROVISIONING * group.availability) for i, group in enumerate(groups)]
-    if sum(able) < 1.0:
-        return [health / sum(able) if any(able) else 0.0 for health in able]
-    shares, left = [0.0] * len(groups), 1.0
-    for rank in sorted({group.rank for group in groups}):
-        members = [i for i, group in enumerate(groups) if group.rank == rank]
-        health = sum(able[i] for i in members)
-        load = min(left, health)
-        for i in members:
-            shares[i] = round(load * able[i] / health, 4) if health else 0.0
-        left -= load
-    return shares
 
 
 def _places(said: Sequence[Explanation]) -> list[tuple[str, str]]:
@@ -91,7 +67,10 @@ def _merge_group(key: tuple[str, str], said: Sequence[Explanation]) -> GroupExpl
         tunnels=sum(group.tunnels for group in views),
         rtt_ms=min(rtts, default=0.0),
         availability=round(sum(group.availability for group in views) / len(said), 4),
+        damping=min(group.damping for group in views),
+        held_s=max(group.held_s for group in views),
         share=round(sum(group.share for group in views) / len(said), 4),
+        next_share=round(sum(group.next_share for group in views) / len(said), 4),
     )
 
 
@@ -101,6 +80,20 @@ def _merge_ejections(said: Sequence[Explanation]) -> list[MergedEjection]:
         for ejection in explanation.ejections:
             found.setdefault(ejection.where, []).append(ejection)
     return [MergedEjection(max(same, key=_until), len(same)) for _, same in sorted(found.items())]
+
+
+def _merge_limits(said: Sequence[Explanation]) -> Iterator[LimitsExplanation]:
+    places = dict.fromkeys(one.where for explanation in said for one in explanation.limits)
+    for where in places:
+        same = [one for explanation in said for one in explanation.limits if one.where == where]
+        yield LimitsExplanation(
+            where,
+            requests=sum(one.requests for one in same),
+            requests_limit=sum(one.requests_limit for one in same),
+            retries=sum(one.retries for one in same),
+            retries_limit=sum(one.retries_limit for one in same),
+            refused=sum(one.refused for one in same),
+        )
 
 
 def _until(ejection: EjectionExplanation) -> float:

@@ -51,21 +51,21 @@ def cluster_shares(merged: Merged) -> dict[str, float]:
     """By cluster, the preferred first."""
     shares: dict[str, float] = {}
     for place in merged.places:
-        shares[place.group.cluster] = shares.get(place.group.cluster, 0.0) + place.group.share
+        shares[place.cluster] = shares.get(place.cluster, 0.0) + place.share
     return shares
 
 
 def _why(merged: Merged, shares: Mapping[str, float], about: Circumstances) -> str:
     """The problems of what would be nearer than the last that gets something; in panic, of all."""
-    last = max(i for i, place in enumerate(merged.places) if place.group.share > _SOME)
+    last = max(i for i, place in enumerate(merged.places) if place.share > _SOME)
     places = merged.places if merged.panic else merged.places[: last + 1]
-    suspects = [c for c in dict.fromkeys(place.group.cluster for place in places) if merged.panic or shares[c] < _ALL]
+    suspects = [c for c in dict.fromkeys(place.cluster for place in places) if merged.panic or shares[c] < _ALL]
     problems = [problem for cluster in suspects if (problem := cluster_problem(cluster, merged, about))]
     if merged.panic:
         problems.append("so little is healthy that health is disregarded")
     if problems:
         return "; ".join(problems)
-    first = next(place.group for place in merged.places if place.group.share > _SOME)
+    first = next(place for place in merged.places if place.share > _SOME)
     return ", ".join(
         [_why_first(first, merged, shares), *([f"by failover.services: {merged.policy}"] if merged.policy else [])]
     )
@@ -74,14 +74,14 @@ def _why(merged: Merged, shares: Mapping[str, float], about: Circumstances) -> s
 def _why_first(first: GroupExplanation, merged: Merged, shares: Mapping[str, float]) -> str:
     if shares[first.cluster] >= _ALL:
         return first.why
-    if all(place.group.rank == first.rank for place in merged.places if place.group.share > _SOME):
+    if all(place.rank == first.rank for place in merged.places if place.share > _SOME):
         return "they share it"
-    return f"{first.cluster} has just come back and gets its share little by little, or max_share limits it"
+    return f"max_share limits what {first.cluster} gets"
 
 
 def cluster_problem(cluster: str, merged: Merged, about: Circumstances) -> str:
     """What keeps a cluster from taking all that it is preferred for; empty if nothing does."""
-    groups = [place.group for place in merged.places if place.group.cluster == cluster]
+    groups = [place for place in merged.places if place.cluster == cluster]
     healthy, total = sum(group.healthy for group in groups), sum(group.total for group in groups)
     if cluster != about.own_cluster and not any(group.tunnels for group in groups):
         told = about.link_problems.get(cluster, "")
@@ -94,6 +94,10 @@ def cluster_problem(cluster: str, merged: Merged, about: Circumstances) -> str:
         return f"{cluster} has {healthy} of {total} healthy{_checks(cluster, about)}"
     if cluster in about.silent:
         return f"what {cluster} said is {about.silent[cluster]}"
+    if held_s := max((group.held_s for group in groups), default=0.0):
+        return f"{cluster} keeps going and coming, and is held back for {held_s:.0f} s more"
+    if any(group.damping < 1.0 for group in groups):
+        return f"{cluster} has just come back and gets its share little by little"
     return ""
 
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 from functools import partial
 
-from discovery.model import Protocol
+from discovery.model import Protocol, ServiceName
 from gateway.attempt import Attempt
 from gateway.breaker import Breaker
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
@@ -24,6 +24,7 @@ from gateway.exchange import Exchange
 from gateway.exchange_watch import ExchangeWatch
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
+from gateway.failover.explanation import LimitsExplanation
 from gateway.failover.outcome import Outcome
 from gateway.failover.reach import GatewayReach
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
@@ -269,10 +270,22 @@ class WorkerRequestPath:
         assert route is not None
         self._counters.add(OVERFLOWS, route.label, place, limit)
         now = self._reactor.now
-        if breaker.is_news(now):
+        if breaker.overflowed(now):
             numbers = {"limit": float(most), "in_progress": float(breaker.requests)}
             self.failover.events.add(route.label, EventKind.OVERFLOWED, place, Cause.LIMIT, numbers, now)
         attempt.overflowed(f"limits.{limit} of {route.label} in {place} is {most}")
+
+    def explain_limits(self, label: str) -> tuple[LimitsExplanation, ...]:
+        """What each place of a service carries now, beside what it may."""
+        local = self._routes.local
+        assert local is not None, "nothing is explained before the first snapshot"
+        limits = local.traffic.of(ServiceName(*label.split("/", 1))).limits
+        return tuple(
+            LimitsExplanation(
+                place, breaker.requests, limits.requests, breaker.retries, limits.retries, breaker.overflows
+            )
+            for place, breaker in sorted(self._breakers.get(label, {}).items())
+        )
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         route, service = attempt.exchange.route, attempt.exchange.service

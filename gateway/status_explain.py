@@ -17,12 +17,14 @@ from federation.status.explain_values import (
     EjectedDocument,
     EndpointStateDocument,
     ExplanationDocument,
+    LimitsDocument,
     PlaceDocument,
 )
 from federation.status.values import ClusterDocument
-from gateway.explain_merge import Merged, MergedEjection, MergedPlace, merge
+from gateway.explain_merge import Merged, MergedEjection, merge
 from gateway.explain_summary import Circumstances, FailedCheck, cluster_problem, summarize
 from gateway.explainer import Answers
+from gateway.failover.explanation import GroupExplanation, LimitsExplanation
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -64,6 +66,7 @@ def describe_explanation(answers: Answers, known: Known) -> ExplanationDocument:
         places=tuple(_describe_place(place, merged, about) for place in merged.places) if merged is not None else (),
         ejections=tuple(_describe_ejection(e, known.now) for e in merged.ejections) if merged is not None else (),
         endpoints=tuple(_describe_endpoint(status, known.monotonic_now) for status in known.endpoints),
+        limits=tuple(map(_describe_limits, merged.limits)) if merged is not None else (),
         panic=merged is not None and merged.panic,
         policy=merged.policy if merged is not None else "",
         consumers=known.consumers,
@@ -103,8 +106,7 @@ def _circumstances(known: Known) -> Circumstances:
     )
 
 
-def _describe_place(place: MergedPlace, merged: Merged | None, about: Circumstances) -> PlaceDocument:
-    group = place.group
+def _describe_place(group: GroupExplanation, merged: Merged | None, about: Circumstances) -> PlaceDocument:
     return PlaceDocument(
         cluster=group.cluster,
         zone=group.zone,
@@ -117,9 +119,13 @@ def _describe_place(place: MergedPlace, merged: Merged | None, about: Circumstan
         rtt_ms=group.rtt_ms or None,
         availability=group.availability,
         share=group.share,
-        next_share=place.next_share,
+        next_share=group.next_share,
         problem=cluster_problem(group.cluster, merged, about) if merged is not None else "",
     )
+
+
+def _describe_limits(one: LimitsExplanation) -> LimitsDocument:
+    return LimitsDocument(one.where, one.requests, one.requests_limit, one.retries, one.retries_limit, one.refused)
 
 
 def _describe_ejection(merged: MergedEjection, now: float) -> EjectedDocument:

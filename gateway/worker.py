@@ -211,6 +211,7 @@ class Worker:
             asker=asked.from_cluster,
             now=now,
             wall_now=wall_now,
+            limits_of=self._path.explain_limits,
         )
         return Explained(asked.request_id, explanation)
 

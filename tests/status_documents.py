@@ -14,6 +14,7 @@ from federation.status.explain_values import (
     EjectedDocument,
     EndpointStateDocument,
     ExplanationDocument,
+    LimitsDocument,
     PlaceDocument,
 )
 from federation.status.values import (
@@ -180,6 +181,7 @@ EXPLANATION = ExplanationDocument(
         EndpointStateDocument("127.0.0.1:9001", "us-east-1a", False, "unhealthy", "tcp", "refused", 12.1),
         EndpointStateDocument("127.0.0.1:9002", "us-east-1a", False, "unhealthy", "tcp", "refused", 11.8),
     ),
+    limits=(LimitsDocument("local", 0, 1024, 0, 1024, 0), LimitsDocument("west", 1024, 1024, 3, 1024, 35)),
     panic=False,
     policy="order west, eu",
     consumers=("west", "eu"),

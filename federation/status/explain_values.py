@@ -56,6 +56,20 @@ class EjectedDocument(msgspec.Struct, frozen=True):
     """How many workers ejected it."""
 
 
+class LimitsDocument(msgspec.Struct, frozen=True):
+    """What of the service is in progress at one place, beside what may be (circuit breaking); sums of the workers."""
+
+    where: str
+    """`local`, or another cluster."""
+    requests: int
+    requests_limit: int
+    retries: int
+    """Among the requests, further attempts."""
+    retries_limit: int
+    refused: int
+    """What one of `limits` refused since the workers began."""
+
+
 class EndpointStateDocument(msgspec.Struct, frozen=True):
     """A local endpoint as the health checks of this gateway see it."""
 
@@ -89,6 +103,8 @@ class ExplanationDocument(msgspec.Struct, frozen=True):
     """In order of preference."""
     ejections: tuple[EjectedDocument, ...]
     endpoints: tuple[EndpointStateDocument, ...]
+    limits: tuple[LimitsDocument, ...]
+    """Of the places that requests went to."""
     panic: bool
     """So little is healthy that health is disregarded."""
     policy: str

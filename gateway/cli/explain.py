@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from federation.status.event_values import EventDocument
-from federation.status.explain_values import EjectedDocument, ExplanationDocument, PlaceDocument
+from federation.status.explain_values import EjectedDocument, ExplanationDocument, LimitsDocument, PlaceDocument
 from gateway.cli.events import format_cells
 from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import find_gateway
@@ -61,6 +61,7 @@ def _format_parts(document: ExplanationDocument) -> Iterator[str]:
             if not e.healthy
         ),
     )
+    yield from _section("in progress, and its limits", map(_format_limits, document.limits))
     yield f"may be called by: {', '.join(document.consumers) or 'nobody but this cluster'}\n"
     if document.workers_answered < document.workers_asked:
         yield f"{document.workers_answered} of {document.workers_asked} workers answered\n"
@@ -96,6 +97,14 @@ def _format_ejection(ejection: EjectedDocument) -> str:
         f"{ejection.where}: {ejection.cause}, {ejection.rate:.0%} of its requests failed; until "
         f"{ejection.until:%H:%M:%S}, {ejection.for_s:.0f} s more, {times}, by {ejection.workers} "
         f"{'worker' if ejection.workers == 1 else 'workers'}"
+    )
+
+
+def _format_limits(one: LimitsDocument) -> str:
+    refused = f"; {one.refused} refused" if one.refused else ""
+    return (
+        f"{one.where}: {one.requests} of {one.requests_limit} requests, {one.retries} of {one.retries_limit} retries"
+        f"{refused}"
     )
 
 

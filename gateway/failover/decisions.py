@@ -16,7 +16,7 @@ from gateway.failover.event_log import EventLog
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.order import Group, order_groups
 from gateway.failover.outcome import Outcome
-from gateway.failover.plan import Plan
+from gateway.failover.plan import GroupState, Plan
 from gateway.failover.policy import FailoverSettings
 from gateway.failover.reach import GatewayReach, Reach
 from gateway.failover.service import ServiceHealth
@@ -220,7 +220,13 @@ class FailoverDecisions:
                 self._compare(key, plan, now)
         return plan
 
-    def _make(self, key: _Key, route: Route, now: float, *, from_peer: bool) -> Plan:
+    def foresee(self, route: Route, now: float, *, from_peer: bool) -> Sequence[GroupState]:
+        """The groups as they would be if the first one that gets requests now died."""
+        groups = self.plan(route, now, from_peer=from_peer).groups
+        first = next((state.group for state in groups if state.share > 0.0), None)
+        return self._make((route.label, route.port.name), route, now, from_peer=from_peer, dead=first).groups
+
+    def _make(self, key: _Key, route: Route, now: float, *, from_peer: bool, dead: Group | None = None) -> Plan:
         local, settings = self._routes.local, self.settings
         assert local is not None
         service, groups = self._groups_of(key, route)
@@ -228,9 +234,16 @@ class FailoverDecisions:
         health.planned_ports.add(key[1])
         own = settings.policy_of(service.name).max_share
         ejection = settings.ejection
+
+        def measure(group: Group) -> GroupState:
+            state = health.measure(group, ejection, self.reach, now, for_peer=from_peer)
+            if group is dead:
+                state.published = state.availability = state.hosts = 0.0
+            return state
+
         return divide(
             [group for group in groups if group.share is None] if from_peer else groups,
-            lambda group: health.measure(group, ejection, self.reach, now, for_peer=from_peer),
+            measure,
             panic_threshold=0.0 if from_peer else settings.panic_threshold,
             max_share=settings.max_share if own is None else own,
             own_cluster=local.cluster,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from discovery.model import ServiceName
 from gateway.failover.decisions import FailoverDecisions
-from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation
+from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LimitsExplanation
 from gateway.failover.plan import GroupState
 from gateway.failover.reach import Reach
 from gateway.failover.service import ejected_places
@@ -20,16 +22,18 @@ def explain(
     asker: str,
     now: float,
     wall_now: float,
+    limits_of: Callable[[str], tuple[LimitsExplanation, ...]] = lambda label: (),
 ) -> Explanation | None:
     """Where the requests of cluster `asker` ("": our own) for a service (`<namespace>/<name>`) go, and why. None if
     there is no such service or port ("" means its first), or the asker may not know of it. Times of the answer are the
-    wall clock's."""
+    wall clock's. `limits_of` knows the circuit breakers of a service."""
     local = routes.local
     route = _route(routes, service, port, asker)
     if local is None or route is None:
         return None
     from_peer = asker not in ("", local.cluster)
     plan = decisions.plan(route, now, from_peer=from_peer)
+    after = {state.group.name: state.share for state in decisions.foresee(route, now, from_peer=from_peer)}
     health = decisions.services[route.label]
     ejections = tuple(
         EjectionExplanation(
@@ -41,9 +45,10 @@ def explain(
         route.label,
         route.port.name,
         asker or local.cluster,
-        tuple(_explain_group(state, decisions.reach) for state in plan.groups),
+        tuple(_explain_group(state, decisions.reach, after.get(state.group.name, 0.0), now) for state in plan.groups),
         ejections,
         panic=plan.panic,
+        limits=limits_of(route.label),
         policy=str(decisions.settings.policy_of(route.service.name)),
     )
 
@@ -57,7 +62,7 @@ def _route(routes: RouteTable, service: str, port: str, asker: str) -> Route | N
     return routes.find(f"{resource.name.fqdn}:{number}".encode(), origin)
 
 
-def _explain_group(state: GroupState, reach: Reach) -> GroupExplanation:
+def _explain_group(state: GroupState, reach: Reach, next_share: float, now: float) -> GroupExplanation:
     group = state.group
     healthy, total = group.published
     cluster = reach.of(group.cluster)
@@ -72,5 +77,8 @@ def _explain_group(state: GroupState, reach: Reach) -> GroupExplanation:
         tunnels=cluster.tunnels if group.share is not None else 0,
         rtt_ms=round(cluster.rtt_s * 1000, 3) if group.share is not None else 0.0,
         availability=round(state.availability, 4),
+        damping=round(state.damping, 4),
+        held_s=round(cluster.held_s(now), 3) if group.share is not None else 0.0,
         share=round(state.share, 4),
+        next_share=round(next_share, 4),
     )

@@ -27,8 +27,14 @@ class GroupExplanation(msgspec.Struct, frozen=True):
     rtt_ms: float = 0.0
     availability: float = 1.0
     """0 to 1: what is published, reachable and not ejected."""
+    damping: float = 1.0
+    """0 to 1: how much of its share it gets, less when it has just come back."""
+    held_s: float = 0.0
+    """For how long it is held back, because it keeps going and coming."""
     share: float = 0.0
     """Of the service's requests that come from workloads here, 0 to 1."""
+    next_share: float = 0.0
+    """What it would get if the first group that gets requests now died."""
 
 
 class EjectionExplanation(msgspec.Struct, frozen=True):
@@ -45,6 +51,21 @@ class EjectionExplanation(msgspec.Struct, frozen=True):
     """The share of its requests that failed in the last interval, 0 to 1."""
 
 
+class LimitsExplanation(msgspec.Struct, frozen=True):
+    """The circuit breaker of one place: what one worker carries there now, and may."""
+
+    where: str
+    """`local`, or another cluster."""
+    requests: int
+    """In progress."""
+    requests_limit: int
+    retries: int
+    """Among those."""
+    retries_limit: int
+    refused: int
+    """Requests, and further attempts, that one of `limits` refused since the worker began."""
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """Where one service's requests go, now, in one worker."""
 
@@ -56,5 +77,7 @@ class Explanation(msgspec.Struct, frozen=True):
     groups: tuple[GroupExplanation, ...]
     ejections: tuple[EjectionExplanation, ...] = ()
     panic: bool = False
+    limits: tuple[LimitsExplanation, ...] = ()
+    """Of the places that requests went to."""
     policy: str = ""
     """What of `failover.services` applies, in words; empty if nothing does."""

@@ -105,6 +105,15 @@ class ClusterReach:
             return 0.0
         return float(min(HOLD_LIMIT_S, HOLD_FIRST_S * 2.0 ** (self._times - 2)))
 
+    @property
+    def times(self) -> int:
+        """How often it went, less what was forgotten."""
+        return self._times
+
+    def held_s(self, now: float) -> float:
+        """For how much longer it is held back, though it answers."""
+        return max(0.0, self._back_at - now) if self.tunnels and self._back_at is not None else 0.0
+
     def _measure(self, rtts_s: Sequence[float]) -> None:
         if not rtts_s:
             return

@@ -30,5 +30,6 @@ def test_nothing_ever_exceeds_a_limit(requests: int, retries: int, steps: list[t
 
 def test_an_overflow_is_told_once_in_a_while() -> None:
     breaker = Breaker()
-    told = [breaker.is_news(now) for now in (0.0, NEWS_S / 2, NEWS_S, NEWS_S * 1.5, NEWS_S * 2)]
+    told = [breaker.overflowed(now) for now in (0.0, NEWS_S / 2, NEWS_S, NEWS_S * 1.5, NEWS_S * 2)]
     assert told == [True, False, True, False, True]
+    assert breaker.overflows == 5

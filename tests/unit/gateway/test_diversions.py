@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.diversions import MAX_PER_WORKER, RETURN_GRACE_S, Diversions
+from gateway.diversions import MAX_PER_WORKER, OVERFLOW_S, RETURN_GRACE_S, Diversions
 from gateway.failover.events import Cause, EventKind, FailoverEvent
 
 
@@ -45,6 +45,17 @@ def test_an_ejection_ends_for_its_place_only_or_with_its_time() -> None:
     assert [diversion.until for diversion in diversions.current(110.0 + RETURN_GRACE_S)] == [160.0]
 
 
+def test_a_limit_that_refuses_requests_is_shown_while_it_does() -> None:
+    """It is told of every second; nothing tells that it is over."""
+    diversions = Diversions()
+    diversions.take("w1", [event(EventKind.OVERFLOWED, "west", at=99.0)])
+    diversions.take("w1", [event(EventKind.OVERFLOWED, "west", at=100.0, limit=8.0)])
+    [one] = diversions.current(101.0)
+    assert (one.event.kind, one.event.where, one.until) == (EventKind.OVERFLOWED, "west", None)
+    assert one.event.numbers == {"limit": 8.0}
+    assert diversions.current(100.0 + OVERFLOW_S) == []
+
+
 def test_workers_are_counted_and_forgotten() -> None:
     """One that ended is nobody's word any more."""
     diversions = Diversions()
@@ -82,7 +93,7 @@ def test_what_ends_is_gone_whatever_came_before(told: list[tuple[str, EventKind,
         ends = [event(EventKind.RECOVERED, service=service), event(EventKind.PANIC_ENDED, service=service)]
         returns = [event(EventKind.RETURNED, where, service=service) for where in "abc"]
         diversions.take(worker, [*ends, *returns])
-    assert diversions.current(100.0) == []
+    assert diversions.current(100.0 + OVERFLOW_S) == []
 
 
 def test_memory_is_bounded() -> None:

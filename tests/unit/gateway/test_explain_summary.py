@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.explain_merge import Merged, MergedEjection, MergedPlace
+from gateway.explain_merge import Merged, MergedEjection
 from gateway.explain_summary import Circumstances, FailedCheck, summarize
 from gateway.failover.events import Cause
 from gateway.failover.explanation import EjectionExplanation, GroupExplanation
@@ -18,9 +18,8 @@ REFUSED = tuple(FailedCheck("tcp", "refused", for_s) for for_s in (11.0, 12.2, 1
 
 
 def merged(*groups: GroupExplanation, ejections: tuple[EjectionExplanation, ...] = (), **more: object) -> Merged:
-    places = tuple(MergedPlace(group, 0.0) for group in groups)
     return msgspec.structs.replace(
-        Merged(places, tuple(MergedEjection(e, 1) for e in ejections), False, "", "http", ()), **more
+        Merged(groups, tuple(MergedEjection(e, 1) for e in ejections), (), False, "", "http", ()), **more
     )
 
 
@@ -92,10 +91,19 @@ def ejected(where: str, until: float = 1_028.0) -> EjectionExplanation:
         ),
         (merged(), ABOUT, "nothing gets it, requests are refused: nobody has it"),
         (
-            merged(west(0.14, rank=0), east(0.86, rank=1)),
+            merged(west(0.14, rank=0, damping=0.1), east(0.86, rank=1)),
             ABOUT,
-            "west gets 14 %, east gets 86 %: west has just come back and gets its share little by little, or max_share "
-            "limits it",
+            "west gets 14 %, east gets 86 %: west has just come back and gets its share little by little",
+        ),
+        (
+            merged(west(0.0, rank=0, damping=0.001, held_s=14.8), east(1.0, rank=1)),
+            ABOUT,
+            "east gets 100 %: west keeps going and coming, and is held back for 15 s more",
+        ),
+        (
+            merged(west(0.5, rank=0), east(0.5, rank=1)),
+            ABOUT,
+            "west gets 50 %, east gets 50 %: max_share limits what west gets",
         ),
         (
             merged(east(0.5), west(0.5, rank=0), policy="affinity none"),

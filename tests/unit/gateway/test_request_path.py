@@ -19,6 +19,7 @@ from gateway.connection import ClientConnection, ServerConnection
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.events import EventKind
+from gateway.failover.explanation import LimitsExplanation
 from gateway.grpc_timeout import parse_grpc_timeout
 from gateway.headers import source_value
 from gateway.identity import Identity
@@ -478,6 +479,8 @@ async def test_a_request_over_a_limit_is_refused_at_once() -> None:
             answer = await answer_to(second, get())
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"isthmus-reason: overflow\r\n" in answer
+            [carried] = running.path.explain_limits("shop/payments")
+            assert carried == LimitsExplanation("local", 1, 1, 0, 1024, refused=1)
             upstream.send(OK)
             assert (await read(first)).startswith(b"HTTP/1.1 200 OK\r\n")
             second.send(get())

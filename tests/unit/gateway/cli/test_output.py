@@ -126,6 +126,7 @@ TEXTS = {
             summary="none of 2 workers answered, so nobody knows where requests go",
             places=(),
             ejections=(),
+            limits=(),
             endpoints=(),
             policy="",
             consumers=(),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from gateway.failover.event_log import EVENTS_PER_S, EventLog
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.explain import explain
 from gateway.failover.explanation import EjectionExplanation, Explanation
-from gateway.failover.policy import FailoverSettings
+from gateway.failover.policy import Affinity, FailoverSettings
 from tests.failover_parts import LABEL, WEST, Worker, endpoint, local, service, share, tunnels
 
 
@@ -159,9 +162,43 @@ def test_an_explanation_says_where_and_why() -> None:
     assert (west.cluster, west.rank, west.why, west.healthy, west.total) == ("west", 1, "failover.order 1", 3, 4)
     assert (west.tunnels, west.rtt_ms, west.share) == (2, 10.0, 0.3)
     assert eu.share == 0.0
+    assert [group.next_share for group in found.groups] == [0.0, 0.5, 0.5]
     (ejection,) = found.ejections
     assert ejection == EjectionExplanation("127.0.0.1:1", ejection.until, 1, Cause.SERVER_ERRORS, 1.0)
     assert 1.0 <= ejection.until - (worker.now + 1e6) <= 1.1
+
+
+@pytest.mark.parametrize(
+    ("policy", "after"),
+    [
+        ({}, {"east/a": 0.0, "west": 1.0, "eu": 0.0, "near": 0.0}),
+        ({"max_share": 0.6}, {"east/a": 0.0, "west": 0.6, "eu": 0.4, "near": 0.0}),
+        ({"pin": "east"}, {"east/a": 0.0}),
+        ({"weights": {"east": 3, "west": 1, "eu": 1}}, {"east/a": 0.0, "west": 0.5, "eu": 0.5, "near": 0.0}),
+        ({"affinity": Affinity.REMOTE}, {"west": 0.0, "eu": 1.0, "near": 0.0, "east/a": 0.0}),
+    ],
+)
+def test_what_comes_next_obeys_the_services_own_rules(policy: dict[str, object], after: dict[str, float]) -> None:
+    """It is what the gateway would do if the first place died, not what spill alone would."""
+    settings = FailoverSettings(("us-west", "eu-central", "us-east"))
+    remotes = share("west"), share("eu"), msgspec.structs.replace(share("near"), stale=True)
+    worker = Worker(service((endpoint(1), endpoint(2)), remotes), settings, **policy)
+    found = ask(worker)
+    assert found is not None
+    assert {f"{g.cluster}/{g.zone}" if g.zone else g.cluster: g.next_share for g in found.groups} == after
+
+
+def test_a_cluster_that_is_held_back_says_for_how_long() -> None:
+    """It answers, is healthy, is preferred, and gets nothing: somebody will ask why."""
+    worker = Worker(service(remotes=(share("west"), share("eu"))))
+    for _ in range(3):
+        worker.decisions.take_tunnels(tunnels("eu"), worker.now)
+        worker.decisions.take_tunnels(tunnels("west", "eu"), worker.now)
+    found = ask(worker)
+    assert found is not None
+    west, eu = found.groups
+    assert (west.tunnels, west.availability, west.held_s, eu.held_s) == (2, 1.0, 2.0, 0.0)
+    assert west.damping < 0.01
 
 
 def test_an_explanation_for_a_peer_has_only_what_is_here() -> None:
