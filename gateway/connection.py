@@ -451,6 +451,8 @@ class ClientConnection(Connection):
         """`released`: a stream has ended, the connection may be used again. `going_away`: it takes no new ones."""
         super().__init__(reactor, sock, codec)
         self.handlers: dict[int, ResponseHandler] = {}
+        self.goaway_code: int | None = None
+        """Why the far end takes no new streams, if it has said so."""
         self._released = released
         self._ping_ack = ping_ack
         self._going_away = going_away
@@ -511,6 +513,7 @@ class ClientConnection(Connection):
         elif type(event) is PingAck:
             self._ping_ack(event.payload)
         elif type(event) is GoAway:
+            self.goaway_code = event.code
             self._going_away()
 
     def _end_streams(self) -> None:

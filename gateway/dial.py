@@ -14,9 +14,14 @@ from contextlib import suppress
 
 import trio
 
+from gateway.codec.events import ErrorCode
+from gateway.codec.http2_frames import goaway_frame
 from gateway.resolver import Place, Resolver
 from gateway.tls_socket import TlsSocket
 
+# Of HTTP/2, to a peer whose certificate is valid and not let in: our SETTINGS, as every connection begins (RFC 9113
+# section 3.4), and why it ends.
+_EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 # A client that is refused gets so long to hear why.
 FAREWELL_S = 0.5
 
@@ -77,6 +82,20 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
     except BaseException:
         tls.close()
         raise
+
+
+async def send_away(tls: TlsSocket, reason: str) -> None:
+    """Ends a connection whose handshake was done and whose peer is not let in, and tells it: TLS has no alert for that
+    any more, HTTP/2 has a GOAWAY with `reason` as its debug data."""
+    try:
+        if tls.alpn == "h2":
+            tls.send(_EMPTY_SETTINGS + goaway_frame(0, ErrorCode.INADEQUATE_SECURITY, reason.encode()))
+        tls.shutdown(socket.SHUT_WR)
+        await _see_off(tls)
+    except OSError:
+        pass  # It does not listen.
+    finally:
+        tls.close()
 
 
 async def _see_off(tls: TlsSocket) -> None:

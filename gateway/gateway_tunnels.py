@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from discovery.address import HostPort
+from gateway.codec.events import ErrorCode
 from gateway.codec.interface import Codec
 from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
@@ -114,6 +115,8 @@ class GatewayTunnels:
         self.links: list[Link] = []
         """All that are open, also those that have not answered yet and those that only finish what they carry."""
         self.flapping = Flapping()
+        self.tried = False
+        """The first attempt to open a tunnel has ended, well or not."""
         self._ground = ground
         self._places: tuple[Place, ...] = ()
         self._places_until = float("-inf")
@@ -313,11 +316,17 @@ class GatewayTunnels:
         try:
             ours = self._ground.identity.not_after
             tls, proof, place = await self._open()
-        except (NotReady, OSError, TrustError) as error:
+        except NotReady as error:
+            # Without an SVID there is nothing to try with.
+            self.tried = self._ground.identity.svid is not None
+            self._error = str(error)
+        except (OSError, TrustError) as error:
+            self.tried = True
             self._error = str(error)
         except Exception as error:
             self._ground.reactor.defects += 1
             log.exception("a tunnel to %s failed in a way that nobody foresaw", self.cluster)
+            self.tried = True
             self._error = f"a defect of this gateway, see its log: {type(error).__name__}"
         else:
             began = trio.current_time()
@@ -437,11 +446,12 @@ class GatewayTunnels:
                 with trio.move_on_after(look.again_in_s):
                     await ended.wait()
         finally:
+            self.tried = True
             was_good = probe.standing is not Standing.UNPROVEN
             conn.abort()
             self._ground.reactor.flush()
             self.links.remove(link)
-            if not link.leaving:
+            if not link.leaving or not was_good:
                 self._error = self._error or _why(conn, was_good)
             link.leave()
             self._changed()
@@ -459,6 +469,7 @@ class GatewayTunnels:
 
     def _in_service(self, link: Link) -> None:
         """Takes requests from now on. The one that it was opened in place of does not any more."""
+        self.tried = True
         self._error = ""
         if link.before is not None:
             link.before.leave()
@@ -482,6 +493,8 @@ def _why(conn: ClientConnection, was_good: bool) -> str:
         return f"the peer refuses us: {error.reason or error}"
     if error is not None:
         return f"the connection was lost: {error.strerror or error}"
+    if conn.goaway_code == ErrorCode.INADEQUATE_SECURITY:
+        return "the peer does not let us in: does its `peers` name our trust domain?"
     return "the connection ended" if was_good else "the peer closed it: are we its peer?"
 
 

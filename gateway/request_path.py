@@ -176,16 +176,20 @@ class WorkerRequestPath:
         return None
 
     def _last_resort(self, exchange: Exchange, route: Route) -> Target | None:
-        """Any tunnel that is left, also one that is silent just now."""
+        """Any tunnel that is left, also one that is silent just now; if there is none, a cluster that had one a moment
+        ago."""
         if exchange.origin.peer:
             return None
+        returning: Target | None = None
         for share in route.service.remotes:
             target = RemoteTarget(share.cluster)
             if route.port.name not in share.ports or (target in exchange.tried and exchange.failure not in _LOST):
                 continue
             if self._tunnels.pick(share.cluster, exchange.conns_tried) is not None:
                 return target
-        return None
+            if returning is None and share.healthy and self._tunnels.is_returning(share.cluster):
+                returning = target
+        return returning
 
     def _next_place(self, exchange: Exchange, route: Route) -> Target | None:
         return self.failover.choose(
@@ -257,11 +261,18 @@ class WorkerRequestPath:
     def _submit_remote(self, attempt: Attempt, target: RemoteTarget) -> None:
         tried = attempt.exchange.conns_tried
         conn = self._tunnels.pick(target.cluster, tried)
-        if conn is None:
-            attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
-        else:
+        if conn is not None:
             tried.append(conn)
             attempt.attached(conn)
+        elif self._tunnels.is_returning(target.cluster):
+            self._tunnels.wait(target.cluster, lambda: self._submit_again(attempt, target))
+        else:
+            attempt.failed(Failure.CONNECT, f"no tunnel to {target.cluster} is ready")
+
+    def _submit_again(self, attempt: Attempt, target: RemoteTarget) -> None:
+        """The cluster that it waited for is back, or not expected any more."""
+        if not attempt.ended:
+            self._submit_remote(attempt, target)
 
     def _overflow(self, attempt: Attempt, breaker: Breaker, limit: str) -> None:
         """`limit`: the name of what is exceeded, one of those of `Limits`."""

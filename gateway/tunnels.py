@@ -21,6 +21,7 @@ from gateway.gateway_tunnels import TUNNELS_PER_GATEWAY, GatewayTunnels, Ground
 from gateway.identity import Identity
 from gateway.reactor import Reactor
 from gateway.resolver import Resolver
+from gateway.returning import Returning
 from gateway.snapshot import PeerResource
 
 __all__ = ["TUNNELS_PER_GATEWAY", "Tunnels"]
@@ -69,7 +70,13 @@ class Tunnels:
         """By cluster: the gateways that take requests now."""
         self._last_ways: dict[str, list[Way]] = {}
         """By cluster: those that are silent, or were too often. Better than nothing."""
+        self._returning = Returning(reactor.call_at)
         self._held: Deadline | None = None
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to reach each gateway has ended, well or not."""
+        return all(tunnels.tried for tunnels in self._gateways.values())
 
     # For the request path.
 
@@ -123,6 +130,14 @@ class Tunnels:
             any(conn.usable for conn in way.connections) and not any(link.conn in avoid for link in way.gateway.links)
             for way in self._ways.get(cluster, ())
         )
+
+    def is_returning(self, cluster: str) -> bool:
+        """Whether a cluster without any tunnel had one a moment ago, and is likely to have one again."""
+        return self._returning.expects(cluster, trio.current_time())
+
+    def wait(self, cluster: str, wake: Callable[[], None]) -> None:
+        """For one that `is_returning`: calls `wake` when it is back, or not expected any more."""
+        self._returning.wait(cluster, wake)
 
     def report(self) -> list[TunnelReport]:
         return [tunnels.report() for tunnels in self._gateways.values()]
@@ -180,12 +195,16 @@ class Tunnels:
                 (held if tunnels.flapping.held(now) else ways).append(Way(tunnels, ready))
             elif suspect := tunnels.suspect:
                 silent.append(Way(tunnels, suspect))
-        better = bool(ways) and cluster not in self._ways
+        better, was_open = bool(ways) and cluster not in self._ways, self.is_open(cluster)
         _put(self._ways, cluster, ways)
         _put(self._last_ways, cluster, held or silent)
         if held:
             self._look_again_at(min(way.gateway.flapping.held_until for way in held))
         self._changed()
+        if was_open and not self.is_open(cluster):
+            self._returning.lost(cluster, now)
+        if self.is_open(cluster) or not any(self._of(cluster)):
+            self._returning.settle(cluster, now)
         if better:
             self._move_what_waits()
 

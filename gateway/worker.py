@@ -11,24 +11,16 @@ import os
 import random
 import signal
 import socket
-import ssl
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import trio
 
-from discovery.address import parse_host_port
-from discovery.dns_server import serve_tcp, serve_udp
-from discovery.model import Protocol
-from gateway.acceptor import Acceptor
-from gateway.callers import AllowedWorkloads, Caller
-from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
-from gateway.connection import ServerConnection
+from gateway.callers import AllowedWorkloads
+from gateway.clientele import Clientele
+from gateway.codec.choose import endpoint_codec, mesh_codec
 from gateway.control import (
     Certificate,
     ChannelClosed,
@@ -38,61 +30,49 @@ from gateway.control import (
     Explained,
     Hello,
     Listen,
-    ListenerSpec,
     Renew,
     Report,
     SigningRequest,
     Unlisten,
     listen_messages,
 )
-from gateway.dial import handshake
+from gateway.deadlines import Deadline
+from gateway.departure import depart
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.explain import explain
 from gateway.garbage import tame_garbage_collector
-from gateway.identity import Identity, NotReady, Proof
-from gateway.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
+from gateway.identity import Identity
 from gateway.log import log_to_stderr
 from gateway.names import NameService
 from gateway.reactor import Reactor
+from gateway.reception import PEERS, RESOLVERS, WORKLOADS, Reception
+from gateway.refused import Refused
 from gateway.request_path import WorkerRequestPath
-from gateway.routing import Origin, RouteTable
+from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
 from gateway.state_dir import connect_control
-from gateway.telemetry import CONNECTIONS, DEFECTS, DNS_QUERIES, REFUSED, WorkerCounters
+from gateway.telemetry import DEFECTS, DNS_QUERIES, WorkerCounters
 from gateway.tunnels import Tunnels
 from gateway.version import VERSION
 from trust.errors import TrustError
 
 log = logging.getLogger("isthmus.worker")
 
-HANDSHAKE_TIMEOUT_S = 5.0
-# Handshakes under way at once; more wait in the listen queue's place. A handshake costs a few milliseconds of CPU, so a
-# flood of them is refused before it starves the requests.
-HANDSHAKES_LIMIT = 256
 REPORT_INTERVAL_S = 1.0
 # A change is told so much later, together with what follows from it: when a cluster goes, requests move first, and the
 # controllers of everybody who had tunnels to it do not ask for the same CPUs in the same millisecond.
 REPORT_DELAY_S = 0.05
 RECONNECT_S = 0.1
 RENEWAL_PAUSE_S = 5.0
+# How long the first tunnels may keep a new worker from accepting requests that might need them.
+FIRST_TUNNELS_S = 2.0
 SWEEP_INTERVAL_S = 5.0
 FAILOVER_TICK_S = 0.25
 FAILOVER_TICKS_PER_MEASURE = 4
 CLOCK_CHECK_S = 60.0
-DRAIN_CHECK_S = 0.05
-# How long peers have to open a tunnel elsewhere between the first ones' end and the last ones'.
-TURNOVER_S = 1.0
 # A worker that is told to end by someone other than its controller.
 SIGTERM_DRAIN_S = 10.0
-
-
-class Served(msgspec.Struct):
-    """What a worker keeps of a connection that it serves."""
-
-    spec: ListenerSpec
-    client: str
-    idleness: Idleness
 
 
 class Worker:
@@ -108,24 +88,18 @@ class Worker:
         self._counters = WorkerCounters()
         self._reactor = Reactor()
         self._allowed = AllowedWorkloads()
-        self._acceptor = Acceptor(self._reactor)
         self._names = NameService()
-        self._listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
-        self._dns_scopes: dict[str, trio.CancelScope] = {}
-        self._serving: dict[ServerConnection, Served] = {}
-        self._inbound: dict[ServerConnection, Proof] = {}
-        self._refusals: dict[str, str] = {}
-        self._handshaking = 0
         self._changed = trio.Event()
         self._certified = trio.Event()
         self._renew_wanted = trio.Event()
-        self._codec_kind = "auto"
-        self._draining = False
+        self._tunnels_due = False
+        """The first tunnels have had their time."""
+        self._patience: Deadline | None = None
         self._tunnels = Tunnels(
             self._identity,
             self._reactor,
             nursery,
-            make_codec=lambda: mesh_codec(self._codec_kind, client=True),
+            make_codec=lambda: mesh_codec(self._reception.codec_kind, client=True),
             wall_clock=wall_clock,
             changed=self._tunnels_changed,
             rng=self._rng,
@@ -133,7 +107,7 @@ class Worker:
         pools = EndpointPools(
             self._reactor,
             nursery,
-            lambda protocol: endpoint_codec(self._codec_kind, protocol, self._rng),
+            lambda protocol: endpoint_codec(self._reception.codec_kind, protocol, self._rng),
             EndpointContexts(lambda: self._identity.svid),
         )
         self._pools = pools
@@ -144,6 +118,21 @@ class Worker:
             reactor=self._reactor,
             counters=self._counters,
             rng=self._rng,
+        )
+        self._refused = Refused(self._counters, self._reactor, wall_clock)
+        self._clientele = Clientele(self._reactor, self._refused)
+        self._reception = Reception(
+            nursery=nursery,
+            reactor=self._reactor,
+            routes=self._routes,
+            identity=self._identity,
+            allowed=self._allowed,
+            names=self._names,
+            path=self._path,
+            clientele=self._clientele,
+            counters=self._counters,
+            refused=self._refused,
+            wall_clock=wall_clock,
         )
 
     async def run(self) -> None:
@@ -166,7 +155,7 @@ class Worker:
     async def _follow(self, channel: ControlChannel) -> None:
         """Obeys one controller until it is gone."""
         try:
-            for message, sockets in listen_messages([*self._listeners.values()]):
+            for message, sockets in listen_messages([*self._reception.listeners.values()]):
                 await channel.send(message, [sock.fileno() for sock in sockets])
             await channel.send(Hello(self._id, os.getpid(), VERSION))
             async with trio.open_nursery() as nursery:
@@ -190,10 +179,10 @@ class Worker:
             self._apply(message)
         elif isinstance(message, Listen):
             for spec, descriptor in zip(message.listeners, descriptors, strict=True):
-                self._listen(spec, socket.socket(fileno=descriptor))
+                self._reception.listen(spec, socket.socket(fileno=descriptor))
         elif isinstance(message, Unlisten):
             for name in message.names:
-                self._unlisten(name)
+                self._reception.unlisten(name)
         elif isinstance(message, Certificate):
             self._take_certificate(message)
         elif isinstance(message, Renew):
@@ -216,16 +205,12 @@ class Worker:
         return Explained(asked.request_id, explanation)
 
     def _take_certificate(self, message: Certificate) -> None:
-        first = self._identity.svid is None
         try:
             self._identity.take_certificate(message.chain, message.key)
         except TrustError as error:
             log.error("worker %s: the controller's certificate is of no use: %s", self._id, error)
             return
-        if first:
-            for spec, sock in self._listeners.values():
-                if spec.kind == "mesh":
-                    self._acceptor.add(sock, self._accepted(spec))
+        self._open()
         certified, self._certified = self._certified, trio.Event()
         certified.set()
         self._renew_wanted = trio.Event()
@@ -251,11 +236,10 @@ class Worker:
             counters, durations = self._counters.report()
             counters[DNS_QUERIES.name] = {"|".join(label): n for label, n in self._names.counters.answers.items()}
             counters[DEFECTS.name] = {"worker": float(self._reactor.defects)}
-            inbound = Counter(proof.cluster for proof in self._inbound.values())
-            ready = self._identity.svid is not None and self._routes.is_whole
+            inbound, refusals = self._clientele.by_cluster(), self._refused.last
             events = self._path.failover.events.take(trio.current_time(), wall_clock().timestamp())
             await channel.send(
-                Report(self._tunnels.report(), counters, durations, dict(inbound), self._refusals, ready, events)
+                Report(self._tunnels.report(), counters, durations, inbound, refusals, self._ready, events)
             )
             with trio.move_on_after(REPORT_INTERVAL_S):
                 await self._changed.wait()
@@ -263,6 +247,7 @@ class Worker:
 
     def _tunnels_changed(self) -> None:
         self._path.follow_tunnels(trio.current_time())
+        self._open()
         self._report_soon()
 
     def _report_soon(self) -> None:
@@ -276,7 +261,7 @@ class Worker:
                 if version is not None:
                     self._path.changed(version)
             if isinstance(after, LocalResource):
-                self._codec_kind = after.http2_codec
+                self._reception.codec_kind = after.http2_codec
                 self._tunnels.resolver.nameservers = after.peer_nameservers
                 self._names.configure(after, self._routes.services)
             elif isinstance(before, ServiceResource) or isinstance(after, ServiceResource):
@@ -291,136 +276,37 @@ class Worker:
                 self._identity.remove_peer(before.cluster)
                 self._tunnels.remove_peer(before.cluster)
                 self._close_disbelieved()
+        self._open()
 
     def _close_disbelieved(self) -> None:
         """Ends peers' connections whose identity the bundles no longer bear out."""
-        for conn, proof in [*self._inbound.items()]:
-            if not self._identity.still_believed(proof, self._allowed):
-                conn.abort()
-        self._reactor.flush()
+        self._clientele.close_disbelieved(lambda proof: self._identity.still_believed(proof, self._allowed))
 
-    # Listeners.
+    # Beginning to serve.
 
-    def _listen(self, spec: ListenerSpec, sock: socket.socket) -> None:
-        held = self._listeners.get(spec.name)
-        if self._draining or (held is not None and held[0] == spec):
-            sock.close()
+    @property
+    def _ready(self) -> bool:
+        """Whether everything that comes can be answered."""
+        return self._reception.accepts(*PEERS, *WORKLOADS)
+
+    def _open(self) -> None:
+        """Accepts what can be answered by now. The sockets are shared with other workers, or wait: what this one would
+        refuse for want of a snapshot or a tunnel is left to them."""
+        if self._ready or not self._routes.is_whole:
             return
-        self._unlisten(spec.name)
-        self._listeners[spec.name] = (spec, sock)
-        if spec.kind in ("dns-udp", "dns-tcp"):
-            scope = self._dns_scopes[spec.name] = trio.CancelScope()
-            self._nursery.start_soon(self._serve_dns, spec, sock, scope)
-        elif spec.kind != "mesh" or self._identity.svid is not None:
-            # Without an SVID peers wait in the socket's queue, rather than be turned away.
-            self._acceptor.add(sock, self._accepted(spec))
+        certified = self._identity.svid is not None
+        self._reception.open(*RESOLVERS)
+        if certified:
+            self._reception.open(*PEERS)
+        if self._tunnels_due or (certified and self._tunnels.tried):
+            self._reception.open(*WORKLOADS)
+        elif self._patience is None:
+            self._patience = self._reactor.call_at(trio.current_time() + FIRST_TUNNELS_S, self._lose_patience)
 
-    def _unlisten(self, name: str) -> None:
-        entry = self._listeners.pop(name, None)
-        if entry is None:
-            return
-        sock = entry[1]
-        if scope := self._dns_scopes.pop(name, None):
-            scope.cancel()
-        else:
-            self._acceptor.remove(sock)
-            sock.close()
-
-    async def _serve_dns(self, spec: ListenerSpec, sock: socket.socket, scope: trio.CancelScope) -> None:
-        sock.setblocking(False)
-        serve = serve_udp if spec.kind == "dns-udp" else serve_tcp
-        with scope, sock:
-            await serve(sock, self._names)
-
-    def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
-        def mesh(sock: socket.socket, client: str) -> None:
-            self._counters.add(CONNECTIONS, spec.kind)
-            if self._handshaking >= HANDSHAKES_LIMIT:
-                self._refuse(spec, "overload", f"{self._handshaking} handshakes are under way", client)
-                sock.close()
-            else:
-                self._nursery.start_soon(self._serve_peer, spec, sock, client)
-
-        def plain(sock: socket.socket, client: str) -> None:
-            self._counters.add(CONNECTIONS, spec.kind)
-            self._serve_local(spec, sock, client)
-
-        return mesh if spec.kind == "mesh" else plain
-
-    def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        origin, authority = Origin(host=parse_host_port(client).host), b""
-        if spec.kind == "vip":
-            origin = Origin(fixed=(spec.service, spec.port), host=origin.host)
-            route = self._routes.find(b"", origin)
-            if route is None:
-                sock.close()
-                return self._refuse(spec, "no-route", f"{spec.service} has no port {spec.port} any more", client)
-            if route.port.protocol is Protocol.TCP:
-                authority = route.authority
-        conn = self._path.serve(sock, listener_codec(self._codec_kind, tcp_authority=authority), origin, client)
-        self._serve(conn, spec, client)
-        return None
-
-    async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        self._handshaking += 1
-        try:
-            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                tls = await handshake(sock, self._identity.server_context(), server=True)
-        except NotReady as reason:
-            sock.close()
-            return self._refuse(spec, "not-ready", str(reason), client)
-        except trio.TooSlowError:
-            return self._refuse(spec, "handshake-timeout", f"not done in {HANDSHAKE_TIMEOUT_S:g} s", client)
-        except ssl.SSLError as error:
-            return self._refuse(spec, _tls_reason(error), str(error.reason or error), client)
-        except OSError as error:
-            return self._refuse(spec, "connection-lost", str(error), client)
-        except Exception as error:
-            return self._refuse_unforeseen(spec, error, client)
-        finally:
-            self._handshaking -= 1
-        try:
-            proof = self._identity.prove(tls, wall_clock(), self._allowed)
-        except (TrustError, OSError) as error:
-            tls.close()
-            return self._refuse(spec, getattr(error, "code", "no-h2"), str(error), client)
-        except Exception as error:
-            tls.close()
-            return self._refuse_unforeseen(spec, error, client)
-        origin = Origin(peer=proof.cluster, caller=Caller(proof.cluster, proof.spiffe_id))
-        conn = self._path.serve(tls, mesh_codec(self._codec_kind, client=False), origin, client)
-        self._inbound[conn] = proof
-        self._serve(conn, spec, client)
-        self._reactor.flush()
-        return None
-
-    def _serve(self, conn: ServerConnection, spec: ListenerSpec, client: str) -> None:
-        self._serving[conn] = Served(spec, client, Idleness(trio.current_time()))
-
-        def ended() -> None:
-            self._serving.pop(conn, None)
-            self._inbound.pop(conn, None)
-            failure = conn.codec.failure
-            if failure is not None:
-                self._refuse(spec, failure.code, failure.detail, client)
-
-        conn.on_end = ended
-        conn.start()
-        if self._draining:
-            # Its handshake was under way when the draining began.
-            conn.codec.drain()
-            conn.codec.drained()
-            conn.touch()
-
-    def _refuse(self, spec: ListenerSpec, reason: str, detail: str, client: str) -> None:
-        self._counters.add(REFUSED, spec.kind, reason)
-        self._refusals[f"{spec.kind}: {reason}"] = f"{wall_clock():%Y-%m-%dT%H:%M:%SZ} {client}: {detail}"
-
-    def _refuse_unforeseen(self, spec: ListenerSpec, error: Exception, client: str) -> None:
-        """What a peer sent met a defect of ours: it costs that peer's connection, not the worker."""
-        self._reactor.defects += 1
-        log.exception("a peer's connection failed in a way that nobody foresaw; it is closed")
-        self._refuse(spec, "internal-error", type(error).__name__, client)
+    def _lose_patience(self) -> None:
+        self._tunnels_due = True
+        self._open()
+        self._report_soon()
 
     # Time passes.
 
@@ -429,30 +315,8 @@ class Worker:
             await trio.sleep(SWEEP_INTERVAL_S)
             now = trio.current_time()
             self._pools.sweep(now)
-            for conn, served in [*self._serving.items()]:
-                self._look(conn, served, now)
+            self._clientele.sweep(now)
             self._reactor.flush()
-
-    def _look(self, conn: ServerConnection, served: Served, now: float) -> None:
-        """Ends a connection that is held for nothing."""
-        codec, quiet = conn.codec, now - conn.last_active
-        if conn in self._inbound:
-            if quiet > SILENT_PEER_S:
-                conn.abort()
-        elif codec.open_streams:
-            served.idleness.look(now, requests=conn.requests, streams=codec.open_streams, mid_head=False)
-            # Requests that are carried have their own time. Here the rest of those is waited for that were answered.
-            if quiet > SILENT_REST_S and not conn.handlers:
-                conn.abort()
-        else:
-            verdict = served.idleness.look(now, requests=conn.requests, streams=0, mid_head=codec.mid_head)
-            if verdict is Verdict.IDLE:
-                codec.drain()
-                codec.drained()
-                conn.touch()
-            elif verdict is Verdict.SLOW_HEAD:
-                codec.expire_head()
-                conn.touch()
 
     async def _keep_failover(self) -> None:
         """What returns does so by time, and so does the measure of tunnels."""
@@ -469,52 +333,11 @@ class Worker:
 
     async def _drain(self, timeout_s: float) -> None:
         """Accepts nothing new, lets what runs end, and exits."""
-        if self._draining:
+        if self._reception.draining:
             return
-        self._draining = True
-        for name in [*self._listeners]:
-            self._unlisten(name)
-        later = self._second_tunnels()
-        self._say_goodbye([conn for conn in self._serving if conn not in later])
-        if later:
-            await trio.sleep(min(TURNOVER_S, timeout_s / 4))
-            self._say_goodbye([conn for conn in self._serving if conn in later])
-        # One round trip later, what was on its way when the first GOAWAY went out has arrived (RFC 9113 section 6.8).
-        await trio.sleep(min(0.5, timeout_s / 2))
-        for conn in self._serving:
-            conn.codec.drained()
-            conn.touch()
-        self._reactor.flush()
-        with trio.move_on_after(timeout_s):
-            while any(conn.codec.open_streams or conn.unsent for conn in self._serving):
-                await trio.sleep(DRAIN_CHECK_S)
+        self._reception.close()
+        await depart(self._clientele, timeout_s)
         self._nursery.cancel_scope.cancel()
-
-    def _say_goodbye(self, connections: list[ServerConnection]) -> None:
-        for conn in connections:
-            conn.codec.drain()
-            conn.touch()
-        self._reactor.flush()
-
-    def _second_tunnels(self) -> set[ServerConnection]:
-        """Of the tunnels that each worker of a peer has here, all but half: it opens one with another worker of ours
-        before it loses the last. Its certificate tells one worker from another, since each made its own key."""
-        by_worker: dict[bytes, list[ServerConnection]] = {}
-        for conn, proof in self._inbound.items():
-            by_worker.setdefault(proof.chain[0], []).append(conn)
-        return {conn for tunnels in by_worker.values() for conn in tunnels[(len(tunnels) + 1) // 2 :]}
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    """A bounded name for why a handshake failed."""
-    reason = error.reason or ""
-    if "PEER_DID_NOT_RETURN_A_CERTIFICATE" in reason:
-        return "no-certificate"
-    if "CERTIFICATE_VERIFY_FAILED" in reason:
-        return "unknown-authority"
-    if "UNSUPPORTED_PROTOCOL" in reason or "VERSION" in reason:
-        return "tls-version"
-    return "handshake-failed"
 
 
 async def _sleep_until(when: datetime, called: trio.Event) -> None:

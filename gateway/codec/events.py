@@ -114,3 +114,4 @@ class ErrorCode:
     CANCEL = 0x8
     CONNECT_ERROR = 0xA
     ENHANCE_YOUR_CALM = 0xB
+    INADEQUATE_SECURITY = 0xC

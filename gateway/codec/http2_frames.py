@@ -37,10 +37,10 @@ def settings(limits: CodecLimits, *, client: bool) -> dict[int, int]:
     return {0x3: limits.concurrent_streams, 0x8: 1, **common}
 
 
-def goaway_frame(last_stream_id: int, code: int) -> bytes:
-    """A GOAWAY frame (RFC 9113 section 6.8) without debug data."""
-    header = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00"
-    return header + last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big")
+def goaway_frame(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
+    """A GOAWAY frame (RFC 9113 section 6.8)."""
+    header = (8 + len(debug)).to_bytes(3, "big") + b"\x07\x00\x00\x00\x00\x00"
+    return header + last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big") + debug
 
 
 class HeadWatch:

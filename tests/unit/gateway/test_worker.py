@@ -53,6 +53,7 @@ from gateway.snapshot import (
 from gateway.state_dir import listen_control
 from gateway.tls_socket import TlsSocket
 from gateway.traffic import Timeouts, TrafficSettings
+from gateway.tunnels import TUNNELS_PER_GATEWAY
 from gateway.worker import Worker
 from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, shake_hands, wait_until, wall_clock
 from trust.authority import Authority
@@ -79,9 +80,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "REPORT_DELAY_S": 0.0,
         "RECONNECT_S": 0.005,
         "SWEEP_INTERVAL_S": 0.01,
-        "DRAIN_CHECK_S": 0.005,
     }.items():
         monkeypatch.setattr(worker_module, name, value)
+    monkeypatch.setattr("gateway.departure.DRAIN_CHECK_S", 0.005)
 
 
 def service(
@@ -219,11 +220,11 @@ async def worker_at(state_dir: Path, authority: Authority, *, certify: bool = Tr
 
 def shut(worker: Worker) -> None:
     """Closes what a process closes by ending."""
-    for name in [*worker._listeners]:
-        worker._unlisten(name)
+    for name in [*worker._reception.listeners]:
+        worker._reception.unlisten(name)
     for peer in [*worker._routes.peers]:
         worker._tunnels.remove_peer(peer)
-    for conn in [*worker._serving]:
+    for conn in [*worker._clientele.served]:
         conn.abort()
     for pool in worker._pools._pools.values():
         for upstream in [*pool.connections]:
@@ -327,7 +328,7 @@ async def test_a_listener_that_comes_and_goes_at_once(
         await scene.boss.channel.send(Unlisten(["one"]))
         scene.boss._sockets.pop().close()
         await scene.settled()
-        assert scene.worker._listeners == {}
+        assert scene.worker._reception.listeners == {}
         assert set(os.listdir("/proc/self/fd")) <= before
 
 
@@ -336,7 +337,7 @@ async def test_a_listener_that_moves(tmp_path: Path, authorities: dict[str, Auth
     async with worker_at(tmp_path, authorities["east"]) as scene:
         old = await scene.boss.listen("http", "http")
         new = await scene.boss.listen("http", "http")
-        await wait_until(lambda: scene.worker._listeners["http"][0].address == new)
+        await wait_until(lambda: scene.worker._reception.listeners["http"][0].address == new)
         with await dial(new) as client:
             client.send(GET)
             assert (await read(client)).startswith(b"HTTP/1.1 404 ")
@@ -402,7 +403,7 @@ async def mesh(scene: Scene, authorities: dict[str, Authority]) -> AsyncIterator
     gateway = WestGateway(
         scene.worker._reactor, await handshake(await dial(address), west.client_context("east"), server=False)
     )
-    await wait_until(lambda: scene.worker._inbound)
+    await wait_until(lambda: scene.worker._clientele.peers)
     try:
         yield address, gateway
     finally:
@@ -437,8 +438,8 @@ async def test_a_peer_that_is_removed_is_cut_off(tmp_path: Path, authorities: di
         await scene.boss.say(removals=("peer/west",))
         await wait_until(lambda: answer.lost)
         assert await read(upstream) == b""
-        await wait_until(lambda: not scene.worker._inbound)
-        assert scene.worker._serving == {}
+        await wait_until(lambda: not scene.worker._clientele.peers)
+        assert scene.worker._clientele.served == {}
         identity = make_identity(authorities["west"], peer_of(authorities["east"]))
         with await mesh_client(address, identity) as tls, pytest.raises(ssl.SSLError):
             await read_tls(tls)
@@ -459,10 +460,10 @@ async def test_a_root_that_is_withdrawn(tmp_path: Path, authorities: dict[str, A
         both = (authorities["west"].root_der, authorities["north"].root_der)
         await scene.boss.say(PeerResource("west", "west.test", both))
         await scene.settled()
-        assert scene.worker._inbound
+        assert scene.worker._clientele.peers
         await scene.boss.say(PeerResource("west", "west.test", both[1:]))
         await wait_until(lambda: west.conn.closed)
-        assert not scene.worker._inbound
+        assert not scene.worker._clientele.peers
 
 
 def no_certificate(authorities: dict[str, Authority]) -> ssl.SSLContext:
@@ -524,8 +525,8 @@ async def test_a_handshake_that_stalls(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given a few seconds; and there is a bound on how many are under way."""
-    monkeypatch.setattr(worker_module, "HANDSHAKE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(worker_module, "HANDSHAKES_LIMIT", 3)
+    monkeypatch.setattr("gateway.reception.HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("gateway.handshake_slots.HANDSHAKES_LIMIT", 3)
     async with worker_at(tmp_path, authorities["east"]) as scene:
         address = await scene.boss.listen("mesh", "mesh")
         await scene.ready()
@@ -536,7 +537,7 @@ async def test_a_handshake_that_stalls(
         refused = "isthmus_refused_connections"
         counts = {"mesh|overload": 2, "mesh|handshake-timeout": 3}
         await scene.boss.last_report(lambda report: report.counters[refused] == counts)
-        assert scene.worker._handshaking == 0
+        assert scene.worker._reception.handshakes.taken == 0
 
 
 async def test_a_defect_in_judging_a_peer(
@@ -570,7 +571,7 @@ async def test_peers_wait_until_there_is_an_svid(tmp_path: Path, authorities: di
         address = await scene.boss.listen("mesh", "mesh")
         sock = await dial(address)
         await scene.settled()
-        assert scene.worker._handshaking == 0
+        assert scene.worker._reception.handshakes.taken == 0
         await wait_until(lambda: scene.boss.requests)
         scene.worker._identity._pending = None
         csr = scene.worker._identity.signing_request()
@@ -578,8 +579,46 @@ async def test_peers_wait_until_there_is_an_svid(tmp_path: Path, authorities: di
         await scene.boss.channel.send(Certificate(chain))
         west = make_identity(authorities["west"], peer_of(authorities["east"]))
         tls = await handshake(sock, west.client_context("east"), server=False)
-        await wait_until(lambda: scene.worker._inbound)
+        await wait_until(lambda: scene.worker._clientele.peers)
         tls.close()
+
+
+async def test_workloads_wait_until_the_first_tunnels_were_tried(
+    tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has just begun would refuse what another could have carried. It waits as long as a tunnel may come,
+    while peers and resolvers need none."""
+    monkeypatch.setattr(worker_module, "FIRST_TUNNELS_S", 60.0)
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        west = Backend()
+        try:
+            await scene.boss.say(peer_of(authorities["west"], west.address), LOCAL, reset=True)
+            http = await scene.boss.listen("http", "http")
+            with await dial(http) as client:
+                client.send(GET)
+                await wait_until(lambda: scene.worker._reception.accepts("mesh", "dns-udp"))
+                await scene.settled()
+                assert not scene.worker._reception.accepts("http")
+                assert not scene.boss.reports[-1].ready
+                for _ in range(TUNNELS_PER_GATEWAY):
+                    (await west.accept()).close()
+                assert (await read(client)).startswith(b"HTTP/1.1 404 ")
+            await scene.ready()
+        finally:
+            west.close()
+
+
+async def test_workloads_do_not_wait_for_ever(
+    tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that is gone, or an SVID that does not come, must not stop what is local."""
+    monkeypatch.setattr(worker_module, "FIRST_TUNNELS_S", 0.05)
+    async with worker_at(tmp_path, authorities["east"], certify=False) as scene:
+        http = await scene.boss.listen("http", "http")
+        with await dial(http) as client:
+            client.send(GET)
+            assert (await read(client)).startswith(b"HTTP/1.1 404 ")
+        assert not scene.worker._reception.accepts("mesh")
 
 
 async def test_serving_goes_on_without_a_controller(tmp_path: Path, authorities: dict[str, Authority]) -> None:
@@ -696,7 +735,7 @@ async def test_the_rest_of_a_request_that_was_answered(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody carries it any more, and its client does not send it: the connection is not held for ever."""
-    monkeypatch.setattr(worker_module, "SILENT_REST_S", 0.05)
+    monkeypatch.setattr("gateway.clientele.SILENT_REST_S", 0.05)
     async with worker_at(tmp_path, authorities["east"]) as scene:
         address = await scene.boss.listen("http", "http")
         with await dial(address) as client:
@@ -730,10 +769,10 @@ async def test_a_peer_that_vanished(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateway probes its tunnels: one that says nothing at all has lost its power, or its way."""
-    monkeypatch.setattr(worker_module, "SILENT_PEER_S", 0.05)
+    monkeypatch.setattr("gateway.clientele.SILENT_PEER_S", 0.05)
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (_, west):
         await wait_until(lambda: west.conn.closed)
-        assert not scene.worker._inbound
+        assert not scene.worker._clientele.peers
 
 
 async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> None:
@@ -754,7 +793,7 @@ async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> No
             await wait_until(lambda: west.goaways)
             await scene.boss.listen("late", "http")
             await scene.settled()
-            assert scene.worker._listeners == {}
+            assert scene.worker._reception.listeners == {}
             assert not west.conn.usable
             assert not scene.ended.is_set()
             second.send(OK)
@@ -781,7 +820,7 @@ async def test_draining_waits_for_a_slow_reader(tmp_path: Path, authorities: dic
             upstream = await backend.accept()
             await read(upstream)
             await send_all(upstream, b"HTTP/1.1 200 OK\r\ncontent-length: 240000\r\n\r\n" + body)
-            (conn,) = scene.worker._serving
+            (conn,) = scene.worker._clientele.served
             await wait_until(lambda: conn.unsent and not conn.codec.open_streams)
             await scene.boss.channel.send(Drain(5.0))
             # Peers get half a second to heed the GOAWAY; after that only this answer is waited for.
