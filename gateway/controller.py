@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from gateway.event_recorder import EventRecorder
 from gateway.explainer import Explainer
 from gateway.fleet import Fleet
 from gateway.garbage import tame_garbage_collector
-from gateway.listeners import Listeners
+from gateway.listeners import ListenError, Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.service_counts import ServiceCounts
@@ -68,6 +68,8 @@ class Controller:
         self.totals = Totals()
         self.listeners = Listeners(vip_listener_limit())
         self.reload_problem = ""
+        self.moved: Callable[[], None] = lambda: None
+        """Called when listening sockets may have other addresses than before."""
         self._config_path = config_path
         self._rng = random.Random()
         self.identity = open_identity(
@@ -150,20 +152,19 @@ class Controller:
         self.listeners.close_all()
 
     def _open_listeners(self) -> None:
-        gateway, dns = self.config.gateway, self.config.dns
-        if gateway.mesh is not None:
-            self.listeners.open(ListenerSpec("mesh", "mesh", str(gateway.mesh)))
-        else:
+        dns = self.config.dns
+        for spec in config_listeners(self.config):
+            self.listeners.open(spec)
+        if self.config.gateway.mesh is None:
             self._close_listeners(["mesh"])
-        self.listeners.open(ListenerSpec("http", "http", str(gateway.http)))
         self.listeners.open_dns(
             ListenerSpec("dns-udp", "dns-udp", str(dns.listen)), ListenerSpec("dns-tcp", "dns-tcp", str(dns.listen))
         )
 
     def _advertise(self) -> None:
-        if self.config.gateway.mesh is not None:
-            mesh = parse_host_port(self.listeners.address("mesh"))
-            self.federation.set_gateway([str(address) for address in self.config.gateway.advertised(mesh)])
+        gateway, mesh = self.config.gateway, self.listeners.address("mesh")
+        advertised = gateway.advertised(parse_host_port(mesh)) if gateway.mesh is not None else ()
+        self.federation.set_gateway([str(address) for address in advertised])
 
     def _roots(self) -> tuple[str, ...]:
         """The fingerprints that others may have pinned of us, what new peers pin first."""
@@ -360,8 +361,18 @@ class Controller:
             self.reload_problem = f"{', '.join(fixed)} changed, which needs a restart; the old configuration stays"
             log.error("%s", self.reload_problem)
             return
+        try:
+            moved = self.listeners.move(config_listeners(config))
+        except ListenError as error:
+            self.reload_problem = f"{error}; the old configuration stays"
+            log.error("%s", self.reload_problem)
+            return
         self.reload_problem = ""
         self.config = config
+        self.fleet.listen(moved)
+        if config.gateway.mesh is None:
+            self._close_listeners(["mesh"])
+        self.moved()
         self.fleet.apply({LOCAL_KEY: compile_local(config)})
         self.fleet.resize(workers_wanted(config))
         self._advertise()
@@ -405,6 +416,15 @@ def federation_settings(config: Config) -> FederationSettings:
         withdraw_after_s=config.freshness.withdraw_after_s,
         version=VERSION,
     )
+
+
+def config_listeners(config: Config) -> list[ListenerSpec]:
+    """The sockets that a running gateway moves when their addresses change."""
+    mesh, http = config.gateway.mesh, config.gateway.http
+    return [
+        *([ListenerSpec("mesh", "mesh", str(mesh))] if mesh is not None else []),
+        ListenerSpec("http", "http", str(http)),
+    ]
 
 
 def workers_wanted(config: Config) -> int:

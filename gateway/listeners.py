@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 from discovery.address import HostPort, parse_host_port
@@ -62,6 +62,23 @@ class Listeners:
         sock = _open(spec)
         self.sockets[spec.name] = (spec, sock)
         return sock
+
+    def move(self, specs: Iterable[ListenerSpec]) -> list[str]:
+        """Opens each of these in place of what has its name, or none of them if one can't be opened. Returns the names
+        of what is new; this process's copies of the old ones are closed. Raises ListenError."""
+        new: list[tuple[ListenerSpec, socket.socket]] = []
+        try:
+            for spec in specs:
+                if spec.name not in self.sockets or self.sockets[spec.name][0] != spec:
+                    new.append((spec, _open(spec)))
+        except ListenError:
+            for _, sock in new:
+                sock.close()
+            raise
+        for spec, sock in new:
+            self.close(spec.name)
+            self.sockets[spec.name] = (spec, sock)
+        return [spec.name for spec, _ in new]
 
     def try_open(self, spec: ListenerSpec) -> bool:
         """The same for a virtual IP: a failure is noted in `problems`, and what is above the limit waits."""

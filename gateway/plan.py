@@ -40,8 +40,6 @@ NEEDS_RESTART = (
     "cluster",
     "state_dir",
     "etcd",
-    "gateway.mesh",
-    "gateway.http",
     "gateway.vip_range",
     "dns.listen",
     "status",

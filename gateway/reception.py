@@ -91,12 +91,13 @@ class Reception:
         if self.draining or (held is not None and held[0] == spec):
             sock.close()
             return
-        self.unlisten(spec.name)
+        self.unlisten(spec.name, last=True)
         self.listeners[spec.name] = (spec, sock)
         if spec.kind in self._open:
             self._serve(spec, sock)
 
-    def unlisten(self, name: str) -> None:
+    def unlisten(self, name: str, *, last: bool = False) -> None:
+        """`last`: nobody goes on with this socket, as one at another address is in its place."""
         entry = self.listeners.pop(name, None)
         if entry is None:
             return
@@ -104,7 +105,7 @@ class Reception:
         if scope := self._dns_scopes.pop(name, None):
             scope.cancel()
         else:
-            self._acceptor.remove(sock)
+            self._acceptor.remove(sock, last=last)
             sock.close()
 
     def accepts(self, *kinds: str) -> bool:

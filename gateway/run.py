@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -42,7 +43,8 @@ async def run_gateway(config: Config, config_path: Path) -> None:
             # Before the workers: what keeps this socket from opening shall leave no processes behind.
             status_address = await nursery.start(serve_status, controller)
             await controller.start(nursery, etcd)
-            write_addresses(config.state_dir, controller, status_address)
+            controller.moved = partial(write_addresses, config.state_dir, controller, status_address)
+            controller.moved()
             log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)
             async for number in signals:
                 log.info("%s: draining the workers", signal.Signals(number).name)

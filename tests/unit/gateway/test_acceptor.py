@@ -183,6 +183,20 @@ async def test_a_listener_that_is_removed_while_it_waits(monkeypatch: pytest.Mon
                 acceptor.remove(other)
 
 
+async def test_who_waits_at_a_socket_that_is_given_up_is_let_in() -> None:
+    """A reload moves a listener: whoever came to the old address in time would else be reset."""
+    async with running_reactor() as (reactor, _):
+        acceptor, door, listener = Acceptor(reactor), Door(), listening()
+        acceptor.add(listener, door)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(2 * ACCEPTS_PER_TURN + 1)]
+        acceptor.remove(listener, last=True)
+        assert len(door.socks) == len(clients)
+        assert listener.fileno() == -1
+        for client in clients:
+            client.close()
+        door.close()
+
+
 _FEW_DESCRIPTORS = """
 import resource, socket, trio
 from gateway.acceptor import Acceptor

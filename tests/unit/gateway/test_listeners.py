@@ -170,3 +170,20 @@ def test_virtual_ips_above_the_limit_wait_for_room(listeners: Listeners) -> None
     listeners.close(specs[0].name)
     assert listeners.retry() == [specs[3].name]
     assert listeners.waiting == {}
+
+
+def test_moving_is_all_or_nothing(listeners: Listeners) -> None:
+    """A reload that can't be taken in leaves what is there."""
+    mesh = ListenerSpec("mesh", "mesh", "127.0.0.1:0")
+    old = {"mesh": listeners.open(mesh), "http": listeners.open(HTTP)}
+    elsewhere = ListenerSpec("mesh", "mesh", "127.0.0.2:0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = ListenerSpec("http", "http", f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ListenError, match="the address is in use"):
+            listeners.move([elsewhere, at])
+    assert {name: sock for name, (_, sock) in listeners.sockets.items()} == old
+    assert all(sock.fileno() >= 0 for sock in old.values())
+    assert listeners.move([elsewhere, HTTP]) == ["mesh"]
+    assert listeners.address("mesh").startswith("127.0.0.2:")
+    assert old["mesh"].fileno() == -1
+    assert listeners.sockets["http"][1] is old["http"]

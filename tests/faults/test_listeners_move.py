@@ -1,0 +1,123 @@
+"""A running gateway gets other addresses under load: SIGHUP with another `mesh`, `http` or `advertise`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from discovery.address import parse_host_port
+from gateway.demo.waiting import wait_until
+from gateway.loopback_ports import LOOPBACK
+from tests.fault_rig.clusters import FaultLab, Gateway, Site, open_fault_lab
+from tests.fault_rig.forwarder import Forwarder
+from tests.fault_rig.load import Load, now
+
+pytestmark = [pytest.mark.processes, pytest.mark.long]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
+    """The service runs in west alone: without a tunnel, east would have to refuse."""
+    with open_fault_lab(tmp_path_factory.mktemp("lab"), Site("east"), Site("west", {"payments": 1})) as lab:
+        yield lab
+
+
+def reload(gateway: Gateway, key: str, value: str) -> None:
+    """Gives a key of the section `gateway` another value."""
+    text = gateway.config_path.read_text()
+    changed = re.sub(rf"{key}: [^,}}]+", f"{key}: {value}", text, count=1)
+    if changed == text:
+        changed = text.replace("{workers: 1,", f"{{workers: 1, {key}: {value},", 1)
+    gateway.config_path.write_text(changed)
+    os.kill(gateway.group.pid("gateway"), signal.SIGHUP)
+
+
+def test_the_mesh_listener_moves(lab: FaultLab) -> None:
+    """Peers hear of the new address and change over; what is under way at the old one ends in its own time."""
+    west, at = lab["west"].gateways[0], next(lab.ports)
+    with Load(lab.plan()) as load:
+        load.wait_served_by("west")
+        began = now()
+        reload(west, "mesh", f"'{LOOPBACK}:{at}'")
+        wait_until(lambda: west.addresses.mesh == f"{LOOPBACK}:{at}", "west says where it listens now")
+        wait_until(lambda: _tunnel_addresses(lab) == {f"{LOOPBACK}:{at}"}, "east's tunnels go there", timeout_s=30)
+        load.wait_more(30)
+        for kind in ("get", "post"):
+            account = load.account(kind, since=began)
+            print(account)
+            assert account.failed == 0
+
+
+def test_what_is_advertised_changes(lab: FaultLab) -> None:
+    """Another way to the same listener."""
+    west = lab["west"].gateways[0]
+    with Forwarder((LOOPBACK, 0), west.addresses.mesh) as way, Load(lab.plan()) as load:
+        load.wait_served_by("west")
+        began = now()
+        reload(west, "advertise", f"['{way.address}']")
+        wait_until(lambda: way.open, "east's tunnels go the other way", timeout_s=30)
+        wait_until(lambda: _tunnel_addresses(lab) == {way.address}, "all of them", timeout_s=30)
+        load.wait_more(30)
+        assert load.account(since=began).failed == 0
+        reload(west, "advertise", f"['{west.addresses.mesh}']")
+        wait_until(lambda: not way.open, "and back", timeout_s=30)
+        load.wait_more(30)
+        assert load.account(since=began).failed == 0
+
+
+def test_the_local_listener_moves(lab: FaultLab) -> None:
+    """Clients that are connected stay connected; new ones find the new address, and nobody at the old one."""
+    east, at = lab.gateway, next(lab.ports)
+    old = parse_host_port(east.addresses.http)
+    with Load(lab.plan()) as load:
+        load.wait_served_by("west")
+        began = now()
+        reload(east, "http", f"{LOOPBACK}:{at}")
+        wait_until(lambda: east.addresses.http == f"{LOOPBACK}:{at}", "east says where it listens now")
+        with Load(lab.plan()) as newcomers:
+            newcomers.wait_served_by("west")
+            assert newcomers.account().failed == 0
+        wait_until(lambda: _refuses(old.host, old.port), "nobody listens at the old address")
+        load.wait_more(30)
+        assert load.account(since=began).failed == 0
+
+
+def test_an_address_that_is_taken_is_refused(lab: FaultLab) -> None:
+    """The old one stays in use, and the status says why, until the file is good again."""
+    east = lab.gateway
+    good, before = east.config_path.read_text(), east.addresses.http
+    with socket.create_server((LOOPBACK, 0)) as taken, Load(lab.plan()) as load:
+        at = taken.getsockname()[1]
+        load.wait_served_by("west")
+        reload(east, "http", f"{LOOPBACK}:{at}")
+        wait_until(lambda: f"{LOOPBACK}:{at}: the address is in use" in _problems(east), "the status says why")
+        load.wait_more(30)
+        assert load.account().failed == 0
+        assert east.addresses.http == before
+        with Load(lab.plan()) as newcomers:
+            newcomers.wait_served_by("west")
+        east.config_path.write_text(good)
+        wait_until(lambda: not _problems(east), "the problem is gone")
+
+
+def _tunnel_addresses(lab: FaultLab) -> set[str]:
+    """Where east's tunnels to west go, that are ready."""
+    (west,) = [peer for peer in lab.gateway.status().peers if peer.cluster == "west"]
+    return {tunnel.address for tunnel in west.data.gateways if tunnel.ready}
+
+
+def _refuses(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def _problems(gateway: Gateway) -> str:
+    return "\n".join(problem.message for problem in gateway.status().problems if problem.kind == "configuration")
