@@ -79,7 +79,7 @@ class Controller:
         self.federation = Federation(
             settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
         )
-        self.endpoint_authorities = EndpointAuthorities(lambda: (self.authority.root_der,))
+        self.endpoint_authorities = EndpointAuthorities(self.authority)
         self.health = HealthMonitor(
             self._endpoint_changed,
             self._rng,

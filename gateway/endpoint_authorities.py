@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from discovery.model import LocalService, ServiceName
 from gateway.snapshot import UpstreamTls
 from trust.certificate import parse_certificate
 from trust.errors import PeerRejected
+from trust.source import TrustSource
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 MAX_CA_FILE_BYTES = 1 << 20
@@ -21,12 +22,13 @@ class EndpointAuthorities:
     said before; `problems` says so by service.
 
     Args:
-        own_roots: the DER roots of this cluster.
+        own: this cluster's trust. All roots of its bundle count, as while one follows the other an endpoint's
+            certificate may be under either.
     """
 
-    def __init__(self, own_roots: Callable[[], tuple[bytes, ...]]) -> None:
+    def __init__(self, own: TrustSource) -> None:
         self.problems: dict[ServiceName, str] = {}
-        self._own_roots = own_roots
+        self._own = own
         self._files: dict[str, tuple[tuple[int, int, int], tuple[bytes, ...]]] = {}
         self._given: dict[ServiceName, UpstreamTls] = {}
 
@@ -57,7 +59,7 @@ class EndpointAuthorities:
         assert service.tls is not None
         self.problems.pop(service.name, None)
         if not service.tls.ca_file:
-            return UpstreamTls(service.tls.server_name, self._own_roots())
+            return UpstreamTls(service.tls.server_name, self._own.bundle(0).authorities)
         try:
             roots = self._read(service.tls.ca_file)
         except (OSError, ValueError) as error:

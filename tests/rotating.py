@@ -1,7 +1,10 @@
-"""Two clusters for tests of roots and revocation: east asks, west serves, with certificates that live for 10 s."""
+"""Two clusters for tests of roots and revocation, with certificates that live for 10 s: west serves HTTP to east, and
+each has a TCP service that sends back what it gets, for the other."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +23,10 @@ from tests.gateway_ends import wall_clock
 from tests.gateway_process import GatewayProcess, gateways
 from trust.keyring import Keyring
 
+_TCP_SERVICES = {"west": "ledger", "east": "vault"}
+_TCP_PORT = 7000
+_RANGES = {"east": "127.81.0.0/16", "west": "127.82.0.0/16"}
+"""Both have a virtual IP for every service, on one machine."""
 PAYMENTS = "payments.shop.svc.clusterset.local:80"
 
 
@@ -80,16 +87,39 @@ def load_on(cluster: GatewayProcess) -> Load:
     return Load(addresses.http, PAYMENTS)
 
 
+def vip(cluster: GatewayProcess, name: str) -> tuple[str, int]:
+    """Where clients of `cluster` find a TCP service."""
+    done = cluster.run("services", "-o", "json")
+    services = (
+        {service["name"]: service for service in json.loads(done.stdout)["services"]} if not done.returncode else {}
+    )
+    assert name in services, f"{cluster.name} knows no {name}"
+    return str(services[name]["vip"]), _TCP_PORT
+
+
+def _tcp_service(name: str, port: int, consumer: str) -> str:
+    return f"""\
+- namespace: shop
+  name: {name}
+  ports: [{{name: tcp, port: {_TCP_PORT}, protocol: tcp}}]
+  endpoints: [{{address: 127.0.0.1, port: {port}}}]
+  export: {{to: [{consumer}]}}
+"""
+
+
 @contextmanager
 def east_and_west(
     directory: Path, etcd: EtcdServer, *, svid_lifetime: str = "10s"
 ) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    """Both run and see each other; west's payments is exported to east."""
-    (port,) = free_ports(1)
+    """Both run and see each other; west's payments and ledger are exported to east, east's vault to west."""
+    port, ledger, vault = free_ports(3)
     with gateways(directory, "east", "west") as (east, west):
         for cluster in (east, west):
             cluster.init(etcd.endpoint)
-        write_config(east, root_of(west), "west", svid_lifetime)
+            text = cluster.config_path.read_text()
+            cluster.config_path.write_text(re.sub(r"vip_range: \S+", f"vip_range: {_RANGES[cluster.name]}", text))
+        own = _tcp_service(_TCP_SERVICES["east"], vault, "west")
+        write_config(east, root_of(west), "west", svid_lifetime, f"services:\n{own}")
         services = f"""\
 services:
 - namespace: shop
@@ -98,8 +128,10 @@ services:
   endpoints: [{{address: 127.0.0.1, port: {port}}}]
   export: {{to: [east]}}
 """
+        services += _tcp_service(_TCP_SERVICES["west"], ledger, "east")
         write_config(west, root_of(east), "east", svid_lifetime, services)
-        line = [sys.executable, "-m", "gateway.demo.services", "west", f"http:payments:{port}"]
+        kinds = [f"http:payments:{port}", f"tcp:ledger:{ledger}", f"tcp:vault:{vault}"]
+        line = [sys.executable, "-m", "gateway.demo.services", "west", *kinds]
         service = subprocess.Popen(line)
         try:
             east.start()
