@@ -40,7 +40,7 @@ def shares_of(load: Load, cluster: str, since: float) -> list[float]:
 def test_a_flapping_cluster_costs_no_request_and_draws_no_load(lab: FaultLab) -> None:
     """No GET fails. The load does not swing: each return draws no more than the beginning of a slow start, and as it is
     held back for longer each time, it soon gets next to nothing."""
-    west, eu = lab["west"], lab["eu"]
+    west = lab["west"]
     with Load(lab.plan(post_clients=0)) as load:
         load.wait_served_by(west.name)
         at = now()
