@@ -37,6 +37,7 @@ H2SPEC = shutil.which("h2spec", path=f"{os.environ.get('PATH', '')}{os.pathsep}{
 
 pytestmark = [
     pytest.mark.processes,
+    pytest.mark.long,
     pytest.mark.skipif(H2SPEC is None, reason="h2spec is not installed"),
 ]
 

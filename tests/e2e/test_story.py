@@ -12,7 +12,7 @@ from gateway.demo.lab import Lab, open_lab
 from gateway.demo.story import STEPS
 from gateway.demo.teller import CheckFailed, Teller
 
-pytestmark = [pytest.mark.processes, pytest.mark.long]
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
