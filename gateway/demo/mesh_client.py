@@ -29,6 +29,10 @@ _LIFETIME_S = 600.0
 _TIMEOUT_S = 10.0
 _LET_IN_AFTER_S = 3.0
 """A refusal takes milliseconds: a client that is still connected then was let in."""
+_CLOSED = "the connection was closed without a word"
+_GOAWAY = re.compile(rb"\x07\x00\x00\x00\x00\x00.{4}\x00\x00\x00\x0c([-a-z0-9]*)", re.DOTALL)
+"""A GOAWAY frame with INADEQUATE_SECURITY, and why (RFC 9113 section 6.8)."""
+_SETTINGS_ACK = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
@@ -109,22 +113,31 @@ def why_refused(address: str, svid: X509Svid | None, pem: Path | None, peer_root
     if b"CONNECTED" not in done.stdout:
         raise OSError(f"openssl could not connect to {address}: {done.stderr.decode(errors='replace').strip()}")
     alert = re.search(rb"alert [a-z ]+", done.stderr)
-    return alert.group().decode() if alert is not None else "the connection was closed without a word"
+    return alert.group().decode() if alert is not None else _farewell(done.stdout) or _CLOSED
+
+
+def _farewell(said: bytes) -> str:
+    """Why a gateway sent somebody away whose certificate is good, and is not let in."""
+    goaway = _GOAWAY.search(said)
+    return f"GOAWAY: {goaway[1].decode()}" if goaway is not None else ""
 
 
 def try_mesh(address: str, context: ssl.SSLContext) -> MeshAnswer:
     """Connects and begins HTTP/2. Raises OSError if nothing listens there.
 
     A TLS 1.3 client finishes its handshake before the server has looked at its certificate (RFC 8446 section 2), so
-    only an answer shows that it was let in.
+    only an answer to its SETTINGS shows that it was let in.
     """
     with _dial(address) as sock:
         try:
             with context.wrap_socket(sock) as tls:
                 tls.sendall(_PREFACE)
-                first = tls.recv(9)
-                if not first:
-                    return MeshAnswer("the connection was closed without a word")
+                said = b""
+                while _SETTINGS_ACK not in said:
+                    more = tls.recv(1024)
+                    if not more:
+                        return MeshAnswer(_farewell(said) or _CLOSED)
+                    said += more
                 cipher = tls.cipher()
                 return MeshAnswer("", tls.version() or "", cipher[0] if cipher else "", str(_identity(peer_chain(tls))))
         except (ssl.SSLError, ConnectionError) as error:

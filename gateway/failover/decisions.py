@@ -26,6 +26,8 @@ from gateway.retry import Failure
 from gateway.routing import Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 
+DIVERTED_PER_TICK = 50
+
 _Key = tuple[str, str]
 """`<namespace>/<name>` and the name of a port."""
 
@@ -44,6 +46,9 @@ class FailoverDecisions:
         self._plans: dict[_Key, Plan] = {}
         self._peer_plans: dict[_Key, Plan] = {}
         self._standings: dict[_Key, Standing] = {}
+        self._diverted: dict[_Key, Route] = {}
+        """Ports of services whose load does not go where it would if all were well. Their plans are made anew without a
+        request, so that the end of it is told although nobody asks."""
         self._unsettled: set[str] = set()
         """Services that time alone will change."""
 
@@ -67,9 +72,11 @@ class FailoverDecisions:
         for port in health.planned_ports:
             self._groups.pop((label, port), None)
         self._forget_plans(label)
-        if self._routes.service(service.name) is None:
-            for port in health.planned_ports:
-                self._standings.pop((label, port), None)
+        now = self._routes.service(service.name)
+        for port in health.planned_ports - {port.name for port in now.ports} if now else health.planned_ports:
+            self._standings.pop((label, port), None)
+            self._diverted.pop((label, port), None)
+        if now is None:
             del self.services[label]
             self._unsettled.discard(label)
 
@@ -100,6 +107,14 @@ class FailoverDecisions:
             self._forget_plans(label)
             if not health.unsettled:
                 self._unsettled.discard(label)
+        self._follow_diverted(now)
+
+    def _follow_diverted(self, now: float) -> None:
+        """So many at a time that thousands, which all change while a cluster comes back, hold nobody up."""
+        due = [key for key in self._diverted if key not in self._plans]
+        for key in due[:DIVERTED_PER_TICK]:
+            # To the end of the line, if it stays diverted.
+            self.plan(self._diverted.pop(key), now, from_peer=False)
 
     # What requests ask and say.
 
@@ -217,7 +232,7 @@ class FailoverDecisions:
         if plan is None:
             plan = plans[key] = self._make(key, route, now, from_peer=from_peer)
             if not from_peer:
-                self._compare(key, plan, now)
+                self._compare(key, route, plan, now)
         return plan
 
     def foresee(self, route: Route, now: float, *, from_peer: bool) -> Sequence[GroupState]:
@@ -274,9 +289,13 @@ class FailoverDecisions:
     def _rtt_step(self, cluster: str) -> int:
         return self.reach.of(cluster).rtt_step
 
-    def _compare(self, key: _Key, plan: Plan, now: float) -> None:
+    def _compare(self, key: _Key, route: Route, plan: Plan, now: float) -> None:
         """Tells what is different from the plan before."""
         after = standing(plan)
         for change in changes(self._standings.get(key, NEVER_SEEN), after):
             self.events.add(key[0], change.kind, change.where, change.cause, change.numbers, now)
         self._standings[key] = after
+        if after.kind is EventKind.RECOVERED:
+            self._diverted.pop(key, None)
+        else:
+            self._diverted[key] = route

@@ -44,6 +44,31 @@ def test_spill_failover_and_recovery_are_told_once_each() -> None:
     assert told(worker) == [EventKind.RECOVERED]
 
 
+def test_a_recovery_is_told_though_nobody_asks() -> None:
+    """Plans are made for requests; status would call a service diverted for ever that nobody uses any more."""
+    worker = Worker(service(remotes=(share("west"), share("eu"))))
+    worker.decisions.take_tunnels(tunnels("eu"), worker.now)
+    assert told(worker) == [EventKind.FAILED_OVER]
+    worker.decisions.take_tunnels(tunnels("west", "eu"), worker.now)
+    kinds = []
+    for _ in range(40):
+        worker.now += 0.25
+        worker.decisions.tick(worker.now)
+        kinds += [kind for kind, _, _ in worker.events()]
+    assert kinds == [EventKind.SPILLED, EventKind.RECOVERED]
+
+
+def test_what_is_gone_is_not_followed() -> None:
+    """A service that was taken back while it was diverted is planned no more."""
+    worker = Worker(service(remotes=(share("west"), share("eu"))))
+    worker.decisions.take_tunnels(tunnels("eu"), worker.now)
+    assert told(worker) == [EventKind.FAILED_OVER]
+    worker.apply(removals=(service().key,))
+    worker.decisions.take_tunnels(tunnels("west", "eu"), worker.now)
+    worker.decisions.tick(worker.now)
+    assert worker.events() == []
+
+
 def test_panic_and_its_end_are_told() -> None:
     worker = Worker(service((endpoint(1), endpoint(2), endpoint(3))))
     told(worker)
