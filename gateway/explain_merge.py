@@ -66,6 +66,7 @@ def _merge_group(key: tuple[str, str], said: Sequence[Explanation]) -> GroupExpl
         ejected=max(group.ejected for group in views),
         tunnels=sum(group.tunnels for group in views),
         rtt_ms=min(rtts, default=0.0),
+        reachable=min(group.reachable for group in views),
         availability=round(sum(group.availability for group in views) / len(said), 4),
         damping=min(group.damping for group in views),
         held_s=max(group.held_s for group in views),

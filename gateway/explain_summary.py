@@ -92,6 +92,8 @@ def cluster_problem(cluster: str, merged: Merged, about: Circumstances) -> str:
         return ejected
     if total and healthy * OVERPROVISIONING < total:
         return f"{cluster} has {healthy} of {total} healthy{_checks(cluster, about)}"
+    if (reachable := min((group.reachable for group in groups), default=1.0)) * OVERPROVISIONING < 1.0:
+        return f"only {_percent(reachable)} of the gateways of {cluster} answer"
     if cluster in about.silent:
         return f"what {cluster} said is {about.silent[cluster]}"
     if held_s := max((group.held_s for group in groups), default=0.0):

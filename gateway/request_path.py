@@ -177,7 +177,8 @@ class WorkerRequestPath:
 
     def _last_resort(self, exchange: Exchange, route: Route) -> Target | None:
         """Any tunnel that is left, also one that is silent just now; if there is none, a cluster that had one a moment
-        ago."""
+        ago. A service that runs here too waits for nobody: with its own endpoints down as well, more is gone than a
+        worker that will be back."""
         if exchange.origin.peer:
             return None
         returning: Target | None = None
@@ -187,7 +188,12 @@ class WorkerRequestPath:
                 continue
             if self._tunnels.pick(share.cluster, exchange.conns_tried) is not None:
                 return target
-            if returning is None and share.healthy and self._tunnels.is_returning(share.cluster):
+            if (
+                returning is None
+                and not route.service.endpoints
+                and share.healthy
+                and self._tunnels.is_returning(share.cluster)
+            ):
                 returning = target
         return returning
 

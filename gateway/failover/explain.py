@@ -76,6 +76,7 @@ def _explain_group(state: GroupState, reach: Reach, next_share: float, now: floa
         ejected=state.ejected,
         tunnels=cluster.tunnels if group.share is not None else 0,
         rtt_ms=round(cluster.rtt_s * 1000, 3) if group.share is not None else 0.0,
+        reachable=round(state.reachable, 4),
         availability=round(state.availability, 4),
         damping=round(state.damping, 4),
         held_s=round(cluster.held_s(now), 3) if group.share is not None else 0.0,

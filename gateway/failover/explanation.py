@@ -25,6 +25,8 @@ class GroupExplanation(msgspec.Struct, frozen=True):
     tunnels: int = 0
     """How many to that cluster answer, from this worker."""
     rtt_ms: float = 0.0
+    reachable: float = 1.0
+    """Of that cluster's gateways, how many answer, 0 to 1."""
     availability: float = 1.0
     """0 to 1: what is published, reachable and not ejected."""
     damping: float = 1.0

@@ -60,6 +60,14 @@ class Load:
     def account(self, kind: str = "get", *, since: float = 0.0, until: float = float("inf")) -> Account:
         return account(self.samples, kind, since=since, until=until)
 
+    def report(self, fault: str, since: float) -> Account:
+        """Prints what each kind of client saw of a fault (`pytest -s`); returns what GETs did."""
+        kinds = ["get", *(["post"] if self._plan.post_clients else []), *(["tcp"] if self._plan.tcp else [])]
+        for kind in kinds:
+            seen = self.account(kind, since=since)
+            print(f"[{fault}] {kind}: {seen}; {seen.recovered_s * 1000:.0f} ms until all was well")
+        return self.account(since=since)
+
     def wait(self, reached: Callable[[list[Sample]], object], what: str, timeout_s: float = 30.0) -> None:
         """Until the samples so far say so. Raises NotInTime."""
         wait_until(lambda: reached(self.samples), what, timeout_s=timeout_s)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.explained import explained
 from tests.fault_rig.load import Load, now
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
@@ -77,7 +78,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Iterator[FaultLab]:
-    services = {"payments": 1}
+    services = {"payments": 1, "ledger": 1}
     sites = [
         Site("east", failover=("west", "eu")),
         Site("west", services, address=network.theirs, prefix=("ip", "netns", "exec", network.name)),
@@ -89,13 +90,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Iterator[
 
 def test_a_blackholed_cluster_costs_no_request(lab: FaultLab, network: Network) -> None:
     """Nobody says anything, so only silence can tell."""
-    with Load(lab.plan(post_clients=0)) as load:
+    with Load(lab.plan(tcp="ledger")) as load:
         load.wait_served_by("west")
         at = now()
         network.drop()
         load.wait_served_by("eu")
         load.wait_more()
-        gets = load.account(since=at)
-        print(gets)
+        load.wait_more(10, "tcp")
+        gets = load.report("cluster blackholed", since=at)
+        explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
         assert gets.failed == 0
         assert gets.gap_s < GAP_LIMIT_S

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.explained import explained, told
 from tests.fault_rig.load import Load, now
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
@@ -37,10 +38,11 @@ def test_peers_02_failover_needs_no_settings(lab: FaultLab) -> None:
         lab["eu"].freeze()
         load.wait_served_by("west")
         load.wait_more(10, "tcp")
+        explained(lab, lambda e: e.summary.startswith("west gets 100 %: no tunnel to eu is ready (no answer to a PING"))
         lab["eu"].thaw()
         load.wait_served_by("eu")
-        gets = load.account(since=at)
-        print(gets, f"{gets.recovered_s * 1000:.0f} ms until all was well")
+        gets = load.report("cluster frozen", since=at)
+        told(lab, "failed-over", "recovered")
         assert gets.failed == 0
         assert gets.gap_s < GAP_LIMIT_S
         for kind in ("post", "tcp"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fault_rig.clusters import FaultLab, open_fault_lab, three_clusters
+from tests.fault_rig.explained import explained, told
 from tests.fault_rig.load import Load, now
 
 pytestmark = pytest.mark.processes
@@ -33,13 +34,15 @@ def test_peers_01_a_dead_cluster_gets_no_traffic(lab: FaultLab) -> None:
         killed = now()
         load.wait_more()
         load.wait_more(10, "tcp")
+        explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
         lab["west"].start()
         load.wait_served_by("west")
-        gets = load.account(since=at)
-        print(gets, f"{gets.recovered_s * 1000:.0f} ms until all was well")
+        gets = load.report("cluster killed", since=at)
         assert gets.failed == 0
         assert gets.gap_s < GAP_LIMIT_S
         assert load.account(since=killed, until=killed + 1).by_cluster.keys() == {"eu"}
+        explained(lab, lambda e: e.summary == "west gets 100 %: failover.order 1")
+        told(lab, "failed-over", "recovered")
         for kind in ("post", "tcp"):
             account = load.account(kind, since=at)
             assert account.failed <= 1, account

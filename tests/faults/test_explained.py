@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import msgspec
 import pytest
 
-from federation.status.event_values import EventsDocument
-from federation.status.explain_values import ExplanationDocument
-from gateway.cli import main
-from gateway.demo.waiting import NotInTime, wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.explained import explained, told
 from tests.fault_rig.load import Load
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
@@ -23,28 +19,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
     sites = Site("east", {"payments": 3}, failover=("west",)), Site("west", {"payments": 2})
     with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites) as lab:
         yield lab
-
-
-def explained(lab: FaultLab, holds: Callable[[ExplanationDocument], bool], query: str = "") -> ExplanationDocument:
-    """What the gateway says once it is so; and shows it as the command does."""
-    seen: list[ExplanationDocument] = []
-
-    def found() -> bool:
-        body = lab.gateway.ask(f"/v1/explain/shop/payments{query}")
-        seen[:] = [msgspec.json.decode(body, type=ExplanationDocument)]
-        return holds(seen[0])
-
-    try:
-        wait_until(found, "it is explained so", timeout_s=40)
-    except NotInTime as error:
-        raise NotInTime(f"{error}: {seen[0].summary if seen else ''}") from None
-    main(["explain", "payments.shop", "--url", f"http://{lab.gateway.addresses.status}"])
-    return seen[0]
-
-
-def kinds(lab: FaultLab) -> list[str]:
-    events = msgspec.json.decode(lab.gateway.ask("/v1/events?service=shop/payments"), type=EventsDocument).events
-    return [event.kind for event in events]
 
 
 def test_peers_09_every_fault_is_explained(lab: FaultLab) -> None:
@@ -81,11 +55,11 @@ def test_peers_09_every_fault_is_explained(lab: FaultLab) -> None:
 
         lab["east"].endpoints.start()
         explained(lab, lambda e: e.summary == "east gets 100 %: own zone")
-        wanted = {"ejected", "endpoint-unhealthy", "failed-over", "exhausted", "endpoint-healthy", "recovered"}
-        wait_until(lambda: wanted <= {*kinds(lab)}, "all of it is told")
+        wanted = ("ejected", "endpoint-unhealthy", "failed-over", "exhausted", "endpoint-healthy", "recovered")
+        told(lab, *wanted)
 
 
 def test_peers_09_requests_of_a_peer_are_explained(lab: FaultLab) -> None:
     """They go to local endpoints or nowhere, whatever else there is."""
-    said = explained(lab, lambda e: bool(e.places), "?from=west")
+    said = explained(lab, lambda e: bool(e.places), query="?from=west")
     assert (said.from_cluster, {place.cluster for place in said.places}) == ("west", {"east"})

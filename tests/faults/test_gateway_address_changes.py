@@ -9,6 +9,7 @@ import pytest
 
 from gateway.demo.waiting import wait_until
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
+from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
 from tests.name_server import NameServer
@@ -43,7 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, server: NameServer, port: int)
     """West alone has the service, so that nothing else can hide what becomes of it."""
     sites = [
         Site("east", gateway_section=f", nameservers: [{server.address}]"),
-        Site("west", {"payments": 1}, mesh_port=0, advertise=f"{NAME}:{port}"),
+        Site("west", {"payments": 1, "ledger": 1}, mesh_port=0, advertise=f"{NAME}:{port}"),
     ]
     with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites, wait=False) as lab:
         yield lab
@@ -63,13 +64,19 @@ def test_peers_05_gateway_address_changes_are_noticed(lab: FaultLab, server: Nam
             assert load.account().failed == 0
             server.hosts[NAME] = [OLD]
             wait_until(lambda: old.open and not new.open, "the tunnels have moved back")
-            at = now()
-            server.hosts[NAME] = [NEW]
-            old.freeze()
-            wait_until(lambda: new.open, "the tunnels have moved away from what is silent")
-            load.wait_more()
-            gets = load.account(since=at)
-            print(gets)
+            # Only now, as a long stream would hold the tunnel that it is on.
+            with Load(lab.plan(tcp="ledger", get_clients=0, post_clients=0)) as stream:
+                at = now()
+                server.hosts[NAME] = [NEW]
+                old.freeze()
+                wait_until(lambda: new.open, "the tunnels have moved away from what is silent")
+                load.wait_more()
+                stream.wait_more(10, "tcp")
+                stream.report("gateway address changes without a word", since=at)
+            gets = load.report("gateway address changes without a word", since=at)
+            explained(lab, lambda e: e.summary.startswith("west gets 100 %: ") and e.places[0].tunnels == 2)
+            [gateway] = lab.gateway.status().peers[0].data.gateways
+            assert gateway.address == f"{NEW}:{port}"
             assert gets.failed == 0
             assert gets.gap_s < GAP_LIMIT_S
 

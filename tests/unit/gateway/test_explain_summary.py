@@ -101,6 +101,11 @@ def ejected(where: str, until: float = 1_028.0) -> EjectionExplanation:
             "east gets 100 %: west keeps going and coming, and is held back for 15 s more",
         ),
         (
+            merged(west(0.7, rank=0, reachable=0.5), east(0.3, rank=1)),
+            ABOUT,
+            "west gets 70 %, east gets 30 %: only 50 % of the gateways of west answer",
+        ),
+        (
             merged(west(0.5, rank=0), east(0.5, rank=1)),
             ABOUT,
             "west gets 50 %, east gets 50 %: max_share limits what west gets",

@@ -226,6 +226,18 @@ def test_a_cluster_that_is_held_back_says_for_how_long() -> None:
     assert west.damping < 0.01
 
 
+def test_a_cluster_whose_gateways_are_missing_says_so() -> None:
+    worker = Worker(service(remotes=(share("west"), share("eu"))))
+    both = tunnels("west", "eu", gateways=2)
+    both[0].ready = 0
+    worker.decisions.take_tunnels(both, worker.now)
+    worker.now += 3.0
+    worker.decisions.take_tunnels(both, worker.now)
+    found = ask(worker)
+    assert found is not None
+    assert [group.reachable for group in found.groups] == [0.5, 1.0]
+
+
 def test_an_explanation_for_a_peer_has_only_what_is_here() -> None:
     worker = Worker(service((endpoint(1),), (share("west"),)), FailoverSettings())
     found = ask(worker, asker="west")
