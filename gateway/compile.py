@@ -35,6 +35,7 @@ def compile_local(config: Config) -> LocalResource:
         workloads=tuple(workload.to_model() for workload in config.workloads),
         peer_nameservers=tuple(map(str, config.gateway.nameservers)),
         traffic=config.traffic(),
+        connection_limit=config.gateway.limits.connections,
     )
 
 

@@ -29,7 +29,9 @@ from gateway.reactor import Reactor
 from gateway.refused import Refused, tls_reason
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import Origin, RouteTable
+from gateway.snapshot import CONNECTION_LIMIT_DEFAULT
 from gateway.telemetry import CONNECTIONS, WorkerCounters
+from gateway.turned_away import CONNECTION_LIMIT, TurnedAway
 from trust.errors import TrustError
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -79,9 +81,16 @@ class Reception:
         self._refused = refused
         self._wall_clock = wall_clock
         self._acceptor = Acceptor(reactor)
+        self._turned_away = TurnedAway(reactor, self._where)
         self._dns_scopes: dict[str, trio.CancelScope] = {}
         self._open: set[str] = set()
         """Kinds of listeners that accept."""
+
+    @property
+    def _connection_limit(self) -> int:
+        """For workloads' connections, and once more for peers': neither takes the other's room."""
+        local = self._routes.local
+        return local.connection_limit if local is not None else CONNECTION_LIMIT_DEFAULT
 
     # Listeners.
 
@@ -141,12 +150,21 @@ class Reception:
 
     # Connections.
 
+    def _where(self) -> str:
+        local = self._routes.local
+        return f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
+
     def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
         def mesh(sock: socket.socket, client: str) -> None:
             self._counters.add(CONNECTIONS, spec.kind)
             objection = self.handshakes.objection(parse_host_port(client).host)
             if objection:
                 self._refused.note(spec.kind, "overload", objection, client)
+                sock.close()
+            elif len(self._clientele.peers) >= self._connection_limit:
+                # Before the handshake there is no way to say so in TLS, and after it there is no point in it.
+                detail = f"gateway.limits.connections of this worker is {self._connection_limit}"
+                self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
                 sock.close()
             else:
                 self._nursery.start_soon(self._serve_peer, spec, sock, client)
@@ -168,7 +186,12 @@ class Reception:
                 return self._refused.note(spec.kind, "no-route", detail, client)
             if route.port.protocol is Protocol.TCP:
                 authority = route.authority
-        conn = self._path.serve(sock, listener_codec(self.codec_kind, tcp_authority=authority), origin, client)
+        codec = listener_codec(self.codec_kind, tcp_authority=authority)
+        if self._clientele.local >= self._connection_limit:
+            detail = f"gateway.limits.connections of this worker is {self._connection_limit}"
+            self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
+            return sock.close() if authority else self._turned_away.add(sock, codec, detail)
+        conn = self._path.serve(sock, codec, origin, client)
         self._clientele.add(conn, spec, client)
         return None
 

@@ -17,6 +17,7 @@ from gateway.traffic import TrafficSettings
 from trust.revocation import Revocations
 
 LOCAL_KEY = "local"
+CONNECTION_LIMIT_DEFAULT = 10_000
 
 
 def service_key(name: ServiceName) -> str:
@@ -112,6 +113,8 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
     peer_nameservers: tuple[str, ...] = ()
     """Who is asked for the names of peers' gateways ("ip:port"); the system's resolver, if none."""
     traffic: TrafficSettings = TrafficSettings()
+    connection_limit: int = CONNECTION_LIMIT_DEFAULT
+    """How many connections each worker has of local workloads, and as many of peers."""
 
     @property
     def key(self) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import trio
 
 from federation.acknowledgement import PublicationState
-from federation.federation import Federation
 from gateway.control import Renew
-from gateway.fleet import Fleet
 from gateway.trust_orders import OrderFiles, TrustAnswer, TrustOrder
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
@@ -32,14 +31,40 @@ done within this time after a start: a tunnel is tried again every 5 s at least.
 _SERIAL = re.compile(r"(0x)?[0-9a-fA-F:]{8,60}")
 
 
+class Publisher(Protocol):
+    """Who tells peers what this cluster's bundle is: `federation.federation.Federation`."""
+
+    @property
+    def gateway_id(self) -> str: ...
+
+    def publication_state(self) -> PublicationState: ...
+
+    def trust_changed(self) -> None: ...
+
+
+class Worker(Protocol):
+    """One that is told: `gateway.worker_link.WorkerLink`."""
+
+    id: str
+
+    def tell(self, message: Renew) -> None: ...
+
+
+class Workers(Protocol):
+    """`gateway.fleet.Fleet`."""
+
+    @property
+    def links(self) -> Mapping[str, Worker]: ...
+
+
 class TrustKeeper:
     """Follows a `Keyring`. `clock` gives Unix seconds."""
 
     def __init__(
         self,
         keyring: Keyring,
-        federation: Federation,
-        fleet: Fleet,
+        federation: Publisher,
+        fleet: Workers,
         orders: OrderFiles,
         clock: Callable[[], float] | None = None,
     ) -> None:

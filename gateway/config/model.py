@@ -24,12 +24,14 @@ from discovery.config_values import (
     refuse,
     show,
     text_of,
+    whole_number,
 )
 from discovery.model import LocalService
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
 from gateway.config.failover import FailoverConfig
 from gateway.config.traffic import LimitsForAll, RetriesForAll, TimeoutsForAll, traffic_settings
 from gateway.config.trust import TrustConfig
+from gateway.snapshot import CONNECTION_LIMIT_DEFAULT
 from gateway.traffic import TrafficSettings
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -66,6 +68,12 @@ def _network(value: Any) -> IPNetwork:
     return network
 
 
+class GatewayLimits(Section):
+    """What one worker takes on."""
+
+    connections: Annotated[int, whole_number(1, 1_000_000, "a number of connections")] = CONNECTION_LIMIT_DEFAULT
+
+
 class GatewayConfig(Section):
     """Where the gateway listens, and how it works. Nothing listens for peers unless `mesh` is given."""
 
@@ -77,6 +85,7 @@ class GatewayConfig(Section):
     """Who is asked for the names that peers' gateways advertise; the system's resolver, if none."""
     vip_range: Annotated[IPNetwork, PlainValidator(_network)] = ipaddress.IPv4Network("127.80.0.0/16")
     http2_codec: Literal["auto", "ngh2", "h2"] = "auto"
+    limits: GatewayLimits = GatewayLimits()
     drain_timeout_s: Annotated[float, duration("0s", "1h")] = Field(default=30.0, alias="drain_timeout")
 
     def advertised(self, mesh: HostPort) -> tuple[HostPort, ...]:

@@ -20,6 +20,7 @@ from gateway.request_path import NOT_ALLOWED, SOURCE_NOT_BELIEVED
 from gateway.retry import Failure
 from gateway.routing import LOCAL_ORIGIN, Origin
 from gateway.traffic import Retries, Timeouts, Traffic
+from gateway.turned_away import CONNECTION_LIMIT
 from tests.exchange_play import Play
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/reasons.md").read_text()
@@ -206,4 +207,4 @@ def test_the_page_explains_nothing_else() -> None:
     """A reason that nothing gives is worse than none. Those of requests come from `Failure` and from the exchange."""
     of_requests = {"no-route", "downstream-timeout"} | {reason for reason, _ in DOCUMENTED if "upstream" in reason}
     of_requests |= {"connect-failure", "refused-stream", "overflow", SOURCE_NOT_BELIEVED, NOT_ALLOWED}
-    assert {reason for reason, _ in DOCUMENTED} == of_requests | set(BAD) | {"slow-head"}
+    assert {reason for reason, _ in DOCUMENTED} == of_requests | set(BAD) | {"slow-head", CONNECTION_LIMIT}

@@ -20,7 +20,7 @@ import trio.testing
 from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
 from gateway import worker as worker_module
 from gateway.codec.choose import mesh_codec
-from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.codec.events import Header, RequestHead, Response, ResponseHead
 from gateway.codec.http2_frames import PREFACE
 from gateway.connection import ClientConnection
 from gateway.control import (
@@ -183,10 +183,10 @@ class Scene:
     async def ready(self) -> None:
         await self.boss.last_report(lambda report: report.ready)
 
-    async def settled(self) -> None:
+    async def settled(self, **settings: int) -> None:
         """Everything that was said so far is done: an order more is, and nobody has anything left to do."""
         self._settled += 1
-        last = LocalResource("acme", "east", Locality(), "east.test", dns_ttl_s=float(self._settled))
+        last = msgspec.structs.replace(LOCAL, dns_ttl_s=float(self._settled), **settings)
         await self.boss.say(last)
         await wait_until(lambda: self.worker._routes.local == last)
         await trio.testing.wait_all_tasks_blocked()
@@ -920,3 +920,52 @@ async def test_an_svid_that_nobody_renews_yet_is_not_asked_for_without_end(
         await scene.settled()
         assert scene.worker._identity.svid is not None
         assert scene.boss.requests == 2
+
+
+async def test_a_client_too_many(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """It is told so in its own protocol, and counted. Who is in stays, and when one goes there is room."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        await scene.settled(connection_limit=1)
+        address = await scene.boss.listen("http", "http")
+        with await dial(address) as first:
+            first.send(GET)
+            assert (await read(first)).startswith(b"HTTP/1.1 404 ")
+            with await dial(address) as second:
+                second.send(GET)
+                answer = await read(second)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert b"isthmus-reason: connection-limit\r\n" in answer
+                assert b"connection: close\r\n" in answer
+                assert await read(second) == b""
+            with await dial(address) as third:
+                client = mesh_codec("h2", client=True)
+                client.send_request(RequestHead(b"GET", b"http", HOST, b"/", []), True)
+                third.send(client.data_to_send())
+                events: list[object] = []
+                while chunk := await read(third):
+                    events += client.receive(chunk)
+                assert [event.head.status for event in events if isinstance(event, Response)] == [503]
+            first.send(GET)
+            assert (await read(first)).startswith(b"HTTP/1.1 404 ")
+        await wait_until(lambda: not scene.worker._clientele.served)
+        with await dial(address) as fourth:
+            fourth.send(GET)
+            assert (await read(fourth)).startswith(b"HTTP/1.1 404 ")
+        report = await scene.boss.last_report(lambda report: report.refusals)
+        assert report.counters["isthmus_refused_connections"] == {"http|connection-limit": 2}
+
+
+async def test_a_peer_too_many(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """Its tunnels do not count against workloads' connections, nor these against its."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        await scene.settled(connection_limit=1)
+        async with mesh(scene, authorities) as (address, west):
+            http = await scene.boss.listen("http", "http")
+            with await dial(address) as other, await dial(http) as client:
+                assert await read(other) == b""
+                client.send(GET)
+                assert (await read(client)).startswith(b"HTTP/1.1 404 ")
+            answer = west.ask()
+            await wait_until(lambda: answer.status == 404)
+            report = await scene.boss.last_report(lambda report: report.refusals)
+            assert list(report.refusals) == ["mesh: connection-limit"]
