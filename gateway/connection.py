@@ -85,6 +85,7 @@ class Connection:
         self._reactor = reactor
         self._descriptor = sock.fileno()
         self._tls = sock if isinstance(sock, TlsSocket) else None
+        self._plain = None if isinstance(sock, TlsSocket) else sock
         self._interest = 0
         self._out = b""
         self._dirty = False
@@ -147,7 +148,7 @@ class Connection:
         self.last_active = self._reactor.now
         left = self._reactor.share_bytes
         while True:
-            size = max(LEAST_SHARE_BYTES, min(left, READ_BYTES))
+            size = READ_BYTES if left >= READ_BYTES else left if left > LEAST_SHARE_BYTES else LEAST_SHARE_BYTES
             data = self._receive(size)
             if data is None:
                 return
@@ -177,17 +178,23 @@ class Connection:
 
     def _receive(self, size: int) -> bytes | None:
         """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost."""
-        view, tls = self._reactor.buffer, self._tls
+        plain, tls = self._plain, self._tls
         try:
-            count = self.sock.recv_into(view if size == READ_BYTES else view[:size])
+            if plain is not None:
+                data = plain.recv(size)
+                self._emptied = len(data) < size
+            else:
+                assert tls is not None
+                view = self._reactor.buffer
+                data = view[: tls.recv_into(view if size == READ_BYTES else view[:size])].tobytes()
+                self._emptied = tls.emptied and not tls.ended
         except WOULD_BLOCK:
             return None
         except OSError as error:
             self.lost_to = error
             self.abort()
             return None
-        self._emptied = count < size if tls is None else tls.emptied and not tls.ended
-        return view[:count].tobytes()
+        return data
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
