@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from discovery.model import Protocol as ServiceProtocol
 from gateway.breaker import Breaker
+from gateway.client_connection import ClientConnection
 from gateway.codec.events import ErrorCode, Header, ResponseHead
-from gateway.connection import ClientConnection, Relay
+from gateway.exchange_failures import attempt_failed, attempt_stalled, overflowed, replace
 from gateway.failover.outcome import Outcome, Verdict, http_status_of_grpc, judge
 from gateway.failover.target import RemoteTarget, Target
 from gateway.headers import ATTEMPT, REASON, find, without_ours
 from gateway.refusal import STATUS_OF_REASON
+from gateway.relay import Relay
 from gateway.retry import IDEMPOTENT_METHODS, UNPROCESSED_REASONS, Failure
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ class Attempt:
         """A limit of ours forbids it. That says nothing of the upstream."""
         self._over()
         self._count_until(self.number)
-        self.exchange.overflowed(self, detail)
+        overflowed(self.exchange, self, detail)
 
     # How it ends.
 
@@ -129,7 +131,7 @@ class Attempt:
 
     def _fail(self, failure: Failure, detail: str) -> None:
         self._observe(failure, self.exchange.path.clock.now - self.began)
-        self.exchange.attempt_failed(self, failure, detail)
+        attempt_failed(self.exchange, self, failure, detail)
 
     def _observe(self, outcome: Outcome, latency_s: float) -> None:
         if not self.observed:
@@ -181,7 +183,7 @@ class Attempt:
     def time_out(self, detail: str) -> None:
         """Its own time is over. A response that has begun to be held is as good as none."""
         self.give_up_late()
-        self.exchange.attempt_failed(self, Failure.TIMEOUT, detail)
+        attempt_failed(self.exchange, self, Failure.TIMEOUT, detail)
 
     # From the upstream's connection.
 
@@ -225,7 +227,7 @@ class Attempt:
             return True
         if exchange.head.method in IDEMPOTENT_METHODS and self._is_worth_another(head.status):
             self._answered(head, end_stream)
-            if exchange.replace(self, whole=whole):
+            if replace(exchange, self, whole=whole):
                 return True
         if reason and exchange.is_grpc:
             # In a gRPC client's own terms, which a gateway does not know to use to another.
@@ -294,7 +296,7 @@ class Attempt:
     def on_stall(self, *, mute: bool) -> None:
         exchange = self.exchange
         if not self.ended:
-            exchange.attempt_stalled(self)
+            attempt_stalled(exchange, self)
         if mute and not self.ended and self.conn is not None and exchange.path.has_better(exchange):
             # Its client may begin again, which helps where there is somewhere else to go.
             self.conn.give_up(self.stream_id, ErrorCode.CANCEL)

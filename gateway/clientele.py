@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 import trio
 
-from gateway.connection import ServerConnection
 from gateway.control import ListenerSpec
 from gateway.identity import Proof
 from gateway.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
 from gateway.reactor import Reactor
 from gateway.refused import Refused
+from gateway.server_connection import ServerConnection
 
 
 class Served(msgspec.Struct):

@@ -4,9 +4,7 @@ The reactor says when the socket can be read; what was read becomes events, even
 connection's codec, and at the end of the turn every connection that has something to say is flushed once. There is no
 task, lock or channel for a connection or a request.
 
-Backpressure: a `Relay` counts what one stream's body gave to another connection. The source's window is given back
-only when the sink's codec has handed those bytes to its socket, so a slow reader stops the far sender and at most
-one window of each stream is held here.
+What has kinds of its own is in `server_connection` and `client_connection`; backpressure is in `relay`.
 """
 
 from __future__ import annotations
@@ -15,31 +13,13 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Protocol
 
-from gateway.codec.events import (
-    Data,
-    ErrorCode,
-    Event,
-    GoAway,
-    Header,
-    Informational,
-    PingAck,
-    Request,
-    RequestHead,
-    Reset,
-    Response,
-    ResponseHead,
-    Trailers,
-    Writable,
-)
+from gateway.codec.events import Event
 from gateway.codec.interface import Codec
-from gateway.codec.sniff import SniffingServerCodec
 from gateway.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
+from gateway.relay import Relay, Relays
 from gateway.tls_socket import TlsSocket
 
-# A stream whose sink holds more than this unsent is not given more window yet.
-LOW_WATER_BYTES = 32_768
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
 # (RFC 9112 section 9.6).
 LINGER_S = 1.0
@@ -47,26 +27,6 @@ SHUTDOWN_RETRY_S = 0.05
 
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GONE = select.EPOLLERR | select.EPOLLHUP
-
-
-class Relay:
-    """One direction of one exchange's body, from the source's stream to a sink."""
-
-    __slots__ = ("owed", "queued", "source", "source_stream")
-
-    def __init__(self, source: Connection, source_stream: int) -> None:
-        self.source = source
-        self.source_stream = source_stream
-        self.owed = 0
-        self.queued = False
-
-    def settle(self) -> None:
-        """What was owed has been handed on, or is no longer wanted: the source may send as much again."""
-        self.queued = False
-        if self.owed:
-            owed, self.owed = self.owed, 0
-            self.source.codec.consumed(self.source_stream, owed)
-            self.source.touch()
 
 
 class Connection:
@@ -95,8 +55,7 @@ class Connection:
         self._lingering = False
         self._hung_up = False
         self._ended = False
-        self._unsettled: list[tuple[int, Relay]] = []
-        self._blocked: dict[int, Relay] = {}
+        self._relays = Relays()
 
     @property
     def unsent(self) -> int:
@@ -215,7 +174,7 @@ class Connection:
         relay.owed += len(data)
         if not relay.queued:
             relay.queued = True
-            self._unsettled.append((stream_id, relay))
+            self._relays.unsettled.append((stream_id, relay))
         self.touch()
 
     def flush(self) -> None:
@@ -224,8 +183,8 @@ class Connection:
         before = len(self._out)
         if not self.closed and self._send():
             # A full socket that took nothing since the last look has nothing new to settle.
-            if self._unsettled and (not self._out or len(self._out) != before):
-                self._settle()
+            if self._relays.unsettled and (not self._out or len(self._out) != before):
+                self._relays.settle(self.codec, len(self._out))
             if not self._out:
                 self._end_if_done()
         if self.closed:
@@ -291,35 +250,10 @@ class Connection:
             self._reactor.modify(self._descriptor, interest)
         self._interest = interest
 
-    def _settle(self) -> None:
-        """Each stream by itself: one whose bytes have left the codec goes on while the socket is still busy with the
-        others', so that streams of a full tunnel do not all stop and start together. What the socket has not taken
-        counts where it can only be this stream's."""
-        unsettled, self._unsettled = self._unsettled, []
-        codec, stuck = self.codec, len(self._out)
-        alone = stuck if codec.open_streams <= 1 else 0
-        for stream_id, relay in unsettled:
-            if codec.queued(stream_id) + alone <= LOW_WATER_BYTES:
-                relay.settle()
-            elif stuck:
-                # It waits for the socket, not for the peer's window.
-                self._unsettled.append((stream_id, relay))
-            else:
-                self._blocked[stream_id] = relay
-
     def forget(self, stream_id: int) -> None:
         """The stream has ended: nothing of it is waited for any more."""
-        if relay := self._blocked.pop(stream_id, None):
-            relay.settle()
-
-    def _reconsider(self, stream_id: int) -> None:
-        """The peer opened a window: what waited for it is looked at again after the next flush."""
-        if stream_id:
-            if relay := self._blocked.pop(stream_id, None):
-                self._unsettled.append((stream_id, relay))
-        elif self._blocked:
-            self._unsettled.extend(self._blocked.items())
-            self._blocked.clear()
+        if self._relays.blocked:
+            self._relays.forget(stream_id)
 
     # Ending.
 
@@ -364,167 +298,6 @@ class Connection:
             return
         self._ended = True
         self._end_streams()
-        for relay in [relay for _, relay in self._unsettled] + [*self._blocked.values()]:
-            relay.settle()
-        self._unsettled.clear()
-        self._blocked.clear()
+        self._relays.give_up()
         if self.on_end is not None:
             self.on_end()
-
-
-class RequestHandler(Protocol):
-    """What a server's connection tells about one of its streams."""
-
-    def on_request_data(self, data: bytes, end_stream: bool) -> None: ...
-    def on_request_trailers(self, headers: list[Header]) -> None: ...
-    def on_request_reset(self) -> None: ...
-
-
-class ServerConnection(Connection):
-    """A connection that asks us: a local workload's, or a peer gateway's."""
-
-    sock: socket.socket
-
-    def __init__(
-        self,
-        reactor: Reactor,
-        sock: socket.socket | TlsSocket,
-        codec: Codec,
-        begin: Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None],
-    ) -> None:
-        super().__init__(reactor, sock, codec)
-        self.handlers: dict[int, RequestHandler] = {}
-        self.requests = 0
-        self._begin = begin
-
-    def _dispatch(self, event: Event) -> None:
-        if type(event) is Request:
-            if self._hung_up:
-                # Nobody is there for the answer.
-                return
-            self.requests += 1
-            if type(self.codec) is SniffingServerCodec:
-                # It has made up its mind: from here on without a man in the middle.
-                self.codec = self.codec.chosen
-            self._begin(self, event.stream_id, event.head, event.end_stream)
-        elif type(event) is Data:
-            handler = self.handlers.get(event.stream_id)
-            if handler is None:
-                self.codec.consumed(event.stream_id, len(event.data))
-            else:
-                handler.on_request_data(event.data, event.end_stream)
-        elif type(event) is Trailers:
-            if handler := self.handlers.get(event.stream_id):
-                handler.on_request_trailers(event.headers)
-        elif type(event) is Reset:
-            self.forget(event.stream_id)
-            if handler := self.handlers.pop(event.stream_id, None):
-                handler.on_request_reset()
-        elif type(event) is Writable:
-            self._reconsider(event.stream_id)
-
-    def _end_streams(self) -> None:
-        for handler in [*self.handlers.values()]:
-            handler.on_request_reset()
-
-
-class ResponseHandler(Protocol):
-    """What a client's connection tells about one of its streams."""
-
-    def on_informational(self, head: ResponseHead) -> None: ...
-    def on_response(self, head: ResponseHead, end_stream: bool) -> None: ...
-    def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
-    def on_response_trailers(self, headers: list[Header]) -> None: ...
-    def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...
-    def on_stall(self, *, mute: bool) -> None:
-        """The connection is silent. What may be done elsewhere shall be; the rest stays, it may still be answered. When
-        it is `mute`, for seconds that is, the rest ends as well if it could begin again elsewhere."""
-        ...
-
-
-class ClientConnection(Connection):
-    """A connection that we ask: a tunnel to a peer gateway, or one to a local endpoint."""
-
-    def __init__(
-        self,
-        reactor: Reactor,
-        sock: socket.socket | TlsSocket,
-        codec: Codec,
-        *,
-        released: Callable[[ClientConnection], None] = lambda connection: None,
-        ping_ack: Callable[[bytes], None] = lambda payload: None,
-        going_away: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`released`: a stream has ended, the connection may be used again. `going_away`: it takes no new ones."""
-        super().__init__(reactor, sock, codec)
-        self.handlers: dict[int, ResponseHandler] = {}
-        self.goaway_code: int | None = None
-        """Why the far end takes no new streams, if it has said so."""
-        self._released = released
-        self._ping_ack = ping_ack
-        self._going_away = going_away
-
-    @property
-    def usable(self) -> bool:
-        return not self.closed and self.codec.can_open
-
-    def open(self, head: RequestHead, end_stream: bool, handler: ResponseHandler) -> int:
-        """Begins a request; only when `usable`."""
-        stream_id = self.codec.send_request(head, end_stream)
-        self.handlers[stream_id] = handler
-        self.touch()
-        return stream_id
-
-    def release(self, stream_id: int) -> None:
-        """The caller needs nothing more of this stream, which has ended on both sides."""
-        if self.handlers.pop(stream_id, None) is not None:
-            self.forget(stream_id)
-            self._released(self)
-
-    def stall(self, *, mute: bool) -> None:
-        """The far end does not answer. The caller flushes the reactor."""
-        for handler in [*self.handlers.values()]:
-            handler.on_stall(mute=mute)
-
-    def give_up(self, stream_id: int, code: int) -> None:
-        """Resets a stream that has not ended. On HTTP/1.1 and TCP that ends the connection."""
-        if self.handlers.pop(stream_id, None) is not None:
-            self.forget(stream_id)
-            self.codec.reset(stream_id, code)
-            self.touch()
-
-    def _dispatch(self, event: Event) -> None:
-        """The frequent kinds come first."""
-        if type(event) is Data:
-            handler = self.handlers.get(event.stream_id)
-            if handler is None:
-                self.codec.consumed(event.stream_id, len(event.data))
-            else:
-                handler.on_response_data(event.data, event.end_stream)
-        elif type(event) is Response:
-            if handler := self.handlers.get(event.stream_id):
-                handler.on_response(event.head, event.end_stream)
-        elif type(event) is Writable:
-            self._reconsider(event.stream_id)
-        elif type(event) is Trailers:
-            if handler := self.handlers.get(event.stream_id):
-                handler.on_response_trailers(event.headers)
-        elif type(event) is Reset:
-            if handler := self.handlers.pop(event.stream_id, None):
-                self.forget(event.stream_id)
-                lost = self.closed or self.received_eof
-                handler.on_response_reset(event.code, unprocessed=event.unprocessed, lost=lost)
-        elif type(event) is Informational:
-            if handler := self.handlers.get(event.stream_id):
-                handler.on_informational(event.head)
-        elif type(event) is PingAck:
-            self._ping_ack(event.payload)
-        elif type(event) is GoAway:
-            self.goaway_code = event.code
-            self._going_away()
-
-    def _end_streams(self) -> None:
-        # Before the streams are told: those that begin again elsewhere must not be sent here.
-        self._going_away()
-        for stream_id in [*self.handlers]:
-            self._dispatch(Reset(stream_id, ErrorCode.CANCEL))

@@ -10,9 +10,9 @@ import trio
 
 from discovery.model import Protocol
 from gateway.attempt import Attempt
+from gateway.client_connection import ClientConnection
 from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
-from gateway.connection import ClientConnection
 from gateway.dial import dial
 from gateway.endpoint_tls import EndpointContexts
 from gateway.reactor import Reactor

@@ -6,7 +6,7 @@
 A server's connection makes an `Exchange` for each request and tells it what the client sends. The exchange asks for a
 target, and an `Attempt` carries the request there and tells the exchange what comes back. Everything is synchronous:
 commands go to the codecs at once, and the connections are flushed when the chunk has been handled. What time does is in
-`exchange_timer`.
+`exchange_timer`, what is done about failures in `exchange_failures`.
 
 What the client has sent is held, up to `REPLAY_BYTES`, for as long as another attempt is possible: until a response is
 passed on. A small response to a replayable request is itself held until it is whole (`attempt.HELD_RESPONSE_BYTES`), so
@@ -25,69 +25,26 @@ that is not in `attempts`: it is sent what they are sent, its response goes nowh
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from gateway.attempt import Attempt
 from gateway.carried_service import CarriedService
+from gateway.client_connection import ClientConnection
 from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
-from gateway.connection import ClientConnection, Relay, ServerConnection
+from gateway.exchange_failures import give_up
+from gateway.exchange_path import RequestPath
 from gateway.exchange_timer import ExchangeTimer
-from gateway.exchange_watch import Clock, ExchangeWatch
-from gateway.failover.outcome import Outcome
 from gateway.failover.target import RemoteTarget, Target
-from gateway.headers import ATTEMPT, GRPC_TIMEOUT, NO_HEALTHY_UPSTREAM, ForwardedFor, passed_trailers
+from gateway.headers import ATTEMPT, GRPC_TIMEOUT, ForwardedFor, passed_trailers
+from gateway.relay import Relay
 from gateway.retry import (
     HEDGE,
     REPLAY_BYTES,
     Failure,
     allotment,
-    may_retry,
     read_attempt,
 )
 from gateway.routing import Origin, Route
+from gateway.server_connection import ServerConnection
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
-
-
-class RequestPath(Protocol):
-    """What an exchange needs of the worker around it."""
-
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def watch(self) -> ExchangeWatch: ...
-    def route(self, exchange: Exchange) -> Route | None: ...
-    def objection(self, exchange: Exchange, route: Route) -> tuple[str, str] | None:
-        """Why a peer's request is not let in: the reason and words for it; None if it is."""
-        ...
-
-    def service(self, route: Route) -> CarriedService: ...
-    def choose(self, exchange: Exchange, route: Route) -> Target | None: ...
-    def has_better(self, exchange: Exchange) -> bool:
-        """Whether there is a target other than what was tried, and better than one that is silent."""
-        ...
-
-    def outbound_head(self, attempt: Attempt) -> RequestHead: ...
-    def submit(self, attempt: Attempt) -> None:
-        """Finds a connection for an attempt and calls its `attached`, `failed` or `overflowed`; now or later."""
-        ...
-
-    def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
-        """Told once of each attempt that came to a verdict: the status that it ended with, or why it failed, and how
-        long the head of the response, or the failure, took. An attempt that the client gave up before its upstream
-        answered has none, nor has one that lost against a hedge."""
-        ...
-
-    def is_doubted(self, attempt: Attempt) -> bool:
-        """Whether the attempt's target failed so often that it is only being tried again, or should not be."""
-        ...
-
-    def may_spend_retry(self, exchange: Exchange, failure: Failure | None) -> bool:
-        """`failure`: of the attempt before; None: it is only late."""
-        ...
-
-    def refusal(self, exchange: Exchange, status: int, reason: str, detail: str) -> tuple[ResponseHead, bytes]: ...
-    def retried(self, exchange: Exchange, cause: str) -> None: ...
-    def finished(self, exchange: Exchange) -> None: ...
 
 
 class Exchange:
@@ -205,7 +162,7 @@ class Exchange:
             path.watch.add(self)
         else:
             self.begin_timer()
-        self._attempt_next(None)
+        self.attempt_next(None)
 
     def begin_timer(self) -> None:
         """From here on time counts."""
@@ -222,15 +179,15 @@ class Exchange:
             self.made = self.first - 1
             self.limit = min(last, self.made + self.limit)
 
-    def _attempt_next(self, cause: Failure | None) -> None:
+    def attempt_next(self, cause: Failure | None) -> None:
         assert self.route is not None
         target = self.path.choose(self, self.route)
         if target is None:
-            self._give_up()
+            give_up(self)
         else:
-            self._begin_attempt(target, cause)
+            self.begin_attempt(target, cause)
 
-    def _begin_attempt(self, target: Target, cause: str | None) -> None:
+    def begin_attempt(self, target: Target, cause: str | None) -> None:
         """`cause`: why it is not the first."""
         if cause is not None:
             self.path.retried(self, cause)
@@ -251,7 +208,7 @@ class Exchange:
         assert self.route is not None
         target = self.path.choose(self, self.route)
         if target is not None and self.path.may_spend_retry(self, None):
-            self._begin_attempt(target, HEDGE)
+            self.begin_attempt(target, HEDGE)
 
     def on_request_data(self, data: bytes, end_stream: bool) -> None:
         self.request_ended = end_stream
@@ -358,112 +315,17 @@ class Exchange:
         self.response_ended = True
         self._finish_if_done()
 
-    # Failing.
-
-    def attempt_failed(self, attempt: Attempt, failure: Failure, detail: str) -> None:
-        """An attempt came to nothing. Another one, an answer of ours, or the end of the stream."""
-        self._drop(attempt)
-        self.failure, self.detail = failure, detail
-        if self.responded:
-            self._break_off(failure.value)
-        elif self.attempts:
-            # A hedge is under way: its answer counts.
-            pass
-        elif self._may_try_again(failure) and self.path.may_spend_retry(self, failure):
-            self._attempt_next(failure)
-        else:
-            self._refuse_for(failure, detail)
+    # Answers of our own, and broken ones.
 
     @property
     def traffic(self) -> Traffic:
         return self.service.traffic if self.service is not None else DEFAULT_TRAFFIC
 
-    def _drop(self, attempt: Attempt) -> None:
+    def drop(self, attempt: Attempt) -> None:
         if attempt in self.attempts:
             self.attempts.remove(attempt)
 
-    def _may_try_again(self, failure: Failure) -> bool:
-        method = self.head.method
-        return may_retry(failure, method, replayable=self.replayable, made=self.made, limit=self.limit)
-
-    def replace(self, attempt: Attempt, *, whole: bool) -> bool:
-        """An attempt was answered with an error that another place might not give: whether it is asked, in which case
-        this answer goes nowhere. `whole`: both messages have ended."""
-        target: Target | None = None
-        if len(self.attempts) == 1:
-            if self.responded or not self._may_try_again(Failure.STATUS):
-                return False
-            assert self.route is not None
-            self.failure = Failure.STATUS
-            target = self.path.choose(self, self.route)
-            if target is None or not self.path.may_spend_retry(self, Failure.STATUS):
-                return False
-        attempt.end(whole)
-        self._drop(attempt)
-        self.failure = Failure.STATUS
-        if target is not None:
-            self._begin_attempt(target, Failure.STATUS)
-        return True
-
-    def attempt_stalled(self, attempt: Attempt) -> None:
-        """The upstream of an attempt is silent, and may never answer. What may be repeated goes elsewhere, if there is
-        somewhere better; it has no verdict on the upstream, which may only be slow. With a hedge under way there is
-        nothing to do: one of the two will answer."""
-        failure = Failure.CONNECTION_LOST
-        if self.responded or len(self.attempts) != 1 or not self._may_try_again(failure):
-            return
-        if self.path.has_better(self):
-            attempt.end(False)
-            self.attempt_failed(attempt, failure, "the upstream is silent")
-
-    def overflowed(self, attempt: Attempt, detail: str) -> None:
-        """A limit of ours forbids an attempt. A request that no other attempt carries is refused at once: if it went
-        elsewhere, a limit here would be load there."""
-        self._drop(attempt)
-        if not self.attempts and not self.responded:
-            self.refuse(503, Failure.OVERFLOW.value, detail)
-
-    def _give_up(self) -> None:
-        """No target is left."""
-        if self.failure is None or self.failure.unprocessed:
-            # A peer goes elsewhere; what our endpoints are called, and what ails them, is our business.
-            why = f"; the last one: {self.detail}" if self.detail and not self.origin.peer else ""
-            self.refuse(503, NO_HEALTHY_UPSTREAM.decode(), f"no healthy endpoint can be reached{why}")
-        else:
-            self._refuse_for(self.failure, "every other place was tried")
-
-    def _refuse_for(self, failure: Failure, detail: str) -> None:
-        if failure.unprocessed:
-            self.refuse(503, failure.value, detail)
-        else:
-            self.refuse(504 if failure is Failure.TIMEOUT else 502, failure.value, detail)
-
-    def time_out(self, detail: str, *, by_client: bool) -> None:
-        """The whole takes too long. `by_client`: for its client, which says nothing of the upstream."""
-        for attempt in [*self.attempts]:
-            if by_client:
-                attempt.end(False)
-            else:
-                attempt.give_up_late()
-        self._end_late(504, Failure.TIMEOUT.value, detail)
-
-    def idle_out(self, idle_s: float) -> None:
-        """Nothing has moved for too long."""
-        detail = f"nothing moved for {idle_s:g} s"
-        if self.responded:
-            self._break_off("idle-timeout")
-        elif self.request_ended or self.connect:
-            self.time_out(detail, by_client=False)
-        else:
-            self._end_late(408, "downstream-timeout", f"the rest of the request did not come: {detail}")
-
-    def _end_late(self, status: int, reason: str, detail: str) -> None:
-        if self.responded:
-            self._break_off(reason)
-        else:
-            self.refuse(status, reason, detail)
-
-    def _break_off(self, reason: str) -> None:
+    def break_off(self, reason: str) -> None:
         """A part of the response is out: it must not look whole."""
         self.reason = reason
         self.down.codec.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.deadlines import Deadline
+from gateway.exchange_failures import idle_out, time_out
 from gateway.grpc_timeout import parse_grpc_timeout
 from gateway.headers import GRPC_TIMEOUT
 from gateway.retry import SAFE_METHODS
@@ -117,11 +118,11 @@ class ExchangeTimer:
         now = exchange.path.clock.now
         self._deadline, self._wakes_at = None, NEVER
         if now >= self.call_due_at:
-            exchange.time_out("the time that its client gives it is over", by_client=True)
+            time_out(exchange, "the time that its client gives it is over", by_client=True)
         elif now >= self._due_at:
-            exchange.time_out(f"no whole response within {self._timeouts.request_s:g} s", by_client=False)
+            time_out(exchange, f"no whole response within {self._timeouts.request_s:g} s", by_client=False)
         elif now >= self.active_at + self._idle_s and not self._still_moves(now):
-            exchange.idle_out(self._idle_s)
+            idle_out(exchange, self._idle_s)
         else:
             self._see_attempts(now)
 

@@ -18,9 +18,9 @@ import msgspec
 import trio
 
 from discovery.address import HostPort
+from gateway.client_connection import ClientConnection
 from gateway.codec.events import ErrorCode
 from gateway.codec.interface import Codec
-from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
 from gateway.dial import connect, handshake
 from gateway.flapping import Flapping

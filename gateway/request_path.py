@@ -18,7 +18,6 @@ from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.carried_service import CarriedService
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
-from gateway.connection import ServerConnection
 from gateway.endpoints import EndpointPools, endpoint_protocol
 from gateway.exchange import Exchange
 from gateway.exchange_watch import ExchangeWatch
@@ -43,6 +42,7 @@ from gateway.reactor import Reactor
 from gateway.refusal import refusal
 from gateway.retry import Failure, RetryBudget, attempt_value
 from gateway.routing import Origin, Route, RouteTable
+from gateway.server_connection import ServerConnection
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters, add_duration
 from gateway.tls_socket import TlsSocket
@@ -58,7 +58,7 @@ _STATUS = [str(status) for status in range(1000)]
 
 
 class WorkerRequestPath:
-    """Implements `exchange.RequestPath`."""
+    """Implements `exchange_path.RequestPath`."""
 
     def __init__(
         self,

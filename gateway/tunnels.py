@@ -13,8 +13,8 @@ from datetime import datetime
 
 import trio
 
+from gateway.client_connection import ClientConnection
 from gateway.codec.interface import Codec
-from gateway.connection import ClientConnection
 from gateway.control import Tunnel as TunnelReport
 from gateway.deadlines import Deadline
 from gateway.gateway_tunnels import TUNNELS_PER_GATEWAY, GatewayTunnels, Ground

@@ -15,9 +15,9 @@ import msgspec
 from discovery.model import Port, Protocol, ServiceName
 from gateway.attempt import Attempt
 from gateway.carried_service import CarriedService
+from gateway.client_connection import ClientConnection
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
 from gateway.codec.interface import CodecFailure
-from gateway.connection import ClientConnection, ServerConnection
 from gateway.deadlines import Deadline, Deadlines
 from gateway.exchange import Exchange
 from gateway.exchange_watch import ExchangeWatch
@@ -28,6 +28,7 @@ from gateway.reactor import Reactor
 from gateway.refusal import refusal
 from gateway.retry import Failure, attempt_value
 from gateway.routing import LOCAL_ORIGIN, Origin, Route
+from gateway.server_connection import ServerConnection
 from gateway.snapshot import ServiceResource
 from gateway.telemetry import DURATION_ROW
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic

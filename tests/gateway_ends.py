@@ -19,10 +19,10 @@ import trio.testing
 from gateway.acceptor import Acceptor
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import RequestHead, ResponseHead
-from gateway.connection import RequestHandler, ServerConnection
 from gateway.dial import handshake
 from gateway.identity import Identity, Proof
 from gateway.reactor import Reactor
+from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.snapshot import GatewayAddress, PeerResource
 from trust.authority import Authority
 from trust.errors import TrustError

@@ -12,13 +12,16 @@ import pytest
 import trio
 
 from discovery.model import Protocol
+from gateway.client_connection import ClientConnection
 from gateway.codec.choose import LIMITS, endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http1_server import Http1ServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
-from gateway.connection import ClientConnection, Connection, Relay, ServerConnection
+from gateway.connection import Connection
 from gateway.dial import handshake
 from gateway.reactor import Reactor
+from gateway.relay import Relay
+from gateway.server_connection import ServerConnection
 from gateway.tls_socket import TlsSocket
 from tests.gateway_ends import (
     Begin,

@@ -12,13 +12,14 @@ import trio
 from discovery.model import Protocol
 from gateway import endpoints as endpoints_module
 from gateway.attempt import Attempt
+from gateway.client_connection import ClientConnection
 from gateway.codec.choose import endpoint_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
-from gateway.connection import ClientConnection, RequestHandler, ServerConnection
 from gateway.dial import dial
 from gateway.endpoints import IDLE_S, STREAMS_PER_CONNECTION, EndpointPool, EndpointPools, endpoint_protocol
 from gateway.reactor import Reactor
 from gateway.retry import Failure
+from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.traffic import Limits
 from tests.gateway_ends import running_reactor, seeded, wait_until
 

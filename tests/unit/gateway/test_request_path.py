@@ -13,9 +13,9 @@ import trio
 
 from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
 from gateway.callers import Caller
+from gateway.client_connection import ClientConnection
 from gateway.codec.choose import endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
-from gateway.connection import ClientConnection, ServerConnection
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.events import EventKind
@@ -26,6 +26,7 @@ from gateway.identity import Identity
 from gateway.reactor import Reactor
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.server_connection import ServerConnection
 from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
 from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings

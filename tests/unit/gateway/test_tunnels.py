@@ -13,9 +13,9 @@ import trio.testing
 from gateway import gateway_tunnels as tunnels_module
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
-from gateway.connection import RequestHandler, ServerConnection
 from gateway.identity import Identity
 from gateway.reactor import Reactor
+from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.snapshot import GatewayAddress, PeerResource
 from gateway.tunnels import TUNNELS_PER_GATEWAY, Tunnels
 from tests.gateway_ends import (

@@ -19,10 +19,10 @@ import trio.testing
 
 from discovery.model import Endpoint, Locality, Port, Protocol, ServiceName
 from gateway import worker as worker_module
+from gateway.client_connection import ClientConnection
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import Header, RequestHead, Response, ResponseHead
 from gateway.codec.http2_frames import PREFACE
-from gateway.connection import ClientConnection
 from gateway.control import (
     Certificate,
     ControlChannel,

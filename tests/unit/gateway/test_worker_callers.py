@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import trio
 
+from gateway.client_connection import ClientConnection
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import ErrorCode, RequestHead
 from gateway.codec.http2_frames import goaway_frame
-from gateway.connection import ClientConnection
 from gateway.dial import dial, handshake
 from gateway.snapshot import PeerResource, ServiceResource
 from tests.forge import Forge, p256, private_key_of
