@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
-from gateway.connection import ServerConnection
 from gateway.headers import find
 from gateway.reactor import Reactor
 from gateway.refusal import refusal
+from gateway.server_connection import ServerConnection
 
 CONNECTION_LIMIT = "connection-limit"
 AT_ONCE = 64
