@@ -18,7 +18,7 @@ from discovery.config import HealthConfig, ServiceConfig
 from discovery.model import ServiceName
 from discovery.vip import VipPool, VipRangeExhausted
 from federation.imports import ImportPolicy
-from federation.status.values import ServiceDocument
+from federation.status.service_values import ServiceDocument
 from gateway.config import Config
 from gateway.plan import ItemKey, State
 from trust.spiffe_id import workload_id

@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 from discovery.model import ServiceName
 from federation.catalog import ServiceView
-from federation.status.values import PeerServicesDocument, ServiceCountsDocument
+from federation.status.peer_values import PeerServicesDocument
+from federation.status.service_values import ServiceCountsDocument
 from gateway.status_services import is_usable
 
 Shape: TypeAlias = tuple[tuple[str, bool], ...]

@@ -20,7 +20,7 @@ from federation.status.explain_values import (
     LimitsDocument,
     PlaceDocument,
 )
-from federation.status.values import ClusterDocument
+from federation.status.peer_values import ClusterDocument
 from gateway.explain_merge import Merged, MergedEjection, merge
 from gateway.explain_summary import Circumstances, FailedCheck, cluster_problem, summarize
 from gateway.explainer import Answers

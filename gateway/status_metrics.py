@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from federation.freshness import Freshness
-from federation.status.values import ClusterDocument, StatusDocument
+from federation.status.peer_values import ClusterDocument
+from federation.status.values import StatusDocument
 from gateway.process_usage import ProcessUsage
 from gateway.telemetry import MetricSpec
 from gateway.totals import gauge

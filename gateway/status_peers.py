@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from federation.freshness import Lease
 from federation.report import BundleFollowing, PeerStatus
-from federation.status.values import (
+from federation.status.peer_values import (
     ClusterDocument,
     ControlDocument,
     DataDocument,

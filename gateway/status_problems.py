@@ -8,7 +8,8 @@ from discovery.model import ServiceName
 from federation.catalog import ServiceView
 from federation.record import MAX_SKEW_S
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
-from federation.status.values import ClusterDocument, ProblemDocument
+from federation.status.peer_values import ClusterDocument
+from federation.status.values import ProblemDocument
 from gateway.control import Report
 
 _NAMED = 8

@@ -9,7 +9,7 @@ from discovery.health import EndpointStatus
 from discovery.model import LocalService
 from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness
-from federation.status.values import (
+from federation.status.service_values import (
     ConflictDocument,
     EndpointDocument,
     PortDocument,

@@ -16,25 +16,21 @@ from federation.invitation import Invitation, Joiner
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.explain_values import ExplanationDocument
+from federation.status.peer_values import ClusterDocument, ClustersDocument, PeerServicesDocument
+from federation.status.service_values import ServiceDocument
+from federation.status.trust_values import PeerTrustDocument, RotationDocument, TrustDocument
 from federation.status.values import (
-    ClusterDocument,
-    ClustersDocument,
     ConfigurationDocument,
     EtcdDocument,
     EtcdEndpointDocument,
     ItemDocument,
     ListenerDocument,
     PeerEtcdDocument,
-    PeerServicesDocument,
-    PeerTrustDocument,
     PendingDocument,
     ProblemDocument,
     ReadinessDocument,
-    RotationDocument,
-    ServiceDocument,
     StatusDocument,
     TransitionDocument,
-    TrustDocument,
     WorkerDocument,
 )
 from gateway.config import Config

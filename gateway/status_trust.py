@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from federation.acknowledgement import PublicationState
-from federation.status.values import (
+from federation.status.trust_values import (
     OwnRootDocument,
-    ProblemDocument,
     RevokedDocument,
     RootDocument,
     RotationDocument,
     TrustDocument,
 )
+from federation.status.values import ProblemDocument
 from trust.certificate import parse_certificate
 from trust.fingerprint import fingerprint_of
 from trust.keyring import Keyring

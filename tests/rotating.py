@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from federation.status.values import StatusDocument, TrustDocument
+from federation.status.trust_values import TrustDocument
+from federation.status.values import StatusDocument
 from gateway.addresses import read_addresses
 from gateway.config.edit import add_peer
 from gateway.demo.load import Load

@@ -17,34 +17,36 @@ from federation.status.explain_values import (
     LimitsDocument,
     PlaceDocument,
 )
-from federation.status.values import (
+from federation.status.peer_values import (
     ClusterDocument,
     ClustersDocument,
-    ConfigurationDocument,
-    ConflictDocument,
     ControlDocument,
     DataDocument,
-    EndpointDocument,
-    EtcdDocument,
-    EtcdEndpointDocument,
     GatewayDocument,
-    ItemDocument,
-    ListenerDocument,
     PeerServicesDocument,
-    PeerTrustDocument,
+    TunnelDocument,
+)
+from federation.status.service_values import (
+    ConflictDocument,
+    EndpointDocument,
     PortDocument,
-    ProblemDocument,
-    ReadinessDocument,
-    RootDocument,
     ServiceCountsDocument,
     ServiceDocument,
     ShareDocument,
+    ZoneDocument,
+)
+from federation.status.trust_values import PeerTrustDocument, RootDocument, TrustDocument
+from federation.status.values import (
+    ConfigurationDocument,
+    EtcdDocument,
+    EtcdEndpointDocument,
+    ItemDocument,
+    ListenerDocument,
+    ProblemDocument,
+    ReadinessDocument,
     StatusDocument,
     TransitionDocument,
-    TrustDocument,
-    TunnelDocument,
     WorkerDocument,
-    ZoneDocument,
 )
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

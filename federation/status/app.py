@@ -23,17 +23,16 @@ from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.explain_values import ExplanationDocument
 from federation.status.host_check import is_own_host
 from federation.status.openapi import describe
+from federation.status.peer_values import ClusterDocument, ClustersDocument
+from federation.status.service_values import ServiceDocument
 from federation.status.services_stream import ServicesStream
+from federation.status.trust_values import TrustDocument
 from federation.status.values import (
-    ClusterDocument,
-    ClustersDocument,
     ConfigurationDocument,
     ErrorDocument,
     LivenessDocument,
     ReadinessDocument,
-    ServiceDocument,
     StatusDocument,
-    TrustDocument,
 )
 
 _HEADERS = {

@@ -8,17 +8,10 @@ import msgspec
 
 from federation.status.event_values import EventsDocument
 from federation.status.explain_values import ExplanationDocument
-from federation.status.values import (
-    ClusterDocument,
-    ClustersDocument,
-    ConfigurationDocument,
-    LivenessDocument,
-    ReadinessDocument,
-    ServiceDocument,
-    ServicesDocument,
-    StatusDocument,
-    TrustDocument,
-)
+from federation.status.peer_values import ClusterDocument, ClustersDocument
+from federation.status.service_values import ServiceDocument, ServicesDocument
+from federation.status.trust_values import TrustDocument
+from federation.status.values import ConfigurationDocument, LivenessDocument, ReadinessDocument, StatusDocument
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from federation.status.values import ServiceDocument
+from federation.status.service_values import ServiceDocument
 
 
 class ServicesStream:

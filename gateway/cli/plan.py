@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from discovery.model import ServiceName
-from federation.status.values import ConfigurationDocument, ServicesDocument
+from federation.status.service_values import ServicesDocument
+from federation.status.values import ConfigurationDocument
 from gateway.cli.config_file import load_or_fail
 from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import GatewayApi, find_gateway

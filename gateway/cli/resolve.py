@@ -15,7 +15,8 @@ import dns.rdatatype
 import msgspec
 
 from discovery.model import CLUSTERSET_ZONE, ServiceName, is_dns_label
-from federation.status.values import ServiceDocument, StatusDocument
+from federation.status.service_values import ServiceDocument
+from federation.status.values import StatusDocument
 from gateway.cli.exit_codes import NEGATIVE, OK, UNREACHABLE, USAGE, Failure
 from gateway.cli.gateway_api import GatewayApi, find_gateway, reachable_host, split_host_port
 from gateway.cli.services import format_share

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from federation.status.values import ServiceDocument, ServicesDocument, ShareDocument
+from federation.status.service_values import ServiceDocument, ServicesDocument, ShareDocument
 from gateway.cli.exit_codes import OK
 from gateway.cli.gateway_api import find_gateway
 from gateway.cli.table import format_table

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from federation.status.peer_values import ClusterDocument
 from federation.status.values import (
-    ClusterDocument,
     DiversionDocument,
     ListenerDocument,
     PeerEtcdDocument,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from federation.status.values import OwnRootDocument, PeerTrustDocument, RotationDocument, TrustDocument
+from federation.status.trust_values import OwnRootDocument, PeerTrustDocument, RotationDocument, TrustDocument
 from gateway.cli.config_file import load_or_fail
 from gateway.cli.exit_codes import NEGATIVE, OK, UNREACHABLE, USAGE, Failure
 from gateway.cli.gateway_api import GatewayApi, find_gateway

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from federation.status.values import ServiceDocument, ServicesDocument, StatusDocument, TrustDocument
+from federation.status.service_values import ServiceDocument, ServicesDocument
+from federation.status.trust_values import TrustDocument
+from federation.status.values import StatusDocument
 from gateway.addresses import Addresses, read_addresses
 from gateway.demo.group import Group
 from gateway.demo.leash import Program

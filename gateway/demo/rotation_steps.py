@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.status.values import PeerTrustDocument
+from federation.status.trust_values import PeerTrustDocument
 from gateway.demo.lab import Cluster, Lab
 from gateway.demo.load import Load
 from gateway.demo.teller import Teller

@@ -16,7 +16,9 @@ from pathlib import Path
 import msgspec
 
 from discovery.model import ServiceName
-from federation.status.values import ClusterDocument, ServicesDocument, StatusDocument
+from federation.status.peer_values import ClusterDocument
+from federation.status.service_values import ServicesDocument
+from federation.status.values import StatusDocument
 from gateway.addresses import Addresses, read_addresses
 from gateway.demo.group import Group
 from gateway.demo.leash import Program

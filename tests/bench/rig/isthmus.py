@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from discovery.model import ServiceName
-from federation.status.values import ServicesDocument, StatusDocument
+from federation.status.service_values import ServicesDocument
+from federation.status.values import StatusDocument
 from gateway.addresses import read_addresses
 from gateway.demo.group import Group
 from gateway.demo.lab import Etcd

@@ -11,8 +11,9 @@ import pytest
 from starlette.types import Message
 
 from federation.status.app import status_app
+from federation.status.peer_values import ClusterDocument
 from federation.status.routes import ANSWERS
-from federation.status.values import ClusterDocument, ServiceDocument, ServicesDocument
+from federation.status.service_values import ServiceDocument, ServicesDocument
 from tests.status_documents import CART, PAYMENTS, WEST, FakeSource
 
 

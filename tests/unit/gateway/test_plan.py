@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from discovery.model import ServiceName
-from federation.status.values import ServiceDocument
+from federation.status.service_values import ServiceDocument
 from gateway.config import Config, parse_config
 from gateway.plan import Change, apply, diff
 from gateway.plan_state import catalog_state, config_state, kept_catalog, names_state, settings_state

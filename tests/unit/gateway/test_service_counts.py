@@ -9,7 +9,8 @@ import pytest
 from discovery.model import Port, Protocol, ServiceName, ZoneHealth
 from federation.catalog import Conflict, ConflictReason, ExportView, ServiceView
 from federation.freshness import Freshness
-from federation.status.values import PeerServicesDocument, ServiceDocument
+from federation.status.peer_values import PeerServicesDocument
+from federation.status.service_values import ServiceDocument
 from gateway.service_counts import ServiceCounts
 from gateway.status_services import describe_service
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from federation.status.peer_values import ClusterDocument
 from federation.status.routes import ANSWERS
-from federation.status.values import ClusterDocument, ProblemDocument
+from federation.status.values import ProblemDocument
 from gateway import status_metrics, status_problems
 from gateway.cli import exit_codes
 from gateway.cli.parser import make_parser

@@ -9,7 +9,7 @@ from federation.freshness import Freshness, Lease, Link, Reason
 from federation.record import RefusalCode
 from federation.refusals import Refusal
 from federation.report import GatewayStatus, PeerStatus
-from federation.status.values import ClusterDocument, PeerServicesDocument
+from federation.status.peer_values import ClusterDocument, PeerServicesDocument
 from gateway.control import Report, Tunnel
 from gateway.status_peers import describe_peer, known_sequence, linked_clusters
 

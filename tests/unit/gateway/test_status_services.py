@@ -10,7 +10,7 @@ from discovery.health import EndpointState, EndpointStatus
 from discovery.model import Endpoint, LocalService, Port, Protocol, ServiceName, ZoneHealth
 from federation.catalog import Conflict, ConflictReason, ExportView, ServiceView
 from federation.freshness import Freshness
-from federation.status.values import ServiceDocument, ShareDocument
+from federation.status.service_values import ServiceDocument, ShareDocument
 from gateway.status_services import describe_service
 
 NAME = ServiceName("shop", "payments")

@@ -9,7 +9,13 @@ import msgspec
 import pytest
 
 from federation.acknowledgement import PublicationState
-from federation.status.values import OwnRootDocument, PeerTrustDocument, RootDocument, RotationDocument, TrustDocument
+from federation.status.trust_values import (
+    OwnRootDocument,
+    PeerTrustDocument,
+    RootDocument,
+    RotationDocument,
+    TrustDocument,
+)
 from gateway.status_trust import (
     EXPIRES_SOON,
     PATIENCE_S,

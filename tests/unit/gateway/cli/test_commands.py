@@ -15,7 +15,8 @@ import pytest
 
 from federation.status.event_values import EventsDocument
 from federation.status.explain_values import ExplanationDocument
-from federation.status.values import ServicesDocument, StatusDocument
+from federation.status.service_values import ServicesDocument
+from federation.status.values import StatusDocument
 from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
 from gateway.cli.event_feed import EventFeed

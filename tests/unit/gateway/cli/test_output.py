@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from federation.status.event_values import EventsDocument
+from federation.status.service_values import ServicesDocument
 from federation.status.values import (
     DiversionDocument,
     EtcdDocument,
@@ -19,7 +20,6 @@ from federation.status.values import (
     ListenerDocument,
     PeerEtcdDocument,
     PendingDocument,
-    ServicesDocument,
 )
 from gateway.cli.event_feed import Missed
 from gateway.cli.events import format_events, format_followed

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from federation.status.values import OwnRootDocument, RevokedDocument, RotationDocument, TrustDocument
+from federation.status.trust_values import OwnRootDocument, RevokedDocument, RotationDocument, TrustDocument
 from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
 from gateway.trust_orders import OrderFiles, TrustAnswer, TrustOrder
