@@ -17,11 +17,10 @@ import trio
 from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation.acknowledgement import PublicationState, view_publication
 from federation.beliefs import Beliefs
-from federation.bundle_follower import BundleFollower
 from federation.cache import CatalogCache
 from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
-from federation.follower import Follower
+from federation.followers import Followers
 from federation.gateway_id import load_gateway_id
 from federation.join_answer import AnswerValue
 from federation.members import PeerView
@@ -81,14 +80,8 @@ class Federation:
         self._listener = listener
         self._rng = rng
         self._wall = wall
-        self._followers: dict[EtcdSource | None, Follower] = {
-            None: Follower(None, self._beliefs, self._tell, rng, wall)
-        }
-        """By etcd; None: ours."""
-        self._bundles: dict[str, BundleFollower] = {}
-        """By peer: those that are followed by URL."""
+        self._followers = Followers(self._beliefs, self._tell, rng, wall)
         self._publisher: Publisher | None = None
-        self._nursery: trio.Nursery | None = None
         self._tick_wanted = trio.Event()
         self._join_requested = trio.Event()
         if settings.cluster in self._cached:
@@ -152,8 +145,7 @@ class Federation:
                 self._remember_peer(cluster)
         self._tick_wanted.set()
         self._tell()
-        self._follow_sources()
-        self._follow_bundles()
+        self._followers.adjust()
 
     # Who wants to join.
 
@@ -195,9 +187,7 @@ class Federation:
         return view_publication(self._beliefs)
 
     def status(self) -> FederationStatus:
-        return view_status(
-            self._beliefs, self._authority, self._followers, self._publisher, trio.current_time(), self._bundles
-        )
+        return view_status(self._beliefs, self._authority, self._followers, self._publisher, trio.current_time())
 
     # Life.
 
@@ -225,48 +215,14 @@ class Federation:
         beliefs = self._beliefs
         self._publisher = Publisher(etcd, beliefs, self, self._rng, self._wall)
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._followers[None].follow, etcd)
-                self._nursery.start_soon(self._publisher.run)
-                self._nursery.start_soon(self._watch_time)
-                self._nursery.start_soon(self._keep_cache)
-                self._follow_sources()
-                self._follow_bundles()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._publisher.run)
+                nursery.start_soon(self._watch_time)
+                nursery.start_soon(self._keep_cache)
+                nursery.start_soon(self._followers.run, etcd)
                 task_status.started()
         finally:
-            self._nursery = None
             beliefs.cache.write(beliefs.cache.take_pending())
-
-    def _follow_bundles(self) -> None:
-        """One follower for each peer outside the federation's etcd."""
-        if self._nursery is None:
-            return
-        settings = self._beliefs.settings
-        wanted = {cluster: peer for cluster, peer in settings.peers.items() if peer.endpoint is not None}
-        for cluster, follower in [*self._bundles.items()]:
-            if wanted.get(cluster) != follower.peer:
-                self._bundles.pop(cluster).stop()
-        for cluster in wanted.keys() - self._bundles.keys():
-            directory = settings.state_dir / "bundles"
-            follower = BundleFollower(cluster, wanted[cluster], directory, self._bundle_heard, self._rng, self._wall)
-            self._bundles[cluster] = follower
-            self._nursery.start_soon(follower.run)
-
-    def _bundle_heard(self, follower: BundleFollower) -> None:
-        heard = follower.heard_at is not None and not follower.problem
-        self._beliefs.follow(follower.cluster, follower.bundle, heard, trio.current_time(), self._wall())
-        self._tell()
-
-    def _follow_sources(self) -> None:
-        """One follower for each etcd that peers are read in, however many of them."""
-        if self._nursery is None:
-            return
-        wanted = self._beliefs.sources
-        for source in self._followers.keys() - wanted - {None}:
-            self._followers.pop(source).stop()
-        for source in wanted - self._followers.keys():
-            follower = self._followers[source] = Follower(source, self._beliefs, self._tell, self._rng, self._wall)
-            self._nursery.start_soon(follower.run, source)
 
     async def _watch_time(self) -> None:
         while True:
@@ -298,8 +254,7 @@ class Federation:
             if self._remember_peer(cluster):
                 self._beliefs.acknowledge(cluster, trio.current_time())
         for source in changes.list_again:
-            if source in self._followers:  # A new one begins with a listing anyway.
-                self._followers[source].list_again()
+            self._followers.list_again(source)
         if self._beliefs.join.take_changed():
             self._join_requested.set()
             self._join_requested = trio.Event()
@@ -308,7 +263,7 @@ class Federation:
         if changes.services:
             self._listener.services_changed(changes.services)
         if self._publisher is not None:
-            self._publisher.set_synced(self._followers[None].link.synced)
+            self._publisher.set_synced(self._followers.home.link.synced)
 
     def _remember_peer(self, cluster: str) -> bool:
         """Returns whether the bundle that we believe of a peer is on disk."""

@@ -7,7 +7,7 @@ import hashlib
 
 import msgspec
 
-from federation.record import FederationError
+from federation.errors import FederationError
 
 _MAX_DETAIL = 512
 

@@ -19,11 +19,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from discovery.model import is_dns_label
+from federation.errors import RecordRefused
 from federation.join_answer import AnswerCode, RequestRefused
 from federation.join_token import INVITATION_ID, JoinToken
 from federation.paths import request
 from federation.peer_keys import PeerKeys
-from federation.record import RecordRefused, next_sequence, open_record, peek_value, sign_record
+from federation.record import next_sequence, open_record, peek_value, sign_record
 from trust.bundle import RecordKey
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from discovery.model import is_dns_label
-from federation.record import FederationError
+from federation.errors import FederationError
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
 from trust.spiffe_id import parse_trust_domain

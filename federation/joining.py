@@ -7,14 +7,16 @@ from collections.abc import Callable
 import trio
 
 from federation import paths
+from federation.errors import FederationError, RecordRefused
 from federation.etcd.client import EtcdClient
 from federation.etcd.errors import EtcdError
 from federation.join_answer import AnswerValue, digest_of, parse_answer
 from federation.join_request import make_request
 from federation.join_token import JoinToken
+from federation.jws import parse_header
 from federation.paths import BUNDLE, Layout, Path
 from federation.peer_keys import PeerKeys
-from federation.record import FederationError, KeyLookup, Record, RecordRefused, open_record, parse_header
+from federation.record import KeyLookup, Record, open_record
 from trust.bundle import RecordKey
 from trust.source import TrustSource
 

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 import msgspec
 import trio
 
+from federation.errors import FederationError, RecordRefused
 from federation.etcd.client import EtcdClient
 from federation.etcd.kv import KeyValue
 from federation.paths import BUNDLE, Key, Kind, Layout
 from federation.peer_keys import PeerKeys
-from federation.record import FederationError, RecordRefused, next_sequence, open_record, sign_record
+from federation.record import next_sequence, open_record, sign_record
 from trust.bundle import RecordKey, encode_bundle, parse_bundle
 from trust.errors import TrustError
 from trust.source import TrustSource

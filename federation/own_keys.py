@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from federation.errors import RecordRefused, RefusalCode
+from federation.jws import RecordHeader
 from federation.paths import BUNDLE, Path
-from federation.record import RecordHeader, RecordRefused, RefusalCode, peek_issued_at
+from federation.record import peek_issued_at
 from trust.bundle import RecordKey
 from trust.errors import PeerRejected
 from trust.source import TrustSource

@@ -13,10 +13,11 @@ import msgspec
 from discovery.model import ServiceName
 from federation import paths
 from federation.damping import urgency_of
+from federation.errors import RecordRefused
 from federation.own_exports import OwnExports
 from federation.paths import BUNDLE, Kind, Path
 from federation.publication import Publication
-from federation.record import Record, RecordRefused
+from federation.record import Record
 from federation.settings import FederationSettings
 from federation.values import AckValue, ExportValue, GatewayValue, encode, parse_export, parse_gateway
 from trust.bundle import Bundle, encode_bundle, parse_bundle

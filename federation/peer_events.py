@@ -7,8 +7,8 @@ from typing import TypeAlias
 import msgspec
 
 from discovery.model import ServiceName
+from federation.errors import RefusalCode
 from federation.paths import Path, StrayKey
-from federation.record import RefusalCode
 from federation.values import ExportValue
 
 

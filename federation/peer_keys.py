@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from federation.record import Record, RecordHeader, RecordRefused, RefusalCode, parse_header
+from federation.errors import RecordRefused, RefusalCode
+from federation.jws import RecordHeader, parse_header
+from federation.record import Record
 from trust.bundle import Bundle, parse_bundle
 from trust.errors import PeerRejected, TrustError
 from trust.fingerprint import fingerprint_of

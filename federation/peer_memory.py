@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from discovery.model import is_dns_label
+from federation.errors import RecordRefused
 from federation.paths import BUNDLE
-from federation.record import Record, RecordRefused, reopen_record
+from federation.record import Record, reopen_record
 from trust.bundle import parse_bundle
 from trust.errors import TrustError
 from trust.fingerprint import fingerprint_of

@@ -16,6 +16,8 @@ import msgspec
 
 from discovery.model import ServiceName
 from federation.clock_skew import ClockSkew
+from federation.errors import RecordRefused, RefusalCode
+from federation.jws import RecordHeader
 from federation.ledger import Ledger
 from federation.paths import BUNDLE, Kind, Path
 from federation.peer_events import (
@@ -36,14 +38,7 @@ from federation.peer_events import (
     StrayPut,
 )
 from federation.peer_keys import Claim, PeerKeys
-from federation.record import (
-    Record,
-    RecordHeader,
-    RecordRefused,
-    RefusalCode,
-    open_record,
-    peek_issued_at,
-)
+from federation.record import Record, open_record, peek_issued_at
 from federation.refusals import Refusal, RefusalLog
 from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
 

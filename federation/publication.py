@@ -13,17 +13,11 @@ from typing import TypeAlias
 import msgspec
 
 from federation.damping import Damper, Urgency
+from federation.errors import RecordRefused
+from federation.jws import encode_chain, parse_header
 from federation.own_keys import OwnKeys
 from federation.paths import BUNDLE, Kind, Path
-from federation.record import (
-    Record,
-    RecordRefused,
-    encode_chain,
-    next_sequence,
-    open_record,
-    parse_header,
-    sign_record,
-)
+from federation.record import Record, next_sequence, open_record, sign_record
 from trust.bundle import RecordKey
 from trust.source import TrustSource
 

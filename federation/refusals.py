@@ -7,8 +7,8 @@ from collections import Counter
 
 import msgspec
 
+from federation.errors import RefusalCode
 from federation.paths import Path
-from federation.record import RefusalCode
 
 MAX_REFUSALS = 256
 

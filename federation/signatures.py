@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import trio
 
+from federation.errors import RecordRefused
+from federation.jws import verify_signature
 from federation.peer_keys import Claim
-from federation.record import RecordRefused, verify_signature
 
 WORTH_A_THREAD = 64
 """Fewer are checked where they are taken in, sooner than threads have begun."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from federation.beliefs import Beliefs
 from federation.bundle_follower import BundleFollower
 from federation.follower import Follower
+from federation.followers import Followers
 from federation.publisher import Publisher
 from federation.report import BundleFollowing, EtcdStatus, FederationStatus, GatewayStatus, PeerEtcdStatus, PeerStatus
-from federation.settings import EtcdSource
 from trust.source import TrustSource
 
 
 def view_status(
     beliefs: Beliefs,
     authority: TrustSource,
-    followers: Mapping[EtcdSource | None, Follower],
+    followers: Followers,
     publisher: Publisher | None,
     now: float,
-    bundles: Mapping[str, BundleFollower],
 ) -> FederationStatus:
-    """Everything at once; `followers` by etcd (None: ours). It can be asked before `Federation.run` began."""
-    others = (follower for source, follower in followers.items() if source is not None)
+    """Everything at once. It can be asked before `Federation.run` began."""
+    others = followers.others.values()
     settings = beliefs.settings
     return FederationStatus(
         federation=settings.federation,
@@ -31,10 +28,8 @@ def view_status(
         root=authority.fingerprint,
         gateway_id=beliefs.own.gateway_id,
         bundle_sequence=beliefs.own.bundle_sequence,
-        etcd=_view_etcd(beliefs, followers[None], publisher),
-        peers=tuple(
-            _view_peer(beliefs, cluster, followers, bundles.get(cluster), now) for cluster in sorted(beliefs.members)
-        ),
+        etcd=_view_etcd(beliefs, followers.home, publisher),
+        peers=tuple(_view_peer(beliefs, cluster, followers, now) for cluster in sorted(beliefs.members)),
         strangers=tuple(sorted(beliefs.strangers)),
         stray_keys=tuple(sorted(beliefs.stray_keys)),
         services=len(beliefs.catalog.services),
@@ -83,12 +78,12 @@ def _view_following(bundle: BundleFollower) -> BundleFollowing:
 def _view_peer(
     beliefs: Beliefs,
     cluster: str,
-    followers: Mapping[EtcdSource | None, Follower],
-    bundle: BundleFollower | None,
+    followers: Followers,
     now: float,
 ) -> PeerStatus:
     member = beliefs.members[cluster]
-    source = member.peer.etcd
+    source, bundle = member.peer.etcd, followers.bundles.get(cluster)
+    follower = followers.home if source is None else followers.others.get(source)
     left_out, first = beliefs.catalog.left_out(cluster)
     state, freshness = member.state, member.freshness
     return PeerStatus(
@@ -126,7 +121,7 @@ def _view_peer(
         clock_skew_s=state.clock.ahead_s,
         clock_is_wrong=state.clock.is_bad,
         etcd=source.access.endpoints if source is not None else (),
-        etcd_synced=source in followers and followers[source].link.synced,
+        etcd_synced=follower is not None and follower.link.synced,
         following=_view_following(bundle) if bundle is not None else None,
         roots_left_out=tuple(str(shadow) for shadow in beliefs.members.shadows if shadow.owner == cluster),
     )

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from discovery.model import Port, ZoneHealth, is_dns_label
-from federation.record import RecordRefused, RefusalCode
+from federation.errors import RecordRefused, RefusalCode
 
 _Text = Annotated[str, msgspec.Meta(max_length=253)]
 MAX_ADDRESSES = 16

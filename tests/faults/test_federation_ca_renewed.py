@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from federation.federation import Peer
+from federation.jws import parse_header
 from federation.paths import BUNDLE
-from federation.record import parse_header
 from gateway.ca_renewal import CaRenewal
 from tests.ca_directory import sub_ca, write_ca
 from tests.etcd_server import EtcdServer, run_etcd

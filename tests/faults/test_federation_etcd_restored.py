@@ -8,8 +8,8 @@ from pathlib import Path as FilePath
 import trio
 
 from discovery.model import ServiceName
+from federation.errors import RefusalCode
 from federation.freshness import Freshness
-from federation.record import RefusalCode
 from tests.etcd_server import EtcdServer
 from tests.federation_members import FederationMember, as_peers, local_service, make_authority, run_member, until
 

@@ -7,7 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.record import RecordHeader, RecordRefused, RefusalCode, open_record, sign_record
+from federation.errors import RecordRefused, RefusalCode
+from federation.jws import RecordHeader
+from federation.record import open_record, sign_record
 from trust.keys import PrivateKey
 
 KEY = PrivateKey.generate()

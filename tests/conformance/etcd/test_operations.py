@@ -16,10 +16,10 @@ import trio
 import trustme
 
 from federation import paths
+from federation.errors import RefusalCode
 from federation.etcd import EtcdConfig, EtcdError, open_etcd
 from federation.etcd.kv import Compare, Op
 from federation.freshness import Freshness
-from federation.record import RefusalCode
 from tests.etcd_server import EtcdServer, find_program, run_etcd_cluster
 from tests.federation_members import LAYOUT, as_peers, forge, local_service, make_authority, run_member, until
 

@@ -12,6 +12,7 @@ import pytest
 
 from discovery.model import Port, Protocol, ServiceName
 from federation import paths
+from federation.errors import RefusalCode
 from federation.paths import BUNDLE, Path
 from federation.peer_events import (
     BundleChanged,
@@ -31,7 +32,7 @@ from federation.peer_events import (
 from federation.peer_keys import PeerKeys
 from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.peer_state import PeerState
-from federation.record import RefusalCode, sign_record
+from federation.record import sign_record
 from federation.values import AckValue, ExportValue, GatewayValue, encode
 from tests.federation_members import forge, make_authority
 from trust.authority import Authority

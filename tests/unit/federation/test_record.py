@@ -10,17 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from federation.record import (
-    MAX_RECORD_BYTES,
-    MAX_SKEW_S,
-    Record,
-    RecordHeader,
-    RecordRefused,
-    RefusalCode,
-    next_sequence,
-    open_record,
-    sign_record,
-)
+from federation.errors import RecordRefused, RefusalCode
+from federation.jws import MAX_RECORD_BYTES, RecordHeader
+from federation.record import MAX_SKEW_S, Record, next_sequence, open_record, sign_record
 from trust.keys import PrivateKey
 
 KEY = PrivateKey.generate()

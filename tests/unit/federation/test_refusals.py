@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.record import RefusalCode
+from federation.errors import RefusalCode
 from federation.refusals import MAX_REFUSALS, Refusal, RefusalLog
 
 

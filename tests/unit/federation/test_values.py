@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from discovery.model import Port, Protocol, ZoneHealth
-from federation.record import RecordRefused
+from federation.errors import RecordRefused
 from federation.values import (
     AckValue,
     ExportValue,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from federation.errors import RefusalCode
 from federation.freshness import Freshness, Lease, Link, Reason
-from federation.record import RefusalCode
 from federation.refusals import Refusal
 from federation.report import GatewayStatus, PeerStatus
 from federation.status.peer_values import ClusterDocument, PeerServicesDocument

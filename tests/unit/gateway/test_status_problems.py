@@ -9,7 +9,7 @@ import pytest
 
 from discovery.model import ServiceName
 from federation.catalog import Conflict, ConflictReason, ServiceView
-from federation.record import RefusalCode
+from federation.errors import RefusalCode
 from federation.refusals import Refusal
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus
 from federation.status.values import ProblemDocument
