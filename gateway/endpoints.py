@@ -154,13 +154,14 @@ class EndpointPool:
             attempt = self._waiting.popleft()
             if not attempt.ended:
                 attempt.attached(conn)
-        if conn.handlers or not conn.usable:
+        if conn.handlers or conn.closed:
             return
-        if self.protocol is Protocol.TCP:
+        if self.protocol is Protocol.HTTP:
+            # Whether it can carry another request is looked at when there is one.
+            self._idle.append(conn)
+        elif self.protocol is Protocol.TCP and conn.usable:
             # Whoever it was opened for is gone. It is not kept: the endpoint may have spoken already, or hung up.
             conn.abort()
-        elif self.protocol is Protocol.HTTP:
-            self._idle.append(conn)
 
     def _ended(self, conn: ClientConnection) -> None:
         self.connections.remove(conn)

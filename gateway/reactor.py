@@ -177,14 +177,12 @@ class Reactor:
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, flags in ready:
             handler = self._handlers.get(descriptor)
-            if handler is not None:
-                self._call(handler, descriptor, flags)
+            if handler is None:
+                continue
+            try:
+                handler(flags)
+            except Exception:
+                self.defects += 1
+                log.exception("a socket's handler failed in a way that nobody foresaw; the socket is dropped")
+                self.unregister(descriptor)
         self.flush()
-
-    def _call(self, handler: Callable[[int], None], descriptor: int, flags: int) -> None:
-        try:
-            handler(flags)
-        except Exception:
-            self.defects += 1
-            log.exception("a socket's handler failed in a way that nobody foresaw; the socket is dropped")
-            self.unregister(descriptor)

@@ -80,10 +80,10 @@ def parse_request(headers: Sequence[Header]) -> RequestHead:
             break
         count += 1
     fields = list(headers[count:])
-    names = [name for name, _ in fields]
-    if b"host" in names:
+    named = dict(fields)
+    if b"host" in named:
         authority = _take_host(fields, authority)
-    if b"cookie" in names:
+    if b"cookie" in named:
         _join_cookies(fields)
     head = RequestHead(method, scheme, authority, path, fields, protocol)
     _check_request(head)
