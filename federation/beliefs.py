@@ -10,19 +10,19 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
 from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation import paths
+from federation.addresses import ServiceAddresses
 from federation.cache import CachedCluster, CatalogCache
 from federation.catalog import Catalog
+from federation.changes import Changes
 from federation.freshness import Transition
 from federation.imports import ImportPolicy
 from federation.join_answer import AnswerValue, encode_answer
 from federation.join_requests import JoinRequests
 from federation.members import Members
 from federation.own_records import OwnRecords
-from federation.paths import BUNDLE, Key, Kind, Layout, Path, StrayKey
+from federation.paths import BUNDLE, Key, Kind, Path, StrayKey
 from federation.peer_events import (
     BundleChanged,
     Deleted,
@@ -40,9 +40,9 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
-from federation.peer_keys import Claim
 from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.publication import PutRecord, Write
+from federation.readings import Found, Readings
 from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
@@ -53,38 +53,6 @@ _MAX_STRANGERS = 64
 _MAX_TRANSITIONS = 128
 
 
-class Found(msgspec.Struct, frozen=True):
-    """A key in etcd."""
-
-    key: bytes
-    raw: bytes
-    lease: int
-    revision: int
-    proof: bytes = b""
-    """What `claim` asked for and was found true, as its `key_id`."""
-
-
-class Reading(msgspec.Struct):
-    """An etcd as it is being read."""
-
-    layout: Layout
-    listing: bool = False
-    late: list[tuple[Path, str, bytes]] = []
-    """Acknowledgements of the current listing: they sort before the bundle that has the key to check them with."""
-
-
-class Changes(msgspec.Struct):
-    """What became different since they were taken last. `list_again` are the etcds (None: ours) to be listed again."""
-
-    services: set[ServiceName] = msgspec.field(default_factory=set)
-    peers: set[str] = msgspec.field(default_factory=set)
-    bundles: set[str] = msgspec.field(default_factory=set)
-    """Peers of which another bundle is believed: to be remembered, then acknowledged."""
-    refused: list[tuple[str, Refused]] = msgspec.field(default_factory=list)
-    transitions: list[PeerTransition] = msgspec.field(default_factory=list)
-    list_again: set[EtcdSource | None] = msgspec.field(default_factory=set)
-
-
 class Beliefs:
     """`now` is monotonic seconds, `wall` Unix seconds. `source` is an etcd that peers are read in; None is ours, where
     we write as well."""
@@ -93,21 +61,18 @@ class Beliefs:
         self, settings: FederationSettings, authority: TrustSource, gateway_id: str, cache: CatalogCache, now: float
     ) -> None:
         self.settings = settings
-        self.layout = Layout(settings.prefix, settings.federation)
         self.members = Members(settings, now)
         self.catalog = Catalog(settings.cluster, ImportPolicy(settings.imports, settings.import_limits))
         self.own = OwnRecords(settings, authority, gateway_id)
-        self.vips = VipBook(settings.vip_range)
         self.join = JoinRequests()
-        self._own_keys = self.layout.clusters + f"{settings.cluster}/".encode()
         self._request_to_us = paths.request(settings.cluster)
         self.changes = Changes()
         self.strangers: dict[str, None] = {}
         self.stray_keys: dict[str, None] = {}
         self.transitions: deque[PeerTransition] = deque(maxlen=_MAX_TRANSITIONS)
         self.cache = cache
-        self._readings: dict[EtcdSource | None, Reading] = {None: Reading(self.layout)}
-        self._read_sources()
+        self.addresses = ServiceAddresses(settings.cluster, VipBook(settings.vip_range), self.catalog, cache)
+        self.readings = Readings(settings, self.members)
         self._listed = False
         self._locals_complete = False
 
@@ -119,7 +84,7 @@ class Beliefs:
 
     def restore_own(self, cached: CachedCluster) -> None:
         """What we said before we were restarted. Do it before anything else."""
-        self.vips.restore({path.service: raw.decode() for path, raw in cached.records.items() if path.kind is Kind.VIP})
+        self.addresses.restore(cached)
         for path, raw in cached.records.items():
             if path.kind is not Kind.VIP:
                 self.own.recall(path, raw, verified_before=self._is_sealed_own(path, raw))
@@ -168,60 +133,39 @@ class Beliefs:
 
     # From etcd.
 
-    def prefix(self, source: EtcdSource | None) -> bytes:
-        """What all members' keys begin with in that etcd."""
-        return self._readings[source].layout.clusters
-
     def listing_began(self, wall: float, source: EtcdSource | None = None) -> None:
-        if (reading := self._readings.get(source)) is None:
+        if (reading := self.readings.get(source)) is None:
             return  # No peer is read there any longer.
         reading.listing, reading.late = True, []
         if source is None:
             self.strangers, self.stray_keys = {}, {}
             self.own.publication.begin_listing()
             self.own.gateways.clear()
-            self.vips.begin_listing()
+            self.addresses.book.begin_listing()
             self.join.begin_listing()
         for cluster in self.members.read_in(source):
             self.members[cluster].state.apply(ListingBegan(), wall)
 
     def listing_goes_on(self, now: float, source: EtcdSource | None = None) -> None:
         """More of a listing was read: an etcd that takes long to be read is not silent."""
-        if (reading := self._readings.get(source)) is not None and reading.listing:
+        if (reading := self.readings.get(source)) is not None and reading.listing:
             self.members.listing_goes_on(source, now)
 
-    def vips_after(self, key: bytes, source: EtcdSource | None = None) -> tuple[bytes, bytes] | None:
-        """The range of keys (begin, end) after this one that is nobody's business here: where the cluster that it lies
-        under keeps its virtual IPs. None for our own."""
-        if (reading := self._readings.get(source)) is None or not key.startswith(reading.layout.clusters):
-            return None
-        own = source is None and key.startswith(self._own_keys)
-        return reading.layout.vips_after(key) if not own else None
-
-    def claim(self, key: bytes, raw: bytes, source: EtcdSource | None = None) -> Claim | None:
-        """What has to be checked of a value before `found`, if its signature shall not be checked in there."""
-        if (reading := self._readings.get(source)) is None or reading.layout.is_vip(key):
-            return None
-        match reading.layout.parse_key(key):
-            case Key(cluster, path) if self._is_read(cluster, source):
-                return self.members[cluster].state.claim(path, raw)
-        return None
-
     def found(self, found: Found, now: float, wall: float, source: EtcdSource | None = None) -> None:
-        if (reading := self._readings.get(source)) is None:
+        if (reading := self.readings.get(source)) is None:
             return
-        if reading.layout.is_vip(found.key) and not (source is None and found.key.startswith(self._own_keys)):
-            return  # A cluster's addresses concern its own gateways.
+        if self.readings.is_foreign_vip(found.key, source):
+            return
         match reading.layout.parse_key(found.key):
             case Key(cluster, path) if path == self._request_to_us:
                 if source is None:
                     self.join.found(cluster, found.raw)
-            case Key(cluster, path) if self._is_read(cluster, source):
+            case Key(cluster, path) if self.readings.is_read(cluster, source):
                 if reading.listing and path.kind is Kind.ACK:
                     reading.late.append((path, cluster, found.raw))
                 else:
                     self._apply(cluster, Put(path, found.raw, found.proof), now, wall)
-            case StrayKey(cluster) as stray if self._is_read(cluster, source):
+            case StrayKey(cluster) as stray if self.readings.is_read(cluster, source):
                 self._apply(cluster, StrayPut(stray), now, wall)
             case Key() | StrayKey() if source is not None:
                 pass  # Whatever else lies in another's etcd is its owner's business.
@@ -231,22 +175,22 @@ class Beliefs:
                 self._found_strange(cluster, found.key)
 
     def gone(self, key: bytes, revision: int, now: float, wall: float, source: EtcdSource | None = None) -> None:
-        if (reading := self._readings.get(source)) is None:
+        if (reading := self.readings.get(source)) is None:
             return
-        if reading.layout.is_vip(key) and not (source is None and key.startswith(self._own_keys)):
+        if self.readings.is_foreign_vip(key, source):
             return
         match reading.layout.parse_key(key):
             case Key(cluster, path) if path == self._request_to_us:
                 if source is None:
                     self.join.gone(cluster)
                     self.own.publication.discard(paths.answer(cluster))
-            case Key(cluster, path) if self._is_read(cluster, source):
+            case Key(cluster, path) if self.readings.is_read(cluster, source):
                 self._apply(cluster, Deleted(path), now, wall)
-            case StrayKey(cluster) as stray if self._is_read(cluster, source):
+            case StrayKey(cluster) as stray if self.readings.is_read(cluster, source):
                 self._apply(cluster, StrayDeleted(stray), now, wall)
             case Key(cluster, path) if source is None and cluster == self.settings.cluster:
                 if path.kind is Kind.VIP:
-                    self.vips.missing(path.service)
+                    self.addresses.book.missing(path.service)
                 else:
                     if path.kind is Kind.GATEWAY:
                         self.own.recall_gateway(path.names[0], None)
@@ -257,17 +201,17 @@ class Beliefs:
                 pass
 
     def listing_ended(self, now: float, wall: float, source: EtcdSource | None = None) -> None:
-        if (reading := self._readings.get(source)) is None:
+        if (reading := self.readings.get(source)) is None:
             return
         late, reading.late, reading.listing = reading.late, [], False
         for path, cluster, raw in late:
-            if self._is_read(cluster, source):
+            if self.readings.is_read(cluster, source):
                 self._apply(cluster, Put(path, raw), now, wall)
         for cluster in self.members.read_in(source):
             self._apply(cluster, ListingEnded(), now, wall)
         if source is None:
             self._listed = True
-            self.vips.end_listing()
+            self.addresses.book.end_listing()
             for joiner in self.join.end_listing():
                 self.own.publication.discard(paths.answer(joiner))
             self.own.want_bundle(now)
@@ -275,7 +219,7 @@ class Beliefs:
             self._release_unneeded()
 
     def observe_etcd(self, synced: bool, now: float, wall: float, source: EtcdSource | None = None) -> None:
-        if source in self._readings:
+        if source in self.readings:
             for cluster, transition in self.members.observe_etcd(source, synced, now).items():
                 self._transitioned(cluster, transition, wall)
 
@@ -289,7 +233,7 @@ class Beliefs:
                 self.cache.drop(self.settings.cluster, write.path, -1)
 
     def vip_agreed(self, claim: VipClaim, revision: int) -> None:
-        self._note_vips(self.vips.found(claim.name, claim.address, revision))
+        self.changes.services |= self.addresses.found(claim.name, claim.address, revision)
 
     # From our own cluster.
 
@@ -351,7 +295,7 @@ class Beliefs:
             exports = {cluster: self.members[cluster].state.exports for cluster in self.members}
             self._note(self.catalog.apply_imports(policy, exports))
         self.settings = settings
-        self._read_sources()
+        self.readings.adjust(settings)
         for cluster in moved:
             self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
 
@@ -363,26 +307,10 @@ class Beliefs:
 
     # How all that comes together.
 
-    @property
-    def sources(self) -> set[EtcdSource]:
-        """The etcds besides ours that peers are read in."""
-        return {source for source in self._readings if source is not None}
-
-    def _read_sources(self) -> None:
-        wanted = {peer.etcd for peer in self.settings.peers.values() if peer.etcd is not None}
-        for source in self.sources - wanted:
-            del self._readings[source]
-        for source in wanted - self._readings.keys():
-            self._readings[source] = Reading(Layout(source.prefix, self.settings.federation))
-
-    def _is_read(self, cluster: str, source: EtcdSource | None) -> bool:
-        """Whether this is the etcd that the peer is to be read in: what lies under its name elsewhere is not taken."""
-        return cluster in self.members and self.members[cluster].peer.reads(source)
-
     def _found_own(self, path: Path, found: Found, now: float) -> None:
         if path.kind is Kind.VIP:
             address = found.raw[:64].decode("ascii", "replace")
-            self._note_vips(self.vips.found(path.service, address, found.revision))
+            self.changes.services |= self.addresses.found(path.service, address, found.revision)
             return
         record, aged = self.own.recall(path, found.raw, verified_before=self._is_sealed_own(path, found.raw))
         current = record is not None and self.own.publication.is_current(path, found.raw)
@@ -391,7 +319,7 @@ class Beliefs:
         self.own.publication.found(path, value, found.lease, found.revision, kid)
         if path.kind is Kind.GATEWAY:
             self.own.recall_gateway(path.names[0], record)
-        if path == BUNDLE and not self._readings[None].listing:
+        if path == BUNDLE and not self.readings.home.listing:
             self.own.want_bundle(now)  # Another gateway of ours may have said a later one.
         if path.kind is Kind.ANSWER:
             self.join.found_answer(path.names[0])
@@ -459,31 +387,9 @@ class Beliefs:
         self._note(self.catalog.apply_freshness(cluster, transition.after))
 
     def _note(self, names: set[ServiceName]) -> None:
-        """These services are different now; each needs an address for as long as it exists."""
-        self.changes.services |= names
-        for name in names:
-            if name not in self.catalog.services:
-                self.vips.release(name)
-                self.cache.drop(self.settings.cluster, paths.vip(name), -1)
-                self._give_free_address()
-            elif self.vips.need(name):
-                self._keep_vip(name)
-
-    def _give_free_address(self) -> None:
-        """An address may be free again: to one of those that got none."""
-        name = next(iter(self.vips.exhausted), None)
-        if name is not None and self.vips.need(name):
-            self.changes.services.add(name)
-            self._keep_vip(name)
-
-    def _note_vips(self, names: set[ServiceName]) -> None:
-        self.changes.services |= names & self.catalog.services.keys()
-        for name in names:
-            self._keep_vip(name)
-
-    def _keep_vip(self, name: ServiceName) -> None:
-        self.cache.put(self.settings.cluster, paths.vip(name), self.vips.addresses[name].encode())
+        """These services are different now."""
+        self.changes.services |= self.addresses.follow(names)
 
     def _release_unneeded(self) -> None:
         if self._listed and self._locals_complete:
-            self.vips.release_unneeded()
+            self.addresses.book.release_unneeded()

@@ -176,7 +176,7 @@ class Federation:
 
     def vip(self, name: ServiceName) -> str:
         """The virtual IP of a service; empty when it has none (not in the catalog, or the range is used up)."""
-        return self._beliefs.vips.addresses.get(name, "") if name in self.services() else ""
+        return self._beliefs.addresses.book.addresses.get(name, "") if name in self.services() else ""
 
     @property
     def gateway_id(self) -> str:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 import trio
 
-from federation.beliefs import Beliefs, Found
+from federation.beliefs import Beliefs
 from federation.etcd.client import EtcdClient, open_etcd
 from federation.etcd.errors import EtcdError
 from federation.etcd.kv import KeyValue
 from federation.peer_keys import Claim
+from federation.readings import Found
 from federation.settings import EtcdSource
 from federation.subscriber import EtcdLink, Subscriber
 
@@ -71,7 +72,7 @@ class Follower:
     async def follow(self, client: EtcdClient) -> None:
         """Follows the etcd of this client until cancelled."""
         self.client, self.link = client, EtcdLink(False, "not read yet")
-        self._subscriber = Subscriber(client, self._beliefs.prefix(self.source), self, self._rng)
+        self._subscriber = Subscriber(client, self._beliefs.readings.prefix(self.source), self, self._rng)
         await self._subscriber.run()
 
     def stop(self) -> None:
@@ -89,10 +90,10 @@ class Follower:
         self._beliefs.listing_began(self._wall(), self.source)
 
     def claim(self, kv: KeyValue) -> Claim | None:
-        return self._beliefs.claim(kv.key, kv.value, self.source)
+        return self._beliefs.readings.claim(kv.key, kv.value, self.source)
 
     def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
-        return self._beliefs.vips_after(key, self.source)
+        return self._beliefs.readings.vips_after(key, self.source)
 
     def found(self, kv: KeyValue, proof: bytes) -> None:
         found = Found(kv.key, kv.value, kv.lease, kv.mod_revision, proof)

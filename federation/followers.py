@@ -54,7 +54,7 @@ class Followers:
             follower.list_again()
 
     def _adjust_sources(self, nursery: trio.Nursery) -> None:
-        wanted = self._beliefs.sources
+        wanted = self._beliefs.readings.sources
         for source in self.others.keys() - wanted:
             self.others.pop(source).stop()
         for source in wanted - self.others.keys():

@@ -54,10 +54,10 @@ class Publisher:
         self.batches = 0
         """Transactions that were written."""
         self._etcd = etcd
-        self._layout = beliefs.layout
+        self._layout = beliefs.readings.home.layout
         self._cluster = beliefs.settings.cluster
         self._publication = beliefs.own.publication
-        self._vips = beliefs.vips
+        self._vips = beliefs.addresses.book
         self._written = written
         self._rng = rng
         self._wall = wall

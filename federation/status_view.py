@@ -33,7 +33,7 @@ def view_status(
         strangers=tuple(sorted(beliefs.strangers)),
         stray_keys=tuple(sorted(beliefs.stray_keys)),
         services=len(beliefs.catalog.services),
-        vips_exhausted=tuple(str(name) for name in sorted(beliefs.vips.exhausted)),
+        vips_exhausted=tuple(str(name) for name in sorted(beliefs.addresses.book.exhausted)),
         cache_complaints=tuple(beliefs.cache.complaints),
         transitions=tuple(beliefs.transitions),
         peer_etcds=tuple(sorted((_view_peer_etcd(beliefs, other) for other in others), key=_by_clusters)),

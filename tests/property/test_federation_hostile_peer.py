@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.beliefs import Beliefs, Found
+from federation.beliefs import Beliefs
 from federation.cache import CatalogCache
 from federation.paths import BUNDLE, parse_path
+from federation.readings import Found
 from federation.settings import FederationSettings
 from tests.federation_members import LAYOUT, as_peers, forge, make_authority
 from trust.authority import Authority

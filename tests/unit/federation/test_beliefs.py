@@ -10,10 +10,11 @@ import pytest
 
 from discovery.model import ServiceName
 from federation import paths
-from federation.beliefs import Beliefs, Found
+from federation.beliefs import Beliefs
 from federation.cache import CachedCluster, CatalogCache
 from federation.freshness import Freshness
 from federation.publication import PutRecord
+from federation.readings import Found
 from federation.settings import FederationSettings, Peer
 from tests.federation_members import LAYOUT, as_peers, local_service, make_authority
 from trust.authority import Authority
@@ -70,7 +71,7 @@ class Etcd:
                     self.delete(key)
             publication.settle(batch, self.revision, 100.0)
             writer.written(batch)
-        for claim in writer.vips.take_claims(100):
+        for claim in writer.addresses.book.take_claims(100):
             self.put(LAYOUT.key(writer.settings.cluster, paths.vip(claim.name)), claim.address.encode())
 
 
@@ -130,7 +131,7 @@ def test_members_agree_and_acknowledge(authorities: dict[str, Authority], tmp_pa
             peer: dict.fromkeys({"east", "west", "eu"} - {peer}, 1) for peer in others
         }
         assert all(not member.members[peer].state.refusals.counts for peer in others)
-        assert set(member.vips.addresses) == {PAY}
+        assert set(member.addresses.book.addresses) == {PAY}
 
 
 def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
@@ -180,10 +181,10 @@ def test_changed_imports_let_in_and_out(authorities: dict[str, Authority], tmp_p
     east.configure(closed, 0.0, WALL)
     assert not east.changes.list_again
     assert shares(east) == []
-    assert PAY not in east.vips.addresses
+    assert PAY not in east.addresses.book.addresses
     east.configure(dataclasses.replace(closed, imports={"west": ("shop/p*",)}), 0.0, WALL)
     assert shares(east) == ["west"]
-    assert PAY in east.vips.addresses
+    assert PAY in east.addresses.book.addresses
 
 
 def test_a_silent_peer_is_stale_then_withdrawn_and_each_step_is_told(
@@ -222,11 +223,11 @@ def test_a_restart_goes_on_where_it_was(authorities: dict[str, Authority], tmp_p
     west.upsert_local(local_service("pay"), 0.0, WALL)
     join(etcd, west)
     flush(west)
-    address = west.vips.addresses[PAY]
+    address = west.addresses.book.addresses[PAY]
 
     again = make(authorities, tmp_path, "west")
     again.upsert_local(local_service("pay"), 0.0, WALL + 1_000)
-    assert again.vips.addresses[PAY] == address
+    assert again.addresses.book.addresses[PAY] == address
     assert again.catalog.services[PAY].exports[0].created == WALL
     again.set_gateway(["gw.west:15443"], 0.0)
     again.complete_locals()
@@ -296,8 +297,8 @@ def test_an_address_that_becomes_free_goes_to_a_service_that_has_none(
     beliefs = Beliefs(options, authorities["east"], "gw-east", CatalogCache(tmp_path / "few" / "catalog"), 0.0)
     for number in range(6):
         beliefs.upsert_local(local_service(f"s{number}"), 0.0, WALL)
-    (late,) = beliefs.vips.exhausted
+    (late,) = beliefs.addresses.book.exhausted
     beliefs.take_changes()
     beliefs.remove_local(ServiceName("shop", "s0"), 1.0)
     assert beliefs.take_changes().services == {ServiceName("shop", "s0"), late}
-    assert late in beliefs.vips.addresses
+    assert late in beliefs.addresses.book.addresses
