@@ -57,6 +57,8 @@ class ClientConnection(Connection):
         """`released`: a stream has ended, the connection may be used again. `going_away`: it takes no new ones."""
         super().__init__(reactor, sock, codec)
         self.handlers: dict[int, ResponseHandler] = {}
+        self.last_stream = 0
+        """The last request's stream; 0 before there was one."""
         self.goaway_code: int | None = None
         """Why the far end takes no new streams, if it has said so."""
         self._released = released
@@ -69,7 +71,7 @@ class ClientConnection(Connection):
 
     def open(self, head: RequestHead, end_stream: bool, handler: ResponseHandler) -> int:
         """Begins a request; only when `usable`."""
-        stream_id = self.codec.send_request(head, end_stream)
+        stream_id = self.last_stream = self.codec.send_request(head, end_stream)
         self.handlers[stream_id] = handler
         self.touch()
         return stream_id

@@ -425,6 +425,7 @@ class GatewayTunnels:
     async def _carry(self, link: Link) -> None:
         """Serves one connection until it ends, probing it."""
         conn, probe, ended = link.conn, link.probe, trio.Event()
+        last_stream = 0
         conn.on_end = ended.set
         if not conn.closed:
             conn.start()
@@ -433,7 +434,8 @@ class GatewayTunnels:
                 if trio.current_time() >= link.replace_at:
                     link.needed.set()
                 was = probe.standing
-                look = probe.look(trio.current_time(), conn.last_active)
+                idle = not conn.handlers and conn.last_stream == last_stream
+                look, last_stream = probe.look(trio.current_time(), conn.last_active, idle=idle), conn.last_stream
                 if look.standing is Standing.DEAD:
                     self._error = f"no answer to a PING within {look.silent_s:.1f} s"
                     break

@@ -17,7 +17,7 @@ HEAD_S = 10.0
 KEEP_ALIVE_S = 300.0
 # For the rest of a request that was answered before it was whole.
 SILENT_REST_S = 300.0
-# A peer gateway probes its tunnels every quarter of a second. One that is silent for so long is gone.
+# A peer gateway probes its tunnels twice a second or more. One that is silent for so long is gone.
 SILENT_PEER_S = 30.0
 # A client that vanished is noticed by the kernel within about two minutes (tcp(7)).
 _KEEP_ALIVE_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}

@@ -14,6 +14,8 @@ import enum
 import msgspec
 
 PING_INTERVAL_S = 0.25
+# Where nothing was asked since the last PING: still often enough that the first request finds out within a second.
+IDLE_PING_INTERVAL_S = 0.5
 # After a PING, plus the tunnel's round-trip time. Both together bound what a frozen gateway costs: under a second.
 SUSPECT_AFTER_S = 0.4
 # A peer that lags for this long is of no use to what could begin again elsewhere (a POST, a TCP stream).
@@ -67,6 +69,7 @@ class TunnelProbe:
         self._waiting_since: float | None = None
         self._due = now
         self._last_ping = float("-inf")
+        self._interval_s = PING_INTERVAL_S
 
     def answered(self, payload: bytes, now: float) -> None:
         """Takes the answer to a PING."""
@@ -82,8 +85,9 @@ class TunnelProbe:
         self.standing = Standing.GOOD
         self._waiting_since = min(self._sent_at.values(), default=None)
 
-    def look(self, now: float, last_heard: float) -> Look:
-        """Judges the silence. `last_heard`: when the last byte came."""
+    def look(self, now: float, last_heard: float, *, idle: bool = False) -> Look:
+        """Judges the silence. `last_heard`: when the last byte came. `idle`: nothing was asked since the last look."""
+        self._interval_s = IDLE_PING_INTERVAL_S if idle and self.standing is Standing.GOOD else PING_INTERVAL_S
         late_s = now - self._due
         if self._waiting_since is not None and last_heard >= self._waiting_since:
             # Whatever it was, somebody sent it: it counts as an answer.
@@ -123,7 +127,7 @@ class TunnelProbe:
         return SUSPECT_AFTER_S + self._smoothed_rtt_s
 
     def _next_ping(self, now: float) -> bytes:
-        if now - self._last_ping < PING_INTERVAL_S - LATE_S / 2:
+        if now - self._last_ping < self._interval_s - LATE_S / 2:
             return b""
         self._last_ping = now
         self._count += 1
@@ -134,7 +138,7 @@ class TunnelProbe:
 
     def _again_in_s(self, now: float) -> float:
         """Until the next PING is due, or the next verdict if that comes first."""
-        due_s = self._last_ping + PING_INTERVAL_S - now
+        due_s = self._last_ping + self._interval_s - now
         if self._waiting_since is not None and self.standing is Standing.GOOD:
             due_s = min(due_s, self._waiting_since + self._suspect_after_s - now)
         return max(due_s, 0.001)

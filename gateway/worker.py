@@ -69,7 +69,7 @@ RENEWAL_PAUSE_S = 5.0
 FIRST_TUNNELS_S = 2.0
 SWEEP_INTERVAL_S = 5.0
 FAILOVER_TICK_S = 0.25
-FAILOVER_TICKS_PER_MEASURE = 4
+MEASURE_INTERVAL_S = 1.0
 CLOCK_CHECK_S = 60.0
 # A worker that is told to end by someone other than its controller.
 SIGTERM_DRAIN_S = 10.0
@@ -141,6 +141,7 @@ class Worker:
         self._nursery.start_soon(self._drain_on_sigterm)
         self._nursery.start_soon(self._sweep)
         self._nursery.start_soon(self._keep_failover)
+        self._nursery.start_soon(self._measure_tunnels)
         while True:
             try:
                 channel = await connect_control(self._state_dir)
@@ -319,11 +320,19 @@ class Worker:
             self._reactor.flush()
 
     async def _keep_failover(self) -> None:
-        """What returns does so by time, and so does the measure of tunnels."""
+        """What returns does so by time. Mostly there is nothing, and nobody has to look."""
+        failover = self._path.failover
         while True:
-            for _ in range(FAILOVER_TICKS_PER_MEASURE):
-                await trio.sleep(FAILOVER_TICK_S)
-                self._path.failover.tick(trio.current_time())
+            wanted = trio.Event()
+            failover.restless_now = wanted.set
+            if not failover.restless:
+                await wanted.wait()
+            await trio.sleep(FAILOVER_TICK_S)
+            failover.tick(trio.current_time())
+
+    async def _measure_tunnels(self) -> None:
+        while True:
+            await trio.sleep(MEASURE_INTERVAL_S)
             self._path.follow_tunnels(trio.current_time())
 
     async def _drain_on_sigterm(self) -> None:

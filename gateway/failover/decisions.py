@@ -51,6 +51,8 @@ class FailoverDecisions:
         request, so that the end of it is told although nobody asks."""
         self._unsettled: set[str] = set()
         """Services that time alone will change."""
+        self.restless_now: Callable[[], None] = lambda: None
+        """Called when `tick` is needed that was not before."""
 
     # What changes plans.
 
@@ -94,9 +96,17 @@ class FailoverDecisions:
         """What the tunnels to all gateways are. To be told at each change, and every second."""
         if self.reach.take(gateways, now):
             self._reorder()
+        if self.reach.restless:
+            self.restless_now()
+
+    @property
+    def restless(self) -> bool:
+        """Whether time alone will change anything."""
+        return bool(self._unsettled) or self.reach.restless
 
     def tick(self, now: float) -> None:
-        """Time has passed: some may return, or get more of their share. To be called a few times a second."""
+        """Time has passed: some may return, or get more of their share. To be called a few times a second as long as it
+        is `restless`."""
         if self.reach.settle(now):
             self._plans.clear()
         for label in [*self._unsettled]:
@@ -220,6 +230,7 @@ class FailoverDecisions:
             numbers["in_a_row"] = float(in_a_row)
         self.events.add(label, EventKind.EJECTED, name, cause, numbers, now)
         self._unsettled.add(label)
+        self.restless_now()
         self._forget_plans(label)
 
     # Plans.

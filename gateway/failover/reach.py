@@ -127,6 +127,11 @@ class ClusterReach:
         self._damp(now)
         return self.damping != before
 
+    @property
+    def restless(self) -> bool:
+        """Whether time alone will change its share."""
+        return self._back_at is not None
+
     def _damp(self, now: float) -> None:
         if self._back_at is None:
             return
@@ -179,6 +184,11 @@ class Reach:
     def settle(self, now: float) -> bool:
         """Time has passed. Returns whether any cluster gets another share of its load now."""
         return sum(cluster.settle(now) for cluster in self.clusters.values()) > 0
+
+    @property
+    def restless(self) -> bool:
+        """Whether time alone will change any cluster's share."""
+        return any(cluster.restless for cluster in self.clusters.values())
 
     def keep(self, clusters: Mapping[str, object]) -> None:
         """Forgets the clusters that are not among these."""

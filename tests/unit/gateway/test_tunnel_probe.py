@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.tunnel_probe import (
     DEAD_AFTER_S,
     FIRST_ANSWER_S,
+    IDLE_PING_INTERVAL_S,
     MUTE_AFTER_S,
     PING_INTERVAL_S,
     SUSPECT_AFTER_S,
@@ -22,7 +23,8 @@ NEVER = float("-inf")
 class Tunnel:
     """A probe, its driver, and a peer that answers after `rtt_s` unless it is silent."""
 
-    def __init__(self, *, rtt_s: float = 0.01) -> None:
+    def __init__(self, *, rtt_s: float = 0.01, idle: bool = False) -> None:
+        self.idle = idle
         self.now = 100.0
         self.probe = TunnelProbe(self.now)
         self.rtt_s = rtt_s
@@ -53,7 +55,7 @@ class Tunnel:
         return self.now - began
 
     def look(self) -> None:
-        look = self.probe.look(self.now, self.heard)
+        look = self.probe.look(self.now, self.heard, idle=self.idle)
         assert look.again_in_s > 0
         self.look_at = self.now + look.again_in_s
         if look.ping:
@@ -70,6 +72,19 @@ def test_a_peer_that_answers_is_good() -> None:
     assert tunnel.stands(Standing.GOOD)
     assert len(set(tunnel.pings)) == len(tunnel.pings) == pytest.approx(10 / PING_INTERVAL_S, abs=2)
     assert tunnel.probe.rtt_s == pytest.approx(0.01)
+
+
+def test_a_tunnel_that_is_not_used_is_asked_less_often() -> None:
+    """It costs both gateways; still whoever comes then finds a frozen peer out within a second."""
+    tunnel = Tunnel(idle=True)
+    tunnel.run(10)
+    assert tunnel.stands(Standing.GOOD)
+    assert len(tunnel.pings) == pytest.approx(10 / IDLE_PING_INTERVAL_S, abs=2)
+    tunnel.silent = True
+    assert tunnel.run(10, until=Standing.SUSPECT) <= IDLE_PING_INTERVAL_S + SUSPECT_AFTER_S + 0.05 < 1.0
+    asked = len(tunnel.pings)
+    tunnel.run(1.0)
+    assert len(tunnel.pings) - asked >= 1.0 / PING_INTERVAL_S - 1, "whether it is back is of interest"
 
 
 def test_silence_is_suspect_at_first_then_mute_and_dead_in_the_end() -> None:
