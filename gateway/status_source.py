@@ -12,26 +12,20 @@ from prometheus_client.core import Metric
 
 from discovery.model import LocalService, ServiceName
 from federation.catalog import ServiceView
-from federation.invitation import Invitation, Joiner
-from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
+from federation.report import FederationStatus
 from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.explain_values import ExplanationDocument
 from federation.status.peer_values import ClusterDocument, ClustersDocument, PeerServicesDocument
 from federation.status.service_values import ServiceDocument
-from federation.status.trust_values import PeerTrustDocument, RotationDocument, TrustDocument
+from federation.status.trust_values import RotationDocument, TrustDocument
 from federation.status.values import (
     ConfigurationDocument,
-    EtcdDocument,
-    EtcdEndpointDocument,
     ItemDocument,
     ListenerDocument,
-    PeerEtcdDocument,
-    PendingDocument,
     ProblemDocument,
     ReadinessDocument,
     StatusDocument,
     TransitionDocument,
-    WorkerDocument,
 )
 from gateway.config import Config
 from gateway.control import Report
@@ -41,8 +35,15 @@ from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
 from gateway.status_events import describe_diversions, describe_events, recent_events
 from gateway.status_explain import Known, describe_explanation
+from gateway.status_gateway import (
+    describe_etcd,
+    describe_listeners,
+    describe_peer_etcd,
+    describe_pending,
+    describe_workers,
+)
 from gateway.status_metrics import status_metrics
-from gateway.status_peers import describe_peer, known_sequence, linked_clusters
+from gateway.status_peers import describe_peer, linked_clusters
 from gateway.status_problems import (
     configuration_problems,
     conflict_problems,
@@ -57,17 +58,9 @@ from gateway.status_problems import (
     worker_problems,
 )
 from gateway.status_services import describe_service
-from gateway.status_trust import (
-    describe_own_roots,
-    describe_revoked,
-    describe_root,
-    describe_rotation,
-    rotation_problems,
-)
+from gateway.status_trust import describe_rotation, describe_trust, rotation_problems
 from gateway.telemetry import REFUSED
 from gateway.version import VERSION
-from trust.revocation import Revocations
-from trust.spiffe_id import gateway_id
 
 SERVICES_PER_PAGE = 100
 """A few milliseconds' work."""
@@ -102,9 +95,9 @@ class ControllerStatus:
             ready=readiness.ready,
             not_ready_because=readiness.reasons,
             workers_wanted=workers_wanted(config),
-            workers=self._workers(),
+            workers=describe_workers(controller.fleet.links.values()),
             listeners=self._listeners(),
-            etcd=_describe_etcd(federation.etcd, private=config.etcd is None),
+            etcd=describe_etcd(federation.etcd, private=config.etcd is None),
             peers=peers,
             services=controller.counts.in_all(linked_clusters(self._reports()), self._exported()),
             problems=tuple(self._problems(federation, peers)),
@@ -113,11 +106,11 @@ class ControllerStatus:
                 for t in federation.transitions
             ),
             strangers=federation.strangers,
-            peer_etcds=tuple(_describe_peer_etcd(etcd) for etcd in federation.peer_etcds),
+            peer_etcds=tuple(describe_peer_etcd(etcd) for etcd in federation.peer_etcds),
             diversions=describe_diversions(
                 controller.events.diversions.current(wall_clock().timestamp()), self._is_known
             ),
-            pending=tuple(_describe_pending(*waiting) for waiting in controller.admissions.pending()),
+            pending=tuple(describe_pending(*waiting) for waiting in controller.admissions.pending()),
         )
 
     def readiness(self) -> ReadinessDocument:
@@ -186,18 +179,13 @@ class ControllerStatus:
             await events.wait_news()
 
     def trust(self) -> TrustDocument:
-        authority, federation = self._controller.authority, self._controller.federation.status()
-        return TrustDocument(
-            trust_domain=authority.trust_domain,
-            gateway_id=str(gateway_id(authority.trust_domain)),
-            root=describe_root(authority.root_der),
-            bundle_sequence=known_sequence(federation.bundle_sequence),
-            record_keys=tuple(key.kid for key in authority.bundle(0).record_keys),
-            svid_lifetime_s=self._controller.config.trust.svid_lifetime_s,
-            peers=tuple(self._describe_trust(peer) for peer in federation.peers),
-            roots=describe_own_roots(authority),
+        controller = self._controller
+        return describe_trust(
+            controller.authority,
+            controller.federation.status(),
+            controller.federation.peers(),
+            svid_lifetime_s=controller.config.trust.svid_lifetime_s,
             rotation=self._rotation(),
-            revoked=describe_revoked(authority.bundle(0).revoked),
         )
 
     def _rotation(self) -> RotationDocument | None:
@@ -231,23 +219,8 @@ class ControllerStatus:
     def _reports(self) -> Sequence[Report]:
         return [link.report for link in self._controller.fleet.links.values() if link.report is not None]
 
-    def _workers(self) -> tuple[WorkerDocument, ...]:
-        return tuple(
-            WorkerDocument(
-                id=link.id,
-                pid=link.pid,
-                version=link.version,
-                ready=link.report is not None and link.report.ready,
-                tunnels_ready=sum(tunnel.ready for tunnel in link.report.tunnels) if link.report is not None else 0,
-            )
-            for link in self._controller.fleet.links.values()
-        )
-
     def _listeners(self) -> tuple[ListenerDocument, ...]:
-        listeners = self._controller.listeners
-        opened = [
-            ListenerDocument(name, spec.kind, listeners.address(name)) for name, (spec, _) in listeners.sockets.items()
-        ]
+        opened = [*describe_listeners(self._controller.listeners)]
         if (endpoint := self._controller.bundle_endpoint) is not None:
             opened.append(ListenerDocument("bundle", "bundle", endpoint.address))
         return (*opened, ListenerDocument("status", "status", self.status_address))
@@ -305,20 +278,6 @@ class ControllerStatus:
         yield from connection_problems(reports, controller.totals.counter(REFUSED))
         yield from conflict_problems(controller.counts.disputed)
 
-    def _describe_trust(self, peer: PeerStatus) -> PeerTrustDocument:
-        view = self._controller.federation.peers().get(peer.cluster)
-        return PeerTrustDocument(
-            cluster=peer.cluster,
-            trust_domain=peer.trust_domain,
-            pinned_root=peer.root,
-            bundle_sequence=known_sequence(peer.bundle_sequence),
-            acknowledged_sequence=known_sequence(peer.acknowledged),
-            roots=tuple(describe_root(der) for der in view.roots) if view is not None else (),
-            record_keys=peer.record_keys,
-            pin_is_current=peer.pin_is_current,
-            revoked=describe_revoked(view.revoked if view is not None else Revocations()),
-        )
-
     def _usages(self) -> dict[str, ProcessUsage]:
         pids = {link.id: link.pid for link in self._controller.fleet.links.values()}
         usages = {process: read_usage(pid) for process, pid in {"controller": os.getpid(), **pids}.items()}
@@ -328,28 +287,3 @@ class ControllerStatus:
 def _in_order(name: ServiceName) -> tuple[str, str]:
     # As names order themselves, several times as fast.
     return name.namespace, name.name
-
-
-def _describe_etcd(etcd: EtcdStatus, *, private: bool) -> EtcdDocument:
-    return EtcdDocument(
-        connected=etcd.synced,
-        error=etcd.problem,
-        registered=etcd.leased,
-        write_error=etcd.publish_problem,
-        private=private,
-        endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
-    )
-
-
-def _describe_pending(invitation: Invitation, joiner: Joiner) -> PendingDocument:
-    redeemed_at = datetime.fromtimestamp(joiner.redeemed_at, UTC)
-    return PendingDocument(joiner.cluster, joiner.trust_domain, joiner.root, invitation.id, redeemed_at)
-
-
-def _describe_peer_etcd(etcd: PeerEtcdStatus) -> PeerEtcdDocument:
-    return PeerEtcdDocument(
-        clusters=etcd.clusters,
-        connected=etcd.synced,
-        error=etcd.problem,
-        endpoints=tuple(EtcdEndpointDocument(url, error) for url, error in sorted(etcd.endpoints.items())),
-    )

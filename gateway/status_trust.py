@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from federation.acknowledgement import PublicationState
+from federation.members import PeerView
+from federation.report import FederationStatus, PeerStatus
 from federation.status.trust_values import (
     OwnRootDocument,
+    PeerTrustDocument,
     RevokedDocument,
     RootDocument,
     RotationDocument,
     TrustDocument,
 )
 from federation.status.values import ProblemDocument
+from gateway.status_peers import known_sequence
 from trust.certificate import parse_certificate
 from trust.fingerprint import fingerprint_of
 from trust.keyring import Keyring
 from trust.revocation import FOREVER, Revocations
 from trust.rotation import Rotation, Stage
 from trust.source import TrustSource
+from trust.spiffe_id import gateway_id
 
 EXPIRES_SOON = timedelta(days=30)
 PATIENCE_S = 30.0
@@ -70,6 +75,43 @@ def describe_rotation(rotation: Rotation, waiting_for: Sequence[str], state: Pub
         forced=rotation.forced,
         waiting_for=tuple(waiting_for),
         not_acknowledged=dict(state.waiting_for),
+    )
+
+
+def describe_trust(
+    authority: TrustSource,
+    federation: FederationStatus,
+    views: Mapping[str, PeerView],
+    *,
+    svid_lifetime_s: float,
+    rotation: RotationDocument | None,
+) -> TrustDocument:
+    """What we say of ourselves, and what we believe of each peer."""
+    return TrustDocument(
+        trust_domain=authority.trust_domain,
+        gateway_id=str(gateway_id(authority.trust_domain)),
+        root=describe_root(authority.root_der),
+        bundle_sequence=known_sequence(federation.bundle_sequence),
+        record_keys=tuple(key.kid for key in authority.bundle(0).record_keys),
+        svid_lifetime_s=svid_lifetime_s,
+        peers=tuple(_describe_peer(peer, views.get(peer.cluster)) for peer in federation.peers),
+        roots=describe_own_roots(authority),
+        rotation=rotation,
+        revoked=describe_revoked(authority.bundle(0).revoked),
+    )
+
+
+def _describe_peer(peer: PeerStatus, view: PeerView | None) -> PeerTrustDocument:
+    return PeerTrustDocument(
+        cluster=peer.cluster,
+        trust_domain=peer.trust_domain,
+        pinned_root=peer.root,
+        bundle_sequence=known_sequence(peer.bundle_sequence),
+        acknowledged_sequence=known_sequence(peer.acknowledged),
+        roots=tuple(describe_root(der) for der in view.roots) if view is not None else (),
+        record_keys=peer.record_keys,
+        pin_is_current=peer.pin_is_current,
+        revoked=describe_revoked(view.revoked if view is not None else Revocations()),
     )
 
 
