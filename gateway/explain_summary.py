@@ -56,9 +56,10 @@ def cluster_shares(merged: Merged) -> dict[str, float]:
 
 
 def _why(merged: Merged, shares: Mapping[str, float], about: Circumstances) -> str:
-    """The problems of what would be nearer than the last that gets something; in panic, of all."""
+    """The problems of what is as near as the last that gets something, or nearer; in panic, of all."""
     last = max(i for i, place in enumerate(merged.places) if place.share > _SOME)
-    places = merged.places if merged.panic else merged.places[: last + 1]
+    rank = merged.places[last].rank
+    places = merged.places if merged.panic else [place for place in merged.places if place.rank <= rank]
     suspects = [c for c in dict.fromkeys(place.cluster for place in places) if merged.panic or shares[c] < _ALL]
     problems = [problem for cluster in suspects if (problem := cluster_problem(cluster, merged, about))]
     if merged.panic:

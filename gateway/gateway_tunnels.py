@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from discovery.address import HostPort
+from gateway.backoff import Backoff
 from gateway.client_connection import ClientConnection
 from gateway.codec.events import ErrorCode
 from gateway.codec.interface import Codec
@@ -304,11 +305,10 @@ class GatewayTunnels:
     # One tunnel's life.
 
     async def _keep(self, slot: int) -> None:
-        delay_s, link = RECONNECT_FIRST_S, None
+        backoff, link = Backoff(RECONNECT_FIRST_S, RECONNECT_LIMIT_S, STABLE_S), None
         while slot < self._slots:
             lived_s, link = await self._carry_once(link)
-            delay_s = RECONNECT_FIRST_S if lived_s > STABLE_S else min(delay_s * 2, RECONNECT_LIMIT_S)
-            await self._pause(delay_s * self._ground.rng.uniform(0.5, 1.0))
+            await self._pause(backoff.next_s(lived_s, self._ground.rng))
 
     async def _carry_once(self, before: Link | None) -> tuple[float, Link | None]:
         """Opens a tunnel and returns when another one is needed in its place: for how many seconds it was not. If none

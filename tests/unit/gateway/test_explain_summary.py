@@ -106,6 +106,11 @@ def ejected(where: str, until: float = 1_028.0) -> EjectionExplanation:
             "west gets 70 %, east gets 30 %: only 50 % of the gateways of west answer",
         ),
         (
+            merged(east(1.0, rank=0), west(0.0, rank=0, tunnels=0), policy="weights east 50, west 50"),
+            ABOUT,
+            "east gets 100 %: no tunnel to west is ready",
+        ),
+        (
             merged(west(0.5, rank=0), east(0.5, rank=1)),
             ABOUT,
             "west gets 50 %, east gets 50 %: max_share limits what west gets",
