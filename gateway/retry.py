@@ -27,8 +27,9 @@ MOST_ATTEMPTS = 100
 HEDGE = "hedge"
 """What metrics call the cause of an attempt that was made beside another, which is late."""
 
-# Nearly all requests say the same.
+# Nearly all requests say the same. What is longer than a value can be is not looked at, nor kept.
 _REMEMBERED = 256
+_VALUE_BYTES = 32
 _ATTEMPT = re.compile(rb"([0-9]{1,3})(?:; *last=([0-9]{1,3}))?")
 
 
@@ -91,7 +92,6 @@ def attempt_value(number: int, last: int) -> bytes:
     return b"%d;last=%d" % (number, last)
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def read_attempt(value: bytes) -> tuple[int, int] | None:
     """The number of an attempt and the number that the request may go on to; None for what is no such value. Without
     `last` it is the attempt's own.
@@ -99,6 +99,11 @@ def read_attempt(value: bytes) -> tuple[int, int] | None:
     >>> read_attempt(b"1;last=2"), read_attempt(b"3"), read_attempt(b"3;last=2"), read_attempt(b"0")
     ((1, 2), (3, 3), None, None)
     """
+    return _read_attempt(value) if len(value) <= _VALUE_BYTES else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_attempt(value: bytes) -> tuple[int, int] | None:
     found = _ATTEMPT.fullmatch(value)
     if found is None:
         return None

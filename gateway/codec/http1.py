@@ -163,7 +163,7 @@ def _fields(headers: list[Header], apart: list[Header]) -> Fields:
             te += b"," + value.lower()
         elif name == b"expect":
             fields.expect = value.lower()
-    if b"trailers" in te:
+    if te and b"trailers" in te:
         headers.append((b"te", b"trailers"))
     if connection:
         _drop_named(fields, connection)

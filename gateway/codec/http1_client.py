@@ -8,6 +8,7 @@ is not sent and the connection closes, since the server may or may not go on rea
 from __future__ import annotations
 
 import enum
+import http
 import random
 import re
 from collections.abc import Sequence
@@ -26,13 +27,13 @@ from gateway.codec.events import (
     ResponseHead,
     Trailers,
 )
-from gateway.codec.http1 import CRLF, Fault, Fields, HeadReader, cut_head, write_fields
+from gateway.codec.http1 import CRLF, Fault, Fields, HeadReader, cut_head, status_and_reason, write_fields
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
 from gateway.codec.interface import CodecFailure, CodecLimits
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, new_key
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 # A request with one of these methods and no body says so (RFC 9110 section 8.6).
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 
@@ -46,6 +47,18 @@ class _In(enum.Enum):
     BODY = enum.auto()
     OVER = enum.auto()
     """Of no interest: the connection ends."""
+
+
+_SEEN = {b"HTTP/1.1 " + status_and_reason(status.value): (1, status.value) for status in http.HTTPStatus}
+"""What nearly all responses begin with: the minor version and the status."""
+
+
+def _read_status_line(line: bytes) -> tuple[int, int]:
+    """Raises `Fault`."""
+    found = _STATUS_LINE.fullmatch(line)
+    if found is None:
+        raise Fault(502, "malformed-head", "the first line is not 'version status reason'")
+    return int(found[1]), int(found[2])
 
 
 class Http1ClientCodec:
@@ -144,10 +157,8 @@ class Http1ClientCodec:
         if not size:
             return False
         data, self._input = self._input[:size], self._input[size:]
-        line = _STATUS_LINE.match(data)
-        if line is None:
-            raise Fault(502, "malformed-head", "the first line is not 'version status reason'")
-        minor, status = int(line[1]), int(line[2])
+        line = data[: data.find(CRLF)]
+        minor, status = _SEEN.get(line) or _read_status_line(line)
         fields = self._reader.read(data, self._limits)
         if status == 101 or (self._head.method == b"CONNECT" and 200 <= status < 300):
             self._open_tunnel(status, fields, events)

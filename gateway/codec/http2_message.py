@@ -35,6 +35,9 @@ HARD_LIMIT_FACTOR = 2
 limit that we advertise and that one costs only its stream, so that one workload's headers never close a tunnel that
 others share."""
 
+# As long as a host name and a port can be.
+_SHORT_BYTES = 260
+
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH = re.compile(rb"/[!-~\x80-\xff]*")
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]+")
@@ -117,8 +120,12 @@ def _check_request(head: RequestHead) -> None:
         raise MalformedMessage(":authority is not host and port")
 
 
-@lru_cache(maxsize=1024)
 def _is_authority(value: bytes) -> bool:
+    return _is_short_authority(value) if len(value) <= _SHORT_BYTES else _AUTHORITY.fullmatch(value) is not None
+
+
+@lru_cache(maxsize=1024)
+def _is_short_authority(value: bytes) -> bool:
     """Remembered, as nearly all requests name a few hosts."""
     return _AUTHORITY.fullmatch(value) is not None
 
