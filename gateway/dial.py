@@ -65,14 +65,8 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
     """Does a TLS handshake without blocking the event loop. Owns `sock` from now on. Raises OSError."""
     tls = TlsSocket(sock, context, server=server)
     try:
-        while True:
-            try:
-                tls.do_handshake()
-                return tls
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(tls.fileno())
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(tls.fileno())
+        await shake_hands(tls)
+        return tls
     except ssl.SSLError:
         try:
             await _see_off(tls)
@@ -82,6 +76,17 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
     except BaseException:
         tls.close()
         raise
+
+
+async def shake_hands(tls: TlsSocket) -> None:
+    """All steps of a handshake, without blocking the event loop. Raises OSError, and leaves `tls` open."""
+    while True:
+        try:
+            return tls.do_handshake()
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(tls.fileno())
+        except ssl.SSLWantWriteError:
+            await trio.lowlevel.wait_writable(tls.fileno())
 
 
 async def send_away(tls: TlsSocket, reason: str) -> None:

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import trio
 
 from discovery.model import Protocol
+from gateway.dial import shake_hands
 from gateway.snapshot import UpstreamTls
 from gateway.tls_socket import TlsSocket
 from trust.certificate import parse_certificate, spiffe_id_of
@@ -66,32 +67,22 @@ class EndpointContexts:
         try:
             alpn = alpn_of(protocol)
             secured = TlsSocket(sock, self.get(tls, alpn), server_hostname=host_name(tls))
-            await _shake_hands(secured, address)
+            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                await shake_hands(secured)
             check_peer(secured.object.getpeercert(binary_form=True) or b"", address, tls)
             if alpn == ("h2",) and secured.alpn != "h2":
                 raise EndpointRefused("tls-no-h2", f"{address} does not speak HTTP/2 in TLS (ALPN: {secured.alpn})")
         except ssl.SSLError as error:
             sock.close()
             raise explain(error, address, tls) from error
+        except trio.TooSlowError:
+            sock.close()
+            message = f"{address} did not finish the TLS handshake within {HANDSHAKE_TIMEOUT_S:g} s"
+            raise EndpointRefused("tls-timeout", message) from None
         except BaseException:
             sock.close()
             raise
         return secured
-
-
-async def _shake_hands(tls: TlsSocket, address: str) -> None:
-    try:
-        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-            while True:
-                try:
-                    return tls.do_handshake()
-                except ssl.SSLWantReadError:
-                    await trio.lowlevel.wait_readable(tls.fileno())
-                except ssl.SSLWantWriteError:
-                    await trio.lowlevel.wait_writable(tls.fileno())
-    except trio.TooSlowError:
-        message = f"{address} did not finish the TLS handshake within {HANDSHAKE_TIMEOUT_S:g} s"
-        raise EndpointRefused("tls-timeout", message) from None
 
 
 def alpn_of(protocol: Protocol) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from gateway.attempt import Attempt
 from gateway.client_connection import ClientConnection
 from gateway.codec.events import RequestHead
 from gateway.codec.interface import Codec
-from gateway.dial import dial
 from gateway.endpoint_tls import EndpointContexts
 from gateway.reactor import Reactor
+from gateway.reactor_dial import NoAnswerInTime, start_dial
 from gateway.retry import Failure
 from gateway.snapshot import UpstreamTls
 from gateway.tls_socket import TlsSocket
@@ -51,6 +51,7 @@ class EndpointPool:
         self._idle: list[ClientConnection] = []
         self._waiting: deque[Attempt] = deque()
         self._connecting = 0
+        self._dialling = False
         self._connections_limit = DEFAULT_TRAFFIC.limits.connections
         # For how many that wait one new connection is enough.
         self._shared_by = STREAMS_PER_CONNECTION if protocol in (Protocol.HTTP2, Protocol.GRPC) else 1
@@ -88,12 +89,17 @@ class EndpointPool:
         return ""
 
     def _connect_for_waiting(self) -> None:
+        if self._dialling:
+            # A connection that was there at once: whoever dials goes on.
+            return
+        self._dialling = True
         while (
             self._connecting * self._shared_by < len(self._waiting)
             and self._connecting + len(self.connections) < self._connections_limit
         ):
             self._connecting += 1
-            self._nursery.start_soon(self._connect)
+            start_dial(self._reactor, self._nursery, self.address, CONNECT_TIMEOUT_S, self._dialled)
+        self._dialling = False
 
     def _free(self) -> ClientConnection | None:
         if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
@@ -106,30 +112,27 @@ class EndpointPool:
                 return conn
         return None
 
-    async def _connect(self) -> None:
-        sock: socket.socket | TlsSocket | None = None
-        detail = ""
-        try:
-            sock = await self._open()
-        except trio.TooSlowError:
-            detail = f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s"
-        except OSError as error:
-            detail = str(error)
-        finally:
-            self._connecting -= 1
-        if sock is None:
-            self._connect_failed(detail)
+    def _dialled(self, result: socket.socket | OSError) -> None:
+        if isinstance(result, NoAnswerInTime):
+            self._connect_failed(f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s")
+        elif isinstance(result, OSError):
+            self._connect_failed(str(result))
+        elif self.tls is None:
+            self._take(result)
         else:
-            self._take(sock)
+            self._nursery.start_soon(self._secure, result, self.tls)
+
+    async def _secure(self, sock: socket.socket, tls: UpstreamTls) -> None:
+        try:
+            secured = await self._contexts.secure(sock, self.address, self.protocol, tls)
+        except OSError as error:
+            self._connect_failed(str(error))
+        else:
+            self._take(secured)
         self._reactor.flush()
 
-    async def _open(self) -> socket.socket | TlsSocket:
-        """Raises trio.TooSlowError, OSError."""
-        with trio.fail_after(CONNECT_TIMEOUT_S):
-            sock = await dial(self.address)
-        return sock if self.tls is None else await self._contexts.secure(sock, self.address, self.protocol, self.tls)
-
     def _take(self, sock: socket.socket | TlsSocket) -> None:
+        self._connecting -= 1
         conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
         conn.on_end = lambda: self._ended(conn)
         self.connections.append(conn)
@@ -143,6 +146,7 @@ class EndpointPool:
 
     def _connect_failed(self, detail: str) -> None:
         """Those fail for whom no other connection is under way."""
+        self._connecting -= 1
         while len(self._waiting) > self._connecting * self._shared_by:
             attempt = self._waiting.popleft()
             if not attempt.ended:

@@ -70,6 +70,14 @@ async def running_reactor() -> AsyncIterator[tuple[Reactor, trio.Nursery]]:
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def deaf_address() -> AsyncIterator[str]:
+    """Where connections are neither accepted nor refused: a listener whose queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as first:
+        first.connect(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
 async def wait_until(condition: Callable[[], object]) -> None:
     """Waits for what other tasks or the kernel do soon. The surrounding deadline ends it when they do not."""
     while not condition():

@@ -15,13 +15,13 @@ from gateway.attempt import Attempt
 from gateway.client_connection import ClientConnection
 from gateway.codec.choose import endpoint_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
-from gateway.dial import dial
 from gateway.endpoints import IDLE_S, STREAMS_PER_CONNECTION, EndpointPool, EndpointPools, endpoint_protocol
 from gateway.reactor import Reactor
+from gateway.reactor_dial import Done, start_dial
 from gateway.retry import Failure
 from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.traffic import Limits
-from tests.gateway_ends import running_reactor, seeded, wait_until
+from tests.gateway_ends import deaf_address, running_reactor, seeded, wait_until
 
 GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -190,19 +190,13 @@ async def test_an_address_that_is_none(address: str) -> None:
         assert attempt.failure is Failure.CONNECT
 
 
-async def never(address: str) -> socket.socket:
-    await trio.sleep_forever()
-    raise AssertionError
-
-
 async def test_an_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its packets are dropped somewhere: the wait is bounded."""
-    monkeypatch.setattr(endpoints_module, "dial", never)
     monkeypatch.setattr(endpoints_module, "CONNECT_TIMEOUT_S", 0.02)
-    async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
+    async with deaf_address() as address, pool_of(Protocol.HTTP, address) as (pool, _, reactor):
         attempt = submit(pool, reactor)
         await wait_until(lambda: attempt.failure)
-        assert attempt.detail == f"{endpoint.address} did not accept a connection within 0.02 s"
+        assert attempt.detail == f"{address} did not accept a connection within 0.02 s"
 
 
 class Gate:
@@ -211,9 +205,13 @@ class Gate:
     def __init__(self) -> None:
         self.opened = trio.Event()
 
-    async def dial(self, address: str) -> socket.socket:
+    def start_dial(self, reactor: Reactor, nursery: trio.Nursery, address: str, timeout_s: float, done: Done) -> None:
+        nursery.start_soon(self._later, reactor, nursery, address, timeout_s, done)
+
+    async def _later(self, reactor: Reactor, nursery: trio.Nursery, address: str, timeout_s: float, done: Done) -> None:
         await self.opened.wait()
-        return await dial(address)
+        start_dial(reactor, nursery, address, timeout_s, done)
+        reactor.flush()
 
 
 async def test_those_who_wait_are_served_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +221,7 @@ async def test_those_who_wait_are_served_in_order(monkeypatch: pytest.MonkeyPatc
         sock = await endpoint.accept()
         await request_on(sock)
         gate = Gate()
-        monkeypatch.setattr(endpoints_module, "dial", gate.dial)
+        monkeypatch.setattr(endpoints_module, "start_dial", gate.start_dial)
         waiting = [submit(pool, reactor) for _ in range(2)]
         sock.send(OK)
         await wait_until(lambda: first.status)
@@ -238,7 +236,7 @@ async def test_those_who_wait_are_served_in_order(monkeypatch: pytest.MonkeyPatc
 async def test_one_that_ended_while_it_waited_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its client went away. What was opened for it serves the next, or is kept."""
     gate = Gate()
-    monkeypatch.setattr(endpoints_module, "dial", gate.dial)
+    monkeypatch.setattr(endpoints_module, "start_dial", gate.start_dial)
     async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
         gone, there = submit(pool, reactor), submit(pool, reactor)
         gone.ended = True
@@ -318,7 +316,7 @@ async def answered(server: Http2Endpoint, attempt: Try) -> None:
 async def test_a_burst_on_http2_opens_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a cold start's requests wait for the same; and if it cannot be had, all of them hear of it."""
     gate = Gate()
-    monkeypatch.setattr(endpoints_module, "dial", gate.dial)
+    monkeypatch.setattr(endpoints_module, "start_dial", gate.start_dial)
     async with pool_of(Protocol.GRPC) as (pool, endpoint, reactor):
         attempts = [submit(pool, reactor) for _ in range(STREAMS_PER_CONNECTION)]
         gate.opened.set()
@@ -351,7 +349,7 @@ async def test_a_pool_keeps_nothing_of_requests_that_are_over() -> None:
 async def test_a_raw_connection_is_never_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint may have greeted or hung up by the time when the next client comes."""
     gate = Gate()
-    monkeypatch.setattr(endpoints_module, "dial", gate.dial)
+    monkeypatch.setattr(endpoints_module, "start_dial", gate.start_dial)
     async with pool_of(Protocol.TCP) as (pool, endpoint, reactor):
         gone = submit(pool, reactor)
         gone.ended = True
@@ -444,8 +442,9 @@ async def test_no_more_connections_than_allowed() -> None:
             await wait_until(lambda: attempts[2].status)
 
 
-async def test_no_more_wait_than_allowed() -> None:
+async def test_no_more_wait_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were given up meanwhile do not wait any more, and make room."""
+    monkeypatch.setattr(endpoints_module, "start_dial", Gate().start_dial)
     limits = Limits(connections=1, pending=2)
     async with pool_of(Protocol.HTTP) as (pool, _, reactor):
         attempts = [Try() for _ in range(2)]
