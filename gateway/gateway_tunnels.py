@@ -20,7 +20,6 @@ import trio
 from discovery.address import HostPort
 from gateway.backoff import Backoff
 from gateway.client_connection import ClientConnection
-from gateway.codec.events import ErrorCode
 from gateway.codec.interface import Codec
 from gateway.control import Tunnel as TunnelReport
 from gateway.dial import connect, handshake
@@ -30,6 +29,7 @@ from gateway.reactor import Reactor
 from gateway.resolver import SYSTEM_TTL_S, TTL_LEAST_S, Place, Resolver
 from gateway.snapshot import GatewayAddress
 from gateway.tls_socket import TlsSocket
+from gateway.tunnel_link import Link, why_ended
 from gateway.tunnel_probe import Standing, TunnelProbe
 from trust.errors import TrustError
 
@@ -63,48 +63,6 @@ class Ground(msgspec.Struct, frozen=True):
     changed: Callable[[str], None]
     """Called with a cluster's name whenever one of its tunnels comes into service, or goes out of it."""
     rng: random.Random
-
-
-class Link:
-    """One tunnel."""
-
-    def __init__(
-        self,
-        conn: ClientConnection,
-        proof: Proof,
-        place: Place,
-        probe: TunnelProbe,
-        *,
-        replace_at: float,
-        before: Link | None,
-    ) -> None:
-        """`before`: the one that it is opened in place of, which takes requests until this one does."""
-        self.conn = conn
-        self.proof = proof
-        self.place = place
-        self.probe = probe
-        self.replace_at = replace_at
-        self.before = before
-        self.leaving = False
-        """It takes no requests any more, and ends when it carries none."""
-        self.needed = trio.Event()
-        """Another tunnel shall be opened in its place."""
-
-    def leave(self) -> None:
-        self.leaving = True
-        self.needed.set()
-
-    @property
-    def ready(self) -> bool:
-        return self.probe.standing is Standing.GOOD and not self.leaving and not self.conn.closed
-
-    @property
-    def silent(self) -> bool:
-        return self.probe.standing in (Standing.SUSPECT, Standing.MUTE) and not self.conn.closed
-
-    def stall(self) -> None:
-        """Tells what waits here how silent the peer is."""
-        self.conn.stall(mute=self.probe.standing is Standing.MUTE)
 
 
 class GatewayTunnels:
@@ -454,7 +412,7 @@ class GatewayTunnels:
             self._ground.reactor.flush()
             self.links.remove(link)
             if not link.leaving or not was_good:
-                self._error = self._error or _why(conn, was_good)
+                self._error = self._error or why_ended(conn, was_good)
             link.leave()
             self._changed()
 
@@ -486,18 +444,6 @@ class GatewayTunnels:
             self.flapping.gone(now)
         self._was_ready = ready
         self._ground.changed(self.cluster)
-
-
-def _why(conn: ClientConnection, was_good: bool) -> str:
-    """Why a tunnel ended, for people."""
-    error = conn.lost_to
-    if isinstance(error, ssl.SSLError):
-        return f"the peer refuses us: {error.reason or error}"
-    if error is not None:
-        return f"the connection was lost: {error.strerror or error}"
-    if conn.goaway_code == ErrorCode.INADEQUATE_SECURITY:
-        return "the peer does not let us in: does its `peers` name our trust domain?"
-    return "the connection ended" if was_good else "the peer closed it: are we its peer?"
 
 
 def _shown(place: Place) -> str:
