@@ -7,7 +7,6 @@ both into the snapshot, opens the sockets, and keeps the workers that serve them
 from __future__ import annotations
 
 import logging
-import os
 import random
 import signal
 import time
@@ -21,7 +20,7 @@ from discovery.address import parse_host_port
 from discovery.health import EndpointHealthChanged, HealthMonitor
 from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
 from federation.etcd.client import EtcdClient
-from federation.federation import Federation, FederationSettings, Peer
+from federation.federation import Federation
 from federation.invitation_files import InvitationFiles
 from federation.report import PeerTransition
 from gateway.admissions import Admissions
@@ -32,7 +31,6 @@ from gateway.control import Explained, ListenerSpec, Report
 from gateway.descriptors import vip_listener_limit
 from gateway.endpoint_authorities import EndpointAuthorities
 from gateway.endpoint_probe import EndpointProbe
-from gateway.etcd_access import peer_source
 from gateway.event_recorder import EventRecorder
 from gateway.explainer import Explainer
 from gateway.fleet import Fleet
@@ -41,10 +39,10 @@ from gateway.listeners import ListenError, Listeners
 from gateway.plan import diff
 from gateway.plan_state import settings_state
 from gateway.service_counts import ServiceCounts
+from gateway.settings import config_listeners, federation_settings, workers_wanted
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
 from gateway.trust_sources import open_identity, trust_keeper
-from gateway.version import VERSION
 from gateway.worker_link import WorkerLink
 from trust.fingerprint import fingerprint_of
 from trust.workload_authority import WorkloadAuthority
@@ -390,46 +388,6 @@ def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealt
         ZoneHealth(zone, sum(health.is_healthy(service.name, endpoint) for endpoint in endpoints), len(endpoints))
         for zone, endpoints in sorted(zones.items())
     )
-
-
-def federation_settings(config: Config) -> FederationSettings:
-    return FederationSettings(
-        federation=config.federation,
-        cluster=config.cluster.name,
-        locality=config.cluster.locality,
-        prefix=config.etcd.prefix if config.etcd is not None else "/isthmus",
-        peers={
-            name: Peer(
-                peer.trust_domain,
-                peer.root,
-                peer_source(config, name),
-                peer.bundle_endpoint.source() if peer.bundle_endpoint is not None else None,
-                tuple(str(address) for address in peer.gateways),
-            )
-            for name, peer in config.peers.items()
-        },
-        imports=config.imports.from_,
-        import_limits=config.imports.limits,
-        vip_range=str(config.gateway.vip_range),
-        state_dir=config.state_dir,
-        stale_after_s=config.freshness.stale_after_s,
-        withdraw_after_s=config.freshness.withdraw_after_s,
-        version=VERSION,
-    )
-
-
-def config_listeners(config: Config) -> list[ListenerSpec]:
-    """The sockets that a running gateway moves when their addresses change."""
-    mesh, http = config.gateway.mesh, config.gateway.http
-    return [
-        *([ListenerSpec("mesh", "mesh", str(mesh))] if mesh is not None else []),
-        ListenerSpec("http", "http", str(http)),
-    ]
-
-
-def workers_wanted(config: Config) -> int:
-    wanted = config.gateway.workers
-    return wanted if wanted != "auto" else len(os.sched_getaffinity(0))
 
 
 def wall_clock() -> datetime:

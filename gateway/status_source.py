@@ -29,10 +29,11 @@ from federation.status.values import (
 )
 from gateway.config import Config
 from gateway.control import Report
-from gateway.controller import Controller, wall_clock, workers_wanted
+from gateway.controller import Controller, wall_clock
 from gateway.event_log import SETTLE_S
 from gateway.plan_state import config_state
 from gateway.process_usage import ProcessUsage, read_usage
+from gateway.settings import workers_wanted
 from gateway.status_events import describe_diversions, describe_events, recent_events
 from gateway.status_explain import Known, describe_explanation
 from gateway.status_gateway import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from federation.etcd.config import EtcdConfig
 from federation.settings import EtcdSource
 from gateway.config import Config, load_config
-from gateway.controller import federation_settings
 from gateway.etcd_access import peer_source
+from gateway.settings import federation_settings
 
 _OURS = "{endpoints: [http://127.0.0.1:2379], prefix: /ours}"
 _THEIRS = "{endpoints: [https://etcd-1:2379], ca_file: ca.crt, username: reader, password_file: password}"
