@@ -6,6 +6,7 @@ keeps going and coming waits longer each time, so that a flapping link does not 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -27,10 +28,10 @@ _STEPS = 10
 _STEPS_ROUNDING = 1e-6
 # Round-trip times are compared by doublings of this one, and by how far one must be outside its class to leave it:
 # what differs by less than jitter must not reorder clusters.
-_RTT_UNIT_S = 0.001
+_RTT_UNIT_S = 0.002
 _RTT_MARGIN = 0.25
-# The weight of one more measurement.
-_RTT_GAIN = 0.2
+# The shortest one of so long counts: a gateway that is busy answers late, and is no further away for it.
+_RTT_WINDOW_S = 30.0
 
 
 class GatewayReach(msgspec.Struct):
@@ -49,6 +50,7 @@ class ClusterReach:
         "_back_at",
         "_down_at",
         "_missing_since",
+        "_rtts",
         "_times",
         "damping",
         "fraction",
@@ -68,6 +70,8 @@ class ClusterReach:
         self._back_at: float | None = None
         """When it may begin to get its share again, until it has it all."""
         self._missing_since: dict[str, float] = {}
+        self._rtts: deque[tuple[float, float]] = deque()
+        """When, and how long: those that were shorter than all that came later."""
         self._down_at: float | None = None
         self._times = 0
 
@@ -85,7 +89,7 @@ class ClusterReach:
             self._back_at = now + self._hold_s()
             self._damp(now)
         self.tunnels = tunnels
-        self._measure([gateway.rtt_s for gateway in gateways if gateway.ready and gateway.rtt_s])
+        self._measure([gateway.rtt_s for gateway in gateways if gateway.ready and gateway.rtt_s], now)
         return before != (self.tunnels > 0, self.fraction, self.rtt_step)
 
     def _count(self, gateways: Sequence[GatewayReach], now: float) -> None:
@@ -114,11 +118,16 @@ class ClusterReach:
         """For how much longer it is held back, though it answers."""
         return max(0.0, self._back_at - now) if self.tunnels and self._back_at is not None else 0.0
 
-    def _measure(self, rtts_s: Sequence[float]) -> None:
+    def _measure(self, rtts_s: Sequence[float], now: float) -> None:
         if not rtts_s:
             return
-        nearest = min(rtts_s)
-        self.rtt_s = self.rtt_s + _RTT_GAIN * (nearest - self.rtt_s) if self.rtt_s else nearest
+        nearest, rtts = min(rtts_s), self._rtts
+        while rtts and rtts[-1][1] >= nearest:
+            rtts.pop()
+        rtts.append((now, nearest))
+        while rtts[0][0] < now - _RTT_WINDOW_S:
+            rtts.popleft()
+        self.rtt_s = rtts[0][1]
         self.rtt_step = rtt_step(self.rtt_s, self.rtt_step)
 
     def settle(self, now: float) -> bool:
@@ -146,10 +155,10 @@ class ClusterReach:
 
 
 def rtt_step(rtt_s: float, present: int) -> int:
-    """The class of a round-trip time: 0 up to 1 ms, 1 up to 2 ms, 2 up to 4 ms and so on. It stays `present` as long as
+    """The class of a round-trip time: 0 up to 2 ms, 1 up to 4 ms, 2 up to 8 ms and so on. It stays `present` as long as
     the time is not clearly outside of that.
 
-    >>> rtt_step(0.003, 0), rtt_step(0.0045, 2), rtt_step(0.006, 2)
+    >>> rtt_step(0.006, 0), rtt_step(0.009, 2), rtt_step(0.012, 2)
     (2, 2, 3)
     """
     lowest = _RTT_UNIT_S * 2.0 ** (present - 1) if present else 0.0

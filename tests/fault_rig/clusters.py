@@ -46,6 +46,8 @@ class Site(msgspec.Struct, frozen=True):
     health: str = "{http: /healthz, interval: 500ms, fall: 2}"
     """How its HTTP endpoints are checked; the defaults if empty."""
     gateways: int = 1
+    region: str = ""
+    """Its own, named as it is, if empty."""
     failover: tuple[str, ...] = ()
     address: str = LOOPBACK
     """Where its gateways listen for peers."""
@@ -257,9 +259,10 @@ class FaultLab:
         port = site.mesh_port
         failover = f"failover: {{order: [{', '.join(site.failover)}]}}\n" if site.failover else ""
         advertise = f", advertise: ['{site.advertise}']" if site.advertise else ""
+        region = site.region or site.name
         return f"""\
 federation: acme
-cluster: {{name: {site.name}, region: {site.name}, zone: {site.name}-a, trust_domain: {site.trust_domain}}}
+cluster: {{name: {site.name}, region: {region}, zone: {site.name}-a, trust_domain: {site.trust_domain}}}
 state_dir: ./state
 etcd: {{endpoints: ["http://{self._etcd_address}:{self._etcd_port}"]}}
 peers:

@@ -108,7 +108,27 @@ def test_a_cluster_that_left_is_forgotten() -> None:
 def test_a_class_of_round_trip_times_holds_what_it_says(rtt_s: float, present: int) -> None:
     """And a time that differs by a tenth stays in its class, so that nothing is reordered for it."""
     step = rtt_step(rtt_s, present)
-    assert rtt_s <= 0.001 * 2**step * 1.25
-    assert step == 0 or rtt_s >= 0.001 * 2 ** (step - 1) * 0.75
-    assert rtt_step(rtt_s * 1.1, step) == step or rtt_s * 1.1 > 0.001 * 2**step * 1.25
+    assert rtt_s <= 0.002 * 2**step * 1.25
+    assert step == 0 or rtt_s >= 0.002 * 2 ** (step - 1) * 0.75
+    assert rtt_step(rtt_s * 1.1, step) == step or rtt_s * 1.1 > 0.002 * 2**step * 1.25
     assert rtt_step(rtt_s, step) == step
+
+
+def test_a_busy_gateway_is_no_further_away() -> None:
+    """Clusters are ordered by distance: one that answers late for a while must not change places."""
+    reach = ClusterReach()
+    steps = []
+    for second, rtt_s in enumerate([0.0008, *[0.006] * 5, 0.0007, *[0.009] * 4, 0.0009]):
+        reach.take(up(rtt_s), float(second))
+        steps.append(reach.rtt_step)
+    assert set(steps) == {0}
+
+
+def test_a_path_that_got_longer_is_noticed() -> None:
+    """After half a minute; one that got shorter at once."""
+    reach = ClusterReach()
+    for second in range(32):
+        reach.take(up(0.001 if second == 0 else 0.02), float(second))
+    assert reach.rtt_step == 4
+    reach.take(up(0.001), 32.0)
+    assert reach.rtt_step == 0
