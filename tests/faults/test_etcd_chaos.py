@@ -10,7 +10,7 @@ from federation.etcd import EtcdClient, EtcdConfig, EtcdError, open_etcd
 from tests.etcd_server import EtcdServer
 
 PREFIX = b"/mirror/"
-ENOUGH_REVISIONS = 200
+ENOUGH_REVISIONS = 100
 CHAOS_S = 4.5
 
 
