@@ -158,3 +158,30 @@ def close_all(reactor: Reactor, connections: list[ServerConnection]) -> None:
 
 def seeded() -> random.Random:
     return random.Random(11)
+
+
+class Backend:
+    """A local endpoint that a test speaks for."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.accepted: list[socket.socket] = []
+
+    async def accept(self) -> socket.socket:
+        await trio.lowlevel.wait_readable(self.listener)
+        sock, _ = self.listener.accept()
+        sock.setblocking(False)
+        self.accepted.append(sock)
+        return sock
+
+    def close(self) -> None:
+        for sock in [self.listener, *self.accepted]:
+            sock.close()
+
+
+async def read(sock: socket.socket) -> bytes:
+    """What has come, or the end, as soon as there is either."""
+    await trio.lowlevel.wait_readable(sock)
+    return sock.recv(65_536)

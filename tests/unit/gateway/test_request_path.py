@@ -31,7 +31,7 @@ from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
 from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings
 from gateway.tunnels import Tunnels
-from tests.gateway_ends import running_reactor, seeded, wait_until, wall_clock
+from tests.gateway_ends import Backend, read, running_reactor, seeded, wait_until, wall_clock
 from trust.spiffe_id import gateway_id
 
 LOCAL = LocalResource("acme", "east", Locality("us", "a"), "east.test")
@@ -110,32 +110,6 @@ async def gateway(contexts: EndpointContexts | None = None) -> AsyncIterator[Gat
                 for upstream in [*pool.connections]:
                     upstream.abort()
             reactor.flush()
-
-
-class Backend:
-    """A local endpoint that a test speaks for."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setblocking(False)
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.accepted: list[socket.socket] = []
-
-    async def accept(self) -> socket.socket:
-        await trio.lowlevel.wait_readable(self.listener)
-        sock, _ = self.listener.accept()
-        sock.setblocking(False)
-        self.accepted.append(sock)
-        return sock
-
-    def close(self) -> None:
-        for sock in [self.listener, *self.accepted]:
-            sock.close()
-
-
-async def read(sock: socket.socket) -> bytes:
-    await trio.lowlevel.wait_readable(sock)
-    return sock.recv(65_536)
 
 
 async def answer_to(client: socket.socket, request: bytes) -> bytes:

@@ -55,7 +55,17 @@ from gateway.tls_socket import TlsSocket
 from gateway.traffic import Timeouts, TrafficSettings
 from gateway.tunnels import TUNNELS_PER_GATEWAY
 from gateway.worker import Worker
-from tests.gateway_ends import DEADLINE_S, make_authority, make_identity, peer_of, shake_hands, wait_until, wall_clock
+from tests.gateway_ends import (
+    DEADLINE_S,
+    Backend,
+    make_authority,
+    make_identity,
+    peer_of,
+    read,
+    shake_hands,
+    wait_until,
+    wall_clock,
+)
 from trust.authority import Authority
 from trust.keys import PrivateKey
 from trust.svid import make_signing_request
@@ -230,32 +240,6 @@ def shut(worker: Worker) -> None:
         for upstream in [*pool.connections]:
             upstream.abort()
     worker._reactor.flush()
-
-
-class Backend:
-    """A local endpoint that a test speaks for."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.setblocking(False)
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        self.accepted: list[socket.socket] = []
-
-    async def accept(self) -> socket.socket:
-        await trio.lowlevel.wait_readable(self.listener)
-        sock, _ = self.listener.accept()
-        sock.setblocking(False)
-        self.accepted.append(sock)
-        return sock
-
-    def close(self) -> None:
-        for sock in [self.listener, *self.accepted]:
-            sock.close()
-
-
-async def read(sock: socket.socket) -> bytes:
-    await trio.lowlevel.wait_readable(sock)
-    return sock.recv(65_536)
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"

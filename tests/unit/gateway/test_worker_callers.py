@@ -19,8 +19,8 @@ from gateway.codec.http2_frames import goaway_frame
 from gateway.dial import dial, handshake
 from gateway.snapshot import PeerResource, ServiceResource
 from tests.forge import Forge, p256, private_key_of
-from tests.gateway_ends import make_authority, shake_hands, wait_until, wall_clock
-from tests.unit.gateway.test_worker import HOST, Answer, Backend, Scene, read, read_tls, service, worker_at
+from tests.gateway_ends import Backend, make_authority, read, shake_hands, wait_until, wall_clock
+from tests.unit.gateway.test_worker import HOST, Answer, Scene, read_tls, service, worker_at
 from trust.authority import Authority
 from trust.contexts import client_context
 from trust.svid import svid_from
