@@ -7,7 +7,6 @@ until it is released: clients cache addresses, and a virtual IP that moved would
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import ipaddress
 from collections.abc import Mapping
@@ -107,9 +106,12 @@ class VipPool:
         """The address as a number; None for what is no address of our range's version."""
         if self._range.version == 4:
             # `ipaddress` takes several times as long, and a gateway that starts reads an address for every service.
-            bytes_ = [int(part) for part in text.split(".") if part.isdecimal() and len(part) <= 3]
-            number = functools.reduce(lambda high, low: high << 8 | low, bytes_, 0)
-            return number if len(bytes_) == 4 and max(bytes_) < 256 and self._text(number) == text else None
+            try:
+                a, b, c, d = map(int, text.split("."))
+            except ValueError:
+                return None
+            number = a << 24 | b << 16 | c << 8 | d
+            return number if 0 <= number < 1 << 32 and self._text(number) == text else None
         try:
             return int(ipaddress.IPv6Address(text))
         except ValueError:

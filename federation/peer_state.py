@@ -75,8 +75,6 @@ class PeerState:
         self._exports: dict[ServiceName, ExportValue] = {}
         self._acks: dict[str, int] = {}
         self._listing_open = False
-        self._is_sealed: IsSealed | None = None
-        """While what was on disk is restored."""
         self._unchecked = False
         """Whether etcd holds records that wait for a key."""
 
@@ -124,18 +122,23 @@ class PeerState:
     ) -> Iterator[PeerChange]:
         """Takes what the cache on disk held, record by record as the changes are asked for; they are verified again.
         Gateways come back without a lease. `buried` are the sequences of places that were empty, `is_sealed` says
-        whether these bytes were verified there under that key before. `now` is Unix seconds."""
+        whether these bytes were verified there under that key before: those are not `Stored` once more. `now` is Unix
+        seconds."""
         for path, sequence in buried.items():
             self._ledger.store(path, sequence, b"")
             self._ledger.bury(path)
-        self._is_sealed = is_sealed
-        for path in sorted(records, key=lambda path: path != BUNDLE):
+        if (bundle := records.get(BUNDLE)) is not None:
             # What certified a bundle may be short-lived. It was good when we took it, and our disk is our own.
-            moment = _issued_at(records[path], now) if path == BUNDLE else now
-            for change in self._put(path, records[path], moment):
-                if not isinstance(change, ListingWanted):
+            changes = self._put(BUNDLE, bundle, _issued_at(bundle, now))
+            yield from (change for change in changes if not isinstance(change, ListingWanted))
+        for path, raw in records.items():
+            if path.kind is Kind.BUNDLE:
+                continue
+            claim = self.keys.claim(raw)
+            proof = claim.key_id if claim is not None and is_sealed(path, raw, claim.key_id) else b""
+            for change in self._put(path, raw, now, proof):
+                if not proof or not isinstance(change, Stored):
                     yield change
-        self._is_sealed = None
         self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
         self.away = True
 
@@ -194,18 +197,16 @@ class PeerState:
             key_for=self.keys.bundle_key if path == BUNDLE else self.keys.record_key,
             last_sequence=self._ledger.last_sequence(path),
             now=now,
-            verified_before=lambda header: self._was_verified(path, raw, header, proof),
+            verified_before=lambda header: self._was_verified(path, header, proof),
         )
         changes = self._take(path, record)
         self._ledger.store(path, record.sequence, raw)
         self.clock.observe(record.issued_at, now, live=self.live and not self._listing_open)
         return record, changes
 
-    def _was_verified(self, path: Path, raw: bytes, header: RecordHeader, proof: bytes) -> bool:
+    def _was_verified(self, path: Path, header: RecordHeader, proof: bytes) -> bool:
         """The bundle is what everything else rests on: its signature is always checked."""
-        if path == BUNDLE or not (key_id := self.keys.key_id(header.kid)):
-            return False
-        return proof == key_id or (self._is_sealed is not None and self._is_sealed(path, raw, key_id))
+        return bool(proof) and path != BUNDLE and proof == self.keys.key_id(header.kid)
 
     def _take(self, path: Path, record: Record) -> list[PeerChange]:
         """Puts a record's value where it belongs. Raises RecordRefused before anything has changed."""

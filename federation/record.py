@@ -160,6 +160,8 @@ def _parse_claims(raw: bytes) -> _Claims:
 
 
 def _validate_place(claims: _Claims, federation: str, cluster: str, path: str) -> None:
+    if (claims.federation, claims.cluster, claims.path) == (federation, cluster, path):
+        return
     for code, what, claimed, found in (
         (RefusalCode.WRONG_FEDERATION, "federation", claims.federation, federation),
         (RefusalCode.WRONG_CLUSTER, "cluster", claims.cluster, cluster),

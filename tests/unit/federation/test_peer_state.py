@@ -311,6 +311,22 @@ def test_what_is_sealed_is_believed_only_under_the_key_that_it_was_verified_with
     assert [type(change) for change in state.apply(Put(pay.path, forged), west.now)] == [Refused]
 
 
+def test_what_is_sealed_is_not_stored_again(west: West) -> None:
+    """It lies on disk as it is. What was verified by its signature is stored, so that the next start finds a seal."""
+    bundle, pay = west.bundle(), west.export()
+    records = {put.path: put.raw for put in (bundle, pay, west.export(OLD))}
+
+    def only_pay(path: Path, raw: bytes, key_id: bytes) -> bool:
+        return path == pay.path
+
+    state = west.state()
+    changes = list(state.restore(records, {}, west.now, only_pay))
+    stored = {change.path: change.key_id for change in changes if isinstance(change, Stored)}
+    assert stored.keys() == {bundle.path, paths.export(OLD)}
+    assert stored[paths.export(OLD)].count(b".") == 1
+    assert state.exports.keys() == {PAY, OLD}
+
+
 def test_a_proof_stands_for_the_signature_under_that_key_alone(west: West, tmp_path: FilePath) -> None:
     """What a thread has checked is not checked again; another key's proof, or one for the bundle, is worth nothing."""
     bundle, pay = west.bundle(), west.export()
