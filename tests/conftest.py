@@ -6,10 +6,15 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.etcd_server import etcd_server, shared_etcd
 
 __all__ = ["etcd_server", "shared_etcd"]
+
+# No example is judged by how long it took: the machine may be busy. The rest is as hypothesis has it here or on CI.
+settings.register_profile("isthmus", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("isthmus")
 
 
 @pytest.fixture(autouse=True)

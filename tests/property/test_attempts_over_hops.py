@@ -78,7 +78,7 @@ class Journey:
         return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(1, 8),
     st.lists(st.integers(0, 5), min_size=1, max_size=6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import Port, Protocol, ServiceName, ZoneHealth
@@ -44,7 +44,6 @@ def last_words(history: Sequence[Change]) -> list[Change]:
     return list({change[:-1]: change for change in history}.values())
 
 
-@settings(deadline=None)
 @given(changes, st.randoms(use_true_random=False))
 def test_order_does_not_matter(history: list[Change], rng: random.Random) -> None:
     """Every member hears in another order, with other detours, and comes to the same result."""
@@ -58,7 +57,6 @@ def test_order_does_not_matter(history: list[Change], rng: random.Random) -> Non
     assert dict(one.services) == dict(other.services)
 
 
-@settings(deadline=None)
 @given(changes)
 def test_what_is_said_to_have_changed_is_what_changed(history: list[Change]) -> None:
     """A change that is not told leaves workers with old routes; one that is told for nothing costs work."""
@@ -71,7 +69,6 @@ def test_what_is_said_to_have_changed_is_what_changed(history: list[Change]) -> 
         before = after
 
 
-@settings(deadline=None)
 @given(changes)
 def test_a_service_is_consistent(history: list[Change]) -> None:
     """No port name or number twice; every share serves only ports of the service; each port has somebody to serve it;

@@ -29,7 +29,6 @@ def filled_zone() -> Zone:
 
 RESPONDER = Responder(filled_zone(), 5, DnsCounters())
 
-UNHURRIED = settings(deadline=None)
 """A busy machine's pauses are no finding."""
 
 LABELS = st.sampled_from(["a", "b", "x", "Y", "svc", "clusterset", "local", "_tcp", "_port-1", "isthmus", "acme", "é"])
@@ -67,7 +66,6 @@ def check(wire: bytes, udp: bool) -> None:
         assert dns.message.from_wire(wire, keyring=False).question[0].to_text() == response.question[0].to_text()
 
 
-@UNHURRIED
 @given(st.binary(max_size=600), st.booleans())
 @example(b"\0" * 12, True)
 @example(b"\0" * 11 + b"\1" + b"\0\0\xfa\0\xff\0\0\0\0\0\0", True)
@@ -76,7 +74,6 @@ def test_arbitrary_bytes_never_raise(wire: bytes, udp: bool) -> None:
     check(wire, udp)
 
 
-@UNHURRIED
 @given(queries(), st.booleans())
 def test_every_query_is_answered_in_kind(wire: bytes, udp: bool) -> None:
     """A well-formed query always gets an answer, which dnspython takes for the answer to it."""
@@ -86,7 +83,6 @@ def test_every_query_is_answered_in_kind(wire: bytes, udp: bool) -> None:
     check(wire, udp)
 
 
-@UNHURRIED
 @given(queries(), st.data(), st.booleans())
 def test_damaged_queries_never_raise(wire: bytes, data: st.DataObject, udp: bool) -> None:
     """Bits flipped, bytes cut, bytes added."""
@@ -104,7 +100,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(CHANGES, st.lists(queries(), min_size=1, max_size=3))
 def test_a_cached_answer_is_never_out_of_date(changes: list[tuple[ServiceName, int, int]], asked: list[bytes]) -> None:
     """After every change of the zone, a responder with a warm cache says what one without any says."""
@@ -121,7 +117,6 @@ def test_a_cached_answer_is_never_out_of_date(changes: list[tuple[ServiceName, i
                 assert warm.respond(wire, udp=udp) == fresh.respond(wire, udp=udp)
 
 
-@UNHURRIED
 @given(CHANGES)
 def test_a_zone_forgets_what_it_removed(changes: list[tuple[ServiceName, int, int]]) -> None:
     """The table after any changes is the table of what is left: no record and no counter leaks."""

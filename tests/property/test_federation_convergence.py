@@ -118,7 +118,7 @@ class World:
         self.list()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=steps)
 def test_after_a_listing_the_reader_believes_what_the_peer_means(
     authority: Authority, history: list[tuple[str, ServiceName, int, bool]]

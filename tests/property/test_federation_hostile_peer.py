@@ -96,7 +96,7 @@ def encode(value: Any) -> bytes:
     return standard.dumps(value).encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(history=st.lists(writes, max_size=8))
 def test_nothing_that_lies_in_etcd_raises(
     directory: FilePath,

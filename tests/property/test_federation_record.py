@@ -61,7 +61,7 @@ def test_every_changed_byte_is_noticed(flip: int) -> None:
         assert refusal(bytes(tampered)) is not None, f"byte {index}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_every_edit_is_noticed(data: st.DataObject) -> None:
     """Cut, doubled, and rewritten pieces."""
@@ -72,7 +72,7 @@ def test_every_edit_is_noticed(data: st.DataObject) -> None:
     assert edited == RAW or refusal(edited) is not None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300) | st.from_regex(rb"[A-Za-z0-9_=-]{0,80}\.[A-Za-z0-9_=-]{0,80}\.[A-Za-z0-9_=-]{0,90}"))
 def test_anything_else_is_refused_and_never_raises(raw: bytes) -> None:
     assert refusal(raw) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.freshness import Freshness, Lease, Link, PeerFreshness
@@ -13,7 +13,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps)
 def test_the_state_is_what_the_witnesses_and_the_clock_say(history: list[tuple[float, Lease | Link | None]]) -> None:
     """The model beside it: fresh or suspect while anybody speaks; else by the time since somebody last did. Every

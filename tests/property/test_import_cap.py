@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import Port, Protocol, ServiceName, ZoneHealth
@@ -39,7 +39,6 @@ def longest_run(offered: dict[ServiceName, ExportValue], limits: ImportLimits) -
     return taken
 
 
-@settings(deadline=None)
 @given(histories, limits)
 def test_what_is_taken_is_the_longest_run_that_fits(
     history: list[tuple[ServiceName, ExportValue | None]], limits: ImportLimits
@@ -61,7 +60,6 @@ def test_what_is_taken_is_the_longest_run_that_fits(
         assert (cap.first_left_out is None) == (not cap.left_out)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), exports), limits, st.randoms(use_true_random=False))
 def test_arrival_order_does_not_matter_to_the_catalog(
     offered: dict[ServiceName, ExportValue], limits: ImportLimits, rng: random.Random

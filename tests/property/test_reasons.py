@@ -65,7 +65,7 @@ def apply(play: Play, kind: str, value: int, said: bytes) -> None:
         play.answer(events[kind])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(PLACES), unique=True, max_size=4),
     st.sampled_from([b"GET", b"POST", b"CONNECT", b"HEAD"]),

@@ -38,7 +38,7 @@ def validate(chain: list[bytes]) -> bool:
 
 
 @given(st.integers(0, 1), st.data(), st.integers(1, 255))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_nothing_that_is_signed_can_be_changed(which: int, data: st.DataObject, change: int) -> None:
     """The signature's own encoding has some play (a bit string may say that its last zero bits are padding), so the
     bytes of a certificate do not identify it; what it says does."""
@@ -55,7 +55,7 @@ def signed_part(der: bytes) -> bytes:
 
 
 @given(st.lists(st.sampled_from([*CHAIN, CA.der]) | st.binary(max_size=300), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_list_of_bytes_has_an_answer(chain: list[bytes]) -> None:
     """It is let in only as the leaf first with its intermediate somewhere behind."""
     if validate(chain):

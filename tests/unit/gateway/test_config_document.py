@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.document import DocumentError, parse_document
@@ -69,7 +69,6 @@ def test_depth_is_bounded_however_it_comes_about() -> None:
         parse_document(chain)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from(list("ab:-[]{},&*!|>'\"#?% \n\t\x00é~1")), max_size=40))
 def test_any_text_is_a_document_or_an_error_with_a_reason(text: str) -> None:
     """Whatever is in the file, the answer is a message and never a traceback."""

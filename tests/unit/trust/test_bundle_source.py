@@ -109,7 +109,7 @@ def test_an_empty_bundle_revokes_everything(west: Authority) -> None:
         accept(answer(west, svid(west), sequence=10), SPIFFE, fingerprint_of(west.root_der), empty)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_garbled_answers_are_refused_and_nothing_else(west: Authority, data: st.DataObject) -> None:
     """Document and certificates are strangers' bytes."""

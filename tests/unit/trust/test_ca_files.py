@@ -192,7 +192,7 @@ def test_our_own_root_can_be_given_as_files(tmp_path: Path) -> None:
     assert load_ca(directory, EAST, NOW).root_der == own.root_der
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=st.sampled_from(CA_FILES), data=st.data())
 def test_damage_is_refused_and_never_raises_anything_else(tmp_path: Path, file: str, data: st.DataObject) -> None:
     """A half-written or garbled file must cost a renewal, never the process."""

@@ -159,7 +159,7 @@ def test_any_bytes_are_cut_or_refused(data: bytes) -> None:
         assert b"".join(split_der(data, 8)) == data
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_garbled_answers_never_raise_anything_else(good: pb.X509SVIDResponse, data: st.DataObject) -> None:
     """The agent is trusted, its answers are parsed all the same."""
