@@ -58,7 +58,7 @@ def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
 def test_the_failover_benchmark_runs() -> None:
     """Ours alone, and a short look: what it prints is what the comparison is made of."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "failover", "--seconds", "2", "--peers", "", "--json"],
+        [sys.executable, "-m", "tests.bench", "failover", "--rounds", "1", "--seconds", "2", "--peers", "", "--json"],
         cwd=_ROOT,
         capture_output=True,
         text=True,
