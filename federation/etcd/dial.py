@@ -40,7 +40,9 @@ def explain_tls(error: BaseException, config: EtcdConfig) -> str:
         return f"the server's certificate is refused: {error.verify_message} (verified against {ca})"
     words = f"the TLS handshake failed: {error}"
     reason = getattr(error, "reason", None) or ""
-    if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason or "EOF" in reason:
+    # A server that takes our greeting for a bad request may have closed before its words were read.
+    hung_up = "EOF" in reason or isinstance(error, ConnectionError)
+    if hung_up or "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
         return f"{words}; if the server does not speak TLS, write the endpoint as http://"
     return explain_alert(words, config)
 
