@@ -74,18 +74,25 @@ class FailoverDecisions:
         for port in health.planned_ports:
             self._groups.pop((label, port), None)
         self._forget_plans(label)
-        now = self._routes.service(service.name)
-        for port in health.planned_ports - {port.name for port in now.ports} if now else health.planned_ports:
+        current = self._routes.service(service.name)
+        for port in health.planned_ports - {port.name for port in current.ports} if current else health.planned_ports:
             self._standings.pop((label, port), None)
             self._diverted.pop((label, port), None)
-        if now is None:
+        if current is None:
             del self.services[label]
             self._unsettled.discard(label)
+        self._ask_for_ticks()
 
     def _reorder(self) -> None:
         self._groups.clear()
         self._plans.clear()
         self._peer_plans.clear()
+        self._ask_for_ticks()
+
+    def _ask_for_ticks(self) -> None:
+        """Who ticks may have rested: plans of diverted ports are gone, or tunnels have changed."""
+        if self.restless:
+            self.restless_now()
 
     def _forget_plans(self, label: str) -> None:
         for port in self.services[label].planned_ports:
@@ -96,13 +103,13 @@ class FailoverDecisions:
         """What the tunnels to all gateways are. To be told at each change, and every second."""
         if self.reach.take(gateways, now):
             self._reorder()
-        if self.reach.restless:
+        elif self.reach.restless:
             self.restless_now()
 
     @property
     def restless(self) -> bool:
-        """Whether time alone will change anything."""
-        return bool(self._unsettled) or self.reach.restless
+        """Whether time alone will change anything, or a diverted port is to be planned anew."""
+        return bool(self._unsettled) or self.reach.restless or any(key not in self._plans for key in self._diverted)
 
     def tick(self, now: float) -> None:
         """Time has passed: some may return, or get more of their share. To be called a few times a second as long as it

@@ -58,6 +58,26 @@ def test_a_recovery_is_told_though_nobody_asks() -> None:
     assert kinds == [EventKind.SPILLED, EventKind.RECOVERED]
 
 
+@pytest.mark.parametrize("by", ["the service", "the tunnels"])
+def test_whoever_ticks_is_told_that_a_diverted_service_changed(by: str) -> None:
+    """Nobody ticks while nothing is restless: what changed otherwise than by time must ask for it."""
+    sick = service((endpoint(1, healthy=False),), (share("west"), share("eu")))
+    worker = Worker(sick)
+    assert told(worker) == [EventKind.FAILED_OVER]
+    assert not worker.decisions.restless
+    asked: list[bool] = []
+    worker.decisions.restless_now = lambda: asked.append(worker.decisions.restless)
+    if by == "the service":
+        worker.apply(service((endpoint(1),), (share("west"), share("eu"))))
+    else:
+        worker.decisions.take_tunnels(tunnels("eu"), worker.now)
+    assert asked[-1:] == [True]
+    worker.decisions.tick(worker.now)
+    assert not worker.decisions.restless
+    kinds = [kind for kind, _, _ in worker.events()]
+    assert kinds == [EventKind.RECOVERED if by == "the service" else EventKind.FAILED_OVER]
+
+
 def test_what_is_gone_is_not_followed() -> None:
     """A service that was taken back while it was diverted is planned no more."""
     worker = Worker(service(remotes=(share("west"), share("eu"))))
