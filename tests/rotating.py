@@ -19,9 +19,10 @@ from gateway.addresses import read_addresses
 from gateway.config.edit import add_peer
 from gateway.demo.load import Load
 from gateway.demo.waiting import wait_until
-from tests.etcd_server import EtcdServer, free_ports
+from tests.etcd_server import EtcdServer
 from tests.gateway_ends import wall_clock
 from tests.gateway_process import GatewayProcess, gateways
+from tests.ports import free_ports
 from trust.keyring import Keyring
 
 _TCP_SERVICES = {"west": "ledger", "east": "vault"}

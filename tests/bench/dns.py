@@ -25,6 +25,7 @@ from discovery.dns_message import DnsCounters, Responder
 from discovery.dns_server import serve_udp
 from discovery.model import Port, Protocol, ServiceName
 from discovery.zone import Zone, ZoneService
+from tests.ports import free_port
 
 SERVICES = [ServiceName("shop", f"service-{number}") for number in range(1000)]
 MIXES = {
@@ -54,12 +55,6 @@ def coredns_command(binary: str, port: int, directory: Path) -> list[str]:
     corefile = directory / "Corefile"
     corefile.write_text(f"clusterset.local:{port} {{\n  bind 127.0.0.1\n  hosts {hosts}\n}}\n")
     return [binary, "-conf", str(corefile), "-quiet"]
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_until_up(port: int) -> None:

@@ -27,6 +27,7 @@ from gateway.demo.tcp_client import echo
 from gateway.demo.teller import CheckFailed, Teller
 from gateway.demo.trust_steps import prove_identity
 from gateway.demo.waiting import NotInTime, wait_until
+from tests.ports import refusing_address
 
 pytestmark = pytest.mark.processes
 
@@ -100,11 +101,9 @@ def test_a_right_certificate_is_not_reported_as_refused(
 
 def test_the_load_counts_failures() -> None:
     """Nobody listens there: every request fails, and is told."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        with Load(f"127.0.0.1:{closed.getsockname()[1]}", "nobody.test") as load:
-            wait_until(lambda: load.account().sent >= 5, "the load runs")
-            account = load.stop()
+    with Load(refusing_address(), "nobody.test") as load:
+        wait_until(lambda: load.account().sent >= 5, "the load runs")
+        account = load.stop()
     assert len(account.failures) == account.sent
     assert account.by_cluster == {}
 

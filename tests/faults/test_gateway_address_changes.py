@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
 from tests.name_server import NameServer
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
@@ -32,11 +32,8 @@ def server() -> Iterator[NameServer]:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """One that is free at both addresses: a name has no port."""
-    with socket.create_server((OLD, 0)) as old:
-        found = int(old.getsockname()[1])
-        socket.create_server((NEW, found)).close()
-        return found
+    """The same at both addresses: a name has no port."""
+    return free_port()
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.demo.waiting import wait_until
-from gateway.loopback_ports import LOOPBACK, free_ports_for
+from gateway.loopback_ports import LOOPBACK
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
@@ -20,10 +21,9 @@ GAP_LIMIT_S = 4.0
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarder]:
+def network() -> Iterator[Forwarder]:
     """What lies between east and west."""
-    port = next(free_ports_for(tmp_path_factory.mktemp("network")))
-    with Forwarder((LOOPBACK, 0), f"{LOOPBACK}:{port}") as network:
+    with Forwarder((LOOPBACK, 0), f"{LOOPBACK}:{free_port()}") as network:
         yield network
 
 

@@ -16,12 +16,12 @@ from tests.bench.rig.contender import BenchError, Contender, Entrance
 from tests.bench.rig.endpoints import wait_listening
 from tests.bench.rig.idle_clients import idle_connections
 from tests.bench.rig.tcp_load import check_tcp, connect_again_and_again, download, upload
-from tests.etcd_server import free_ports
+from tests.ports import free_port
 
 
 @contextmanager
 def serving(kind: str) -> Iterator[tuple[str, int]]:
-    (port,) = free_ports(1)
+    port = free_port()
     process = subprocess.Popen([sys.executable, str(endpoint_server.__file__), kind, str(port)])
     try:
         wait_listening(LOOPBACK, port)
@@ -54,7 +54,7 @@ def test_tcp_moves_bytes_both_ways() -> None:
 
 
 def test_a_load_without_an_endpoint_says_so() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     with pytest.raises(BenchError, match="can't be connected to"):
         download((LOOPBACK, port), 1, 0.05)
 

@@ -22,6 +22,7 @@ from gateway.retry import Failure
 from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.traffic import Limits
 from tests.gateway_ends import deaf_address, running_reactor, seeded, wait_until
+from tests.ports import refusing_address
 
 GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -170,8 +171,7 @@ async def test_a_connection_that_is_closed_as_it_is_used() -> None:
 
 async def test_refused() -> None:
     """Nothing was processed, and the address and the reason are there for people."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    address = refusing_address()
     async with pool_of(Protocol.HTTP, address) as (pool, _, reactor):
         attempts = [submit(pool, reactor) for _ in range(3)]
         await wait_until(lambda: all(attempt.failure for attempt in attempts))
@@ -252,8 +252,7 @@ async def test_one_that_ended_while_it_waited_is_passed_over(monkeypatch: pytest
 
 async def test_one_that_ended_while_it_waited_takes_no_ones_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two wait, both connections fail: the one that is still there must hear of it."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    address = refusing_address()
     async with pool_of(Protocol.HTTP, address) as (pool, _, reactor):
         gone, there = submit(pool, reactor), submit(pool, reactor)
         gone.ended = True
@@ -325,8 +324,7 @@ async def test_a_burst_on_http2_opens_one_connection(monkeypatch: pytest.MonkeyP
         assert {attempt.conn for attempt in attempts} == set(pool.connections)
         assert len(pool.connections) == 1
         server.conn.abort()
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    address = refusing_address()
     async with pool_of(Protocol.GRPC, address) as (pool, _, reactor):
         attempts = [submit(pool, reactor) for _ in range(STREAMS_PER_CONNECTION + 1)]
         await wait_until(lambda: all(attempt.failure for attempt in attempts))

@@ -6,10 +6,12 @@ import errno
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from gateway.control import ListenerSpec
 from gateway.listeners import ListenError, Listeners, _advice
+from tests.ports import free_port
 
 HTTP = ListenerSpec("http", "http", "127.0.0.1:0")
 UDP = ListenerSpec("dns-udp", "dns-udp", "127.0.0.1:0")
@@ -103,10 +105,10 @@ def test_dns_finds_a_port_that_is_free_for_both(listeners: Listeners, monkeypatc
     first = listeners.open
 
     def open_and_take(spec: ListenerSpec) -> socket.socket:
-        sock = first(spec)
-        if not taken:
-            taken.append(socket.create_server(sock.getsockname()))
-        return sock
+        if taken:
+            return first(spec)
+        taken.append(socket.create_server(("127.0.0.1", free_port())))
+        return first(msgspec.structs.replace(spec, address=f"127.0.0.1:{taken[0].getsockname()[1]}"))
 
     monkeypatch.setattr(listeners, "open", open_and_take)
     listeners.open_dns(UDP, TCP)
@@ -129,7 +131,7 @@ def test_adopting(listeners: Listeners) -> None:
 
 def test_one_services_trouble_is_noted_and_tried_again(listeners: Listeners) -> None:
     """An address that another service had is free when the last worker has let go of it."""
-    taken = socket.create_server(("127.0.0.1", 0))
+    taken = socket.create_server(("127.0.0.1", free_port()))
     spec = vip(f"127.0.0.1:{taken.getsockname()[1]}")
     assert not listeners.try_open(spec)
     assert "in use" in listeners.problems[spec.name]

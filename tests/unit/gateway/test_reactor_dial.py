@@ -8,16 +8,13 @@ import socket
 import pytest
 
 from gateway import reactor_dial
+from gateway.loopback_ports import LOOPBACK
 from gateway.reactor_dial import NoAnswerInTime, place_of, start_dial
 from gateway.resolver import Place
 from tests.gateway_ends import deaf_address, running_reactor, wait_until
+from tests.ports import free_port
 
 Result = socket.socket | OSError
-
-
-def closed_address() -> tuple[str, int]:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return "127.0.0.1", closed.getsockname()[1]
 
 
 async def test_an_address_that_listens() -> None:
@@ -36,7 +33,7 @@ async def test_an_address_that_listens() -> None:
 
 async def test_one_that_refuses_is_told_of_later() -> None:
     """Who asks is not told before it knows that it has asked; and no descriptor is left."""
-    host, port = closed_address()
+    host, port = LOOPBACK, free_port()
     async with running_reactor() as (reactor, nursery):
         before = os.listdir("/proc/self/fd")
         results: list[Result] = []
@@ -50,7 +47,7 @@ async def test_one_that_refuses_is_told_of_later() -> None:
 async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host may have one that leads nowhere; if none answers, all are named."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found: list[Place] = [(socket.AF_INET, closed_address()), (socket.AF_INET, listener.getsockname())]
+        found: list[Place] = [(socket.AF_INET, (LOOPBACK, free_port())), (socket.AF_INET, listener.getsockname())]
 
         async def resolved(address: str) -> list[Place]:
             return found

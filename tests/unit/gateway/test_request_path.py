@@ -32,6 +32,7 @@ from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCou
 from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings
 from gateway.tunnels import Tunnels
 from tests.gateway_ends import Backend, read, running_reactor, seeded, wait_until, wall_clock
+from tests.ports import refusing_address
 from trust.spiffe_id import gateway_id
 
 LOCAL = LocalResource("acme", "east", Locality("us", "a"), "east.test")
@@ -195,9 +196,7 @@ async def test_another_endpoint_is_tried_when_one_refuses() -> None:
     """Nothing was processed, so it is safe for any method."""
     async with gateway() as running:
         backend = Backend()
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            refusing = f"127.0.0.1:{closed.getsockname()[1]}"
-        running.apply(service(*[refusing, backend.address]))
+        running.apply(service(refusing_address(), backend.address))
         for _ in range(6):
             with running.connect() as client:
                 client.send(b"POST / HTTP/1.1\r\nhost: %b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi" % HOST)

@@ -29,6 +29,7 @@ from tests.gateway_ends import (
     wait_until,
     wall_clock,
 )
+from tests.ports import refusing_address
 from trust.authority import Authority
 
 GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
@@ -280,12 +281,6 @@ async def test_an_address_that_changes_moves_the_tunnels(authorities: dict[str, 
         await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
         old.close()
         new.close()
-
-
-def refusing_address() -> str:
-    """An address where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("bad", ["nobody listens", "x" * 64 + ".test:1", "no port", "[::1]:99999"])

@@ -23,8 +23,9 @@ from gateway.cli.event_feed import EventFeed
 from gateway.cli.exit_codes import Failure
 from gateway.cli.gateway_api import GatewayApi, split_host_port
 from gateway.cli.resolve import Resolution
+from tests.ports import free_port
 from tests.status_documents import EVENTS, EXPLANATION, WEST, FakeSource
-from tests.status_gateway import closed_port, status_gateway
+from tests.status_gateway import status_gateway
 
 _VALID = "federation: acme\ncluster: {name: east, trust_domain: east.acme.test}\n"
 
@@ -140,7 +141,7 @@ def test_following_starts_again_where_the_gateway_ended(capsys: pytest.CaptureFi
 def test_following_says_when_nobody_is_there() -> None:
     """Only what was there once is waited for."""
     with pytest.raises(Failure, match="advice"):
-        next(iter(EventFeed(GatewayApi("127.0.0.1", closed_port(), "advice"), "/v1/events")))
+        next(iter(EventFeed(GatewayApi("127.0.0.1", free_port(), "advice"), "/v1/events")))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_a_wildcard_address_is_asked_on_loopback(tmp_path: Path, gateway: str) -
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     """One line with what was asked, why it failed and what to do; status 3 tells it from a negative answer."""
-    url = f"http://127.0.0.1:{closed_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     assert main(["status", "--url", url]) == 3
     out, err = capsys.readouterr()
     assert out == ""

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.plan import Plan
+from tests.ports import free_port
 from tests.status_documents import FakeSource
-from tests.status_gateway import closed_port, status_gateway
+from tests.status_gateway import status_gateway
 
 _EAST = "federation: acme\ncluster: {name: east, trust_domain: east.acme.test}\n"
 _WEST = 'peers:\n  west: {trust_domain: west.acme.test, root: "sha256:%s"}\n' % ("cd" * 32)
@@ -78,6 +79,6 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = _write(tmp_path, "good.yaml", _EAST), _write(tmp_path, "bad.yaml", "federation: acme\n")
     assert main(["plan", "-c", bad, "--against", good]) == 2
     assert main(["plan", "-c", good, "--against", bad]) == 2
-    assert main(["plan", "-c", good, "--against", f"http://127.0.0.1:{closed_port()}"]) == 3
+    assert main(["plan", "-c", good, "--against", f"http://127.0.0.1:{free_port()}"]) == 3
     assert main(["plan", "-c", good]) == 3
     assert "bad.yaml" in capsys.readouterr().err
