@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.failover.target import Target
 from gateway.headers import NO_HEALTHY_UPSTREAM
-from gateway.retry import Failure, may_retry
+from gateway.retry import IDEMPOTENT_METHODS, Failure, may_retry
 
 if TYPE_CHECKING:
     from gateway.attempt import Attempt
@@ -58,14 +58,18 @@ def replace(exchange: Exchange, attempt: Attempt, *, whole: bool) -> bool:
 
 def attempt_stalled(exchange: Exchange, attempt: Attempt) -> None:
     """The upstream of an attempt is silent, and may never answer. What may be repeated goes elsewhere, if there is
-    somewhere better; it has no verdict on the upstream, which may only be slow. With a hedge under way there is
-    nothing to do: one of the two will answer."""
-    failure = Failure.CONNECTION_LOST
-    if exchange.responded or len(exchange.attempts) != 1 or not _may_try_again(exchange, failure):
+    somewhere better, and is refused if nothing is left to wait for; it has no verdict on the upstream, which may only
+    be slow. With a hedge under way it goes nowhere: one of the two will answer."""
+    failure, path = Failure.CONNECTION_LOST, exchange.path
+    if exchange.responded or exchange.head.method not in IDEMPOTENT_METHODS:
         return
-    if exchange.path.has_better(exchange):
-        attempt.end(False)
-        attempt_failed(exchange, attempt, failure, "the upstream is silent")
+    if path.has_better(exchange):
+        if len(exchange.attempts) == 1 and _may_try_again(exchange, failure):
+            attempt.end(False)
+            attempt_failed(exchange, attempt, failure, "the upstream is silent")
+    elif path.is_hopeless(exchange):
+        silent = " and ".join(dict.fromkeys(attempt.target.place for attempt in exchange.attempts))
+        exchange.refuse(503, NO_HEALTHY_UPSTREAM.decode(), f"no answer from {silent}, and no other place is left")
 
 
 def overflowed(exchange: Exchange, attempt: Attempt, detail: str) -> None:

@@ -35,6 +35,11 @@ class RequestPath(Protocol):
         """Whether there is a target other than what was tried, and better than one that is silent."""
         ...
 
+    def is_hopeless(self, exchange: Exchange) -> bool:
+        """For one that `has_better` says nothing of: whether all places are down or silent for so long that the request
+        is better refused than left waiting."""
+        ...
+
     def outbound_head(self, attempt: Attempt) -> RequestHead: ...
     def submit(self, attempt: Attempt) -> None:
         """Finds a connection for an attempt and calls its `attached`, `failed` or `overflowed`; now or later."""

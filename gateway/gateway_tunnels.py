@@ -106,8 +106,13 @@ class GatewayTunnels:
         """Those that are silent, and may still answer."""
         return [link.conn for link in self.links if link.silent and not link.leaving]
 
+    @property
+    def absent(self) -> bool:
+        """Whether those that are silent have been so for too long to be waited for."""
+        return all(link.absent for link in self.links if link.silent and not link.leaving)
+
     def stall(self) -> None:
-        """What waits on silent tunnels may have somewhere to go now."""
+        """What waits on silent tunnels may have somewhere to go now, or nothing left to wait for."""
         for link in [*self.links]:
             if link.silent:
                 link.stall()

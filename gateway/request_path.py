@@ -38,6 +38,7 @@ from gateway.headers import (
     request_headers,
     source_value,
 )
+from gateway.last_resort import LastResort
 from gateway.reactor import Reactor
 from gateway.refusal import refusal
 from gateway.retry import Failure, RetryBudget, attempt_value
@@ -52,8 +53,6 @@ SOURCE_NOT_BELIEVED = "source-not-believed"
 NOT_ALLOWED = "not-allowed"
 # Source values for as many local clients as may be at work at once.
 _SOURCES_REMEMBERED = 4096
-# What says something of a tunnel, and nothing of the cluster behind it.
-_LOST = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
 _STATUS = [str(status) for status in range(1000)]
 
 
@@ -73,6 +72,7 @@ class WorkerRequestPath:
         self._routes = routes
         self._pools = pools
         self._tunnels = tunnels
+        self._last_resort = LastResort(tunnels)
         self._reactor = reactor
         self._counters = counters
         self.clock = reactor
@@ -153,9 +153,10 @@ class WorkerRequestPath:
         return None
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:
-        if exchange.failure is not None and (target := self._same_cluster(exchange, exchange.failure)) is not None:
+        failure = exchange.failure
+        if failure is not None and (target := self._last_resort.same_cluster(exchange, failure)) is not None:
             return target
-        return self._next_place(exchange, route) or self._last_resort(exchange, route)
+        return self._next_place(exchange, route) or self._last_resort.of(exchange, route)
 
     def has_better(self, exchange: Exchange) -> bool:
         route = exchange.route
@@ -166,36 +167,8 @@ class WorkerRequestPath:
             return True
         return self._next_place(exchange, route) is not None
 
-    def _same_cluster(self, exchange: Exchange, failure: Failure) -> Target | None:
-        """Another gateway of the cluster whose gateway was lost: what was lost is a gateway, not the cluster."""
-        if failure not in _LOST or not exchange.tried:
-            return None
-        last = exchange.tried[-1]
-        if isinstance(last, RemoteTarget) and self._tunnels.has_other_gateway(last.cluster, exchange.conns_tried):
-            return last
-        return None
-
-    def _last_resort(self, exchange: Exchange, route: Route) -> Target | None:
-        """Any tunnel that is left, also one that is silent just now; if there is none, a cluster that had one a moment
-        ago. A service that runs here too waits for nobody: with its own endpoints down as well, more is gone than a
-        worker that will be back."""
-        if exchange.origin.peer:
-            return None
-        returning: Target | None = None
-        for share in route.service.remotes:
-            target = RemoteTarget(share.cluster)
-            if route.port.name not in share.ports or (target in exchange.tried and exchange.failure not in _LOST):
-                continue
-            if self._tunnels.pick(share.cluster, exchange.conns_tried) is not None:
-                return target
-            if (
-                returning is None
-                and not route.service.endpoints
-                and share.healthy
-                and self._tunnels.is_returning(share.cluster)
-            ):
-                returning = target
-        return returning
+    def is_hopeless(self, exchange: Exchange) -> bool:
+        return self._last_resort.is_hopeless(exchange)
 
     def _next_place(self, exchange: Exchange, route: Route) -> Target | None:
         return self.failover.choose(

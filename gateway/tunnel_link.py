@@ -10,7 +10,7 @@ from gateway.client_connection import ClientConnection
 from gateway.codec.events import ErrorCode
 from gateway.identity import Proof
 from gateway.resolver import Place
-from gateway.tunnel_probe import Standing, TunnelProbe
+from gateway.tunnel_probe import ABSENT, SILENT, Standing, TunnelProbe
 
 
 class Link:
@@ -48,7 +48,11 @@ class Link:
 
     @property
     def silent(self) -> bool:
-        return self.probe.standing in (Standing.SUSPECT, Standing.MUTE) and not self.conn.closed
+        return self.probe.standing in SILENT and not self.conn.closed
+
+    @property
+    def absent(self) -> bool:
+        return self.probe.standing in ABSENT
 
     def stall(self) -> None:
         """Tells what waits here how silent the peer is."""

@@ -1,9 +1,10 @@
 """Whether the far end of a tunnel is there: PINGs, what came back, and what silence means. Pure.
 
 Silence is graded. A peer that is silent for a moment after a PING is *suspect*: what can go elsewhere does, and its
-tunnel stays, since an event loop that lags under load answers in the end. One that stays silent is *mute*: what might
-have been done there ends now if it could begin again elsewhere. Where there is nothing else it is still better than a
-refusal, until the peer is *dead*.
+tunnel stays, since an event loop that lags under load answers in the end. One that has left several PINGs without an
+answer is *absent*: if all places of a service are, its requests are refused rather than left waiting. One that stays
+silent is *mute*: what might have been done there ends now if it could begin again elsewhere. The only place that a
+service has is still better than a refusal, until the peer is *dead*.
 All times are seconds of the event loop's clock.
 """
 
@@ -18,6 +19,8 @@ PING_INTERVAL_S = 0.25
 IDLE_PING_INTERVAL_S = 0.5
 # After a PING, plus the tunnel's round-trip time. Both together bound what a frozen gateway costs: under a second.
 SUSPECT_AFTER_S = 0.4
+# Three PINGs are out by then. With the time until the first of them it makes a refusal of about a second.
+ABSENT_AFTER_S = 0.75
 # A peer that lags for this long is of no use to what could begin again elsewhere (a POST, a TCP stream).
 MUTE_AFTER_S = 3.0
 # A machine that is far too busy gets its gateway a turn again within seconds; a frozen one does not.
@@ -40,8 +43,15 @@ class Standing(enum.Enum):
     """It has not answered yet: in TLS 1.3 our side of the handshake ends before the peer has judged our certificate."""
     GOOD = "good"
     SUSPECT = "suspect"
+    ABSENT = "absent"
     MUTE = "mute"
     DEAD = "dead"
+
+
+SILENT = frozenset({Standing.SUSPECT, Standing.ABSENT, Standing.MUTE})
+"""It has answered before, and may again."""
+ABSENT = frozenset({Standing.ABSENT, Standing.MUTE})
+"""Silent for so long that nobody waits for it who knows another place, were it only one that is down as well."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -93,7 +103,7 @@ class TunnelProbe:
             # Whatever it was, somebody sent it: it counts as an answer.
             self._waiting_since = None
             self._sent_at = {number: at for number, at in self._sent_at.items() if at > last_heard}
-            if self.standing in (Standing.SUSPECT, Standing.MUTE):
+            if self.standing in SILENT:
                 self.standing = Standing.GOOD
         if late_s > LATE_S:
             return self._postponed(now, late_s)
@@ -119,12 +129,18 @@ class TunnelProbe:
             self.standing = Standing.DEAD
         elif silent_s >= MUTE_AFTER_S:
             self.standing = Standing.MUTE
+        elif silent_s >= self._absent_after_s:
+            self.standing = Standing.ABSENT
         elif silent_s >= self._suspect_after_s:
             self.standing = Standing.SUSPECT
 
     @property
     def _suspect_after_s(self) -> float:
         return SUSPECT_AFTER_S + self._smoothed_rtt_s
+
+    @property
+    def _absent_after_s(self) -> float:
+        return ABSENT_AFTER_S + self._smoothed_rtt_s
 
     def _next_ping(self, now: float) -> bytes:
         if now - self._last_ping < self._interval_s - LATE_S / 2:
@@ -141,4 +157,6 @@ class TunnelProbe:
         due_s = self._last_ping + self._interval_s - now
         if self._waiting_since is not None and self.standing is Standing.GOOD:
             due_s = min(due_s, self._waiting_since + self._suspect_after_s - now)
+        elif self._waiting_since is not None and self.standing is Standing.SUSPECT:
+            due_s = min(due_s, self._waiting_since + self._absent_after_s - now)
         return max(due_s, 0.001)

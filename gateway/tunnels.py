@@ -70,6 +70,8 @@ class Tunnels:
         """By cluster: the gateways that take requests now."""
         self._last_ways: dict[str, list[Way]] = {}
         """By cluster: those that are silent, or were too often. Better than nothing."""
+        self._absent: set[str] = set()
+        """Clusters all of whose tunnels are silent, and were for a while."""
         self._returning = Returning(reactor.call_at)
         self._held: Deadline | None = None
 
@@ -87,6 +89,10 @@ class Tunnels:
     def is_open(self, cluster: str) -> bool:
         """Whether there is any tunnel to a cluster, also one that is silent just now."""
         return cluster in self._ways or cluster in self._last_ways
+
+    def is_awaited(self, cluster: str) -> bool:
+        """Whether there is a tunnel to a cluster that answers, or fell silent only just now."""
+        return self.is_open(cluster) and cluster not in self._absent
 
     def pick(self, cluster: str, avoid: Collection[ClientConnection] = ()) -> ClientConnection | None:
         """The less loaded of two tunnels to a cluster that can take a request, or None. Those to `avoid` are not
@@ -196,17 +202,21 @@ class Tunnels:
             elif suspect := tunnels.suspect:
                 silent.append(Way(tunnels, suspect))
         better, was_open = bool(ways) and cluster not in self._ways, self.is_open(cluster)
+        was_absent = cluster in self._absent
+        absent = not ways and not held and bool(silent) and all(way.gateway.absent for way in silent)
+        (self._absent.add if absent else self._absent.discard)(cluster)
         _put(self._ways, cluster, ways)
         _put(self._last_ways, cluster, held or silent)
         if held:
             self._look_again_at(min(way.gateway.flapping.held_until for way in held))
         self._changed()
-        if was_open and not self.is_open(cluster):
+        if was_open and not was_absent and not self.is_open(cluster):
+            # One that ends after a long silence is not being restarted.
             self._returning.lost(cluster, now)
         if self.is_open(cluster) or not any(self._of(cluster)):
             self._returning.settle(cluster, now)
-        if better:
-            self._move_what_waits()
+        if better or (absent and not was_absent):
+            self._stall_what_waits()
 
     def _look_again_at(self, when: float) -> None:
         """When a gateway is not held back any more."""
@@ -220,8 +230,9 @@ class Tunnels:
 
         self._held = self._reactor.call_at(when, look)
 
-    def _move_what_waits(self) -> None:
-        """A cluster can be reached again: what waits on silent tunnels may have somewhere to go now."""
+    def _stall_what_waits(self) -> None:
+        """A cluster can be reached again, or is not waited for any more: what waits on silent tunnels may have
+        somewhere to go now, or nothing left to wait for."""
         for tunnels in [*self._gateways.values(), *self._retired]:
             tunnels.stall()
 

@@ -141,6 +141,7 @@ class Play:
         self.heads: list[RequestHead] = []
         """What each upstream was asked."""
         self.overflows: set[Target] = set()
+        self.hopeless = False
         self.doubted: set[Target] = set()
         self.hedge_after_s: float | None = None
         self.objects_with: tuple[str, str] | None = None
@@ -200,6 +201,9 @@ class Play:
     def has_better(self, exchange: Exchange) -> bool:
         assert exchange.route is not None
         return self.choose(exchange, exchange.route) is not None
+
+    def is_hopeless(self, exchange: Exchange) -> bool:
+        return self.hopeless
 
     def outbound_head(self, attempt: Attempt) -> RequestHead:
         head = attempt.exchange.head

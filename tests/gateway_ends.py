@@ -141,6 +141,14 @@ class MeshPort:
         conn.start()
         self._reactor.flush()
 
+    def freeze(self) -> list[ServerConnection]:
+        """From now on it reads nothing and accepts nobody, and closes no connection: whoever calls it closes these
+        ones' sockets in the end."""
+        self._acceptor.remove(self._listener)
+        for conn in self.connections:
+            self._reactor.unregister(conn.sock.fileno())
+        return [*self.connections]
+
     def _prove(self, tls: object) -> Proof:
         return self._identity.prove(tls, wall_clock())  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ from gateway.attempt import HELD_RESPONSE_BYTES
 from gateway.codec.events import Data, ErrorCode, Reset, Response, ResponseHead, Trailers
 from gateway.failover.target import LocalTarget
 from gateway.retry import REPLAY_BYTES, Failure
+from gateway.traffic import Retries, Traffic
 from tests.exchange_play import EU, UNHEALTHY, WEST, Play, ok
 
 
@@ -265,6 +266,38 @@ def test_a_silent_upstream_is_better_than_none() -> None:
     stall(play)
     play.answer(ok(end=True))
     assert play.outcomes == [(200, "")]
+
+
+def test_without_hope_a_request_is_refused_instead_of_left_waiting() -> None:
+    """Every place is down or silent: its client learns why, and may do without or ask again. The verdict on the peer is
+    the tunnel's."""
+    play = Play(WEST).begin()
+    play.hopeless = True
+    stall(play)
+    assert play.outcomes == [(503, "no-healthy-upstream")]
+    assert ("reset", ErrorCode.CANCEL) in play.upstreams[0][1].said
+    assert play.verdicts == []
+
+
+def test_without_hope_a_request_without_attempts_left_is_refused_as_well() -> None:
+    """Where it has been before does not make it wait."""
+    play = Play(WEST, EU, traffic=Traffic(retries=Retries(attempts=1))).begin()
+    stall(play)
+    assert play.asked == [WEST]
+    play.hopeless = True
+    play.targets.remove(EU)
+    stall(play)
+    assert play.outcomes == [(503, "no-healthy-upstream")]
+
+
+@pytest.mark.parametrize("method", [b"POST", b"CONNECT"])
+def test_without_hope_what_may_have_been_done_still_waits(method: bytes) -> None:
+    """It cannot be repeated, and may still be answered."""
+    play = Play(WEST, method=method).begin()
+    play.hopeless = True
+    stall(play)
+    stall(play, mute=True)
+    assert play.outcomes == []
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PATCH", b"CONNECT"])

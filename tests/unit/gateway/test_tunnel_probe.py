@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.tunnel_probe import (
+    ABSENT_AFTER_S,
     DEAD_AFTER_S,
     FIRST_ANSWER_S,
     IDLE_PING_INTERVAL_S,
@@ -87,7 +88,7 @@ def test_a_tunnel_that_is_not_used_is_asked_less_often() -> None:
     assert len(tunnel.pings) - asked >= 1.0 / PING_INTERVAL_S - 1, "whether it is back is of interest"
 
 
-def test_silence_is_suspect_at_first_then_mute_and_dead_in_the_end() -> None:
+def test_silence_is_suspect_at_first_then_absent_mute_and_dead_in_the_end() -> None:
     """A frozen gateway costs under a second; one that is far too busy keeps its tunnel for what has nowhere to go."""
     tunnel = Tunnel()
     tunnel.run(5)
@@ -95,12 +96,16 @@ def test_silence_is_suspect_at_first_then_mute_and_dead_in_the_end() -> None:
     tunnel.answers.clear()
     took_s = tunnel.run(10, until=Standing.SUSPECT)
     assert took_s <= PING_INTERVAL_S + SUSPECT_AFTER_S + 0.05
+    took_s += tunnel.run(10, until=Standing.ABSENT)
+    assert took_s <= PING_INTERVAL_S + ABSENT_AFTER_S + 0.05, (
+        "whoever has nowhere to go hears of it within about a second"
+    )
     took_s += tunnel.run(10, until=Standing.MUTE)
     assert took_s == pytest.approx(MUTE_AFTER_S, abs=2 * PING_INTERVAL_S)
     assert tunnel.run(10, until=Standing.DEAD) + took_s == pytest.approx(DEAD_AFTER_S, abs=2 * PING_INTERVAL_S)
 
 
-@pytest.mark.parametrize("silence", [Standing.SUSPECT, Standing.MUTE])
+@pytest.mark.parametrize("silence", [Standing.SUSPECT, Standing.ABSENT, Standing.MUTE])
 def test_a_peer_that_answers_late_is_good_again(silence: Standing) -> None:
     """Its event loop was busy: nothing has to be opened anew."""
     tunnel = Tunnel()

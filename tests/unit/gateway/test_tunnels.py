@@ -107,6 +107,7 @@ class Answer:
     def __init__(self) -> None:
         self.status = 0
         self.lost: bool | None = None
+        self.stalls = 0
 
     def on_informational(self, head: ResponseHead) -> None: ...
 
@@ -115,7 +116,8 @@ class Answer:
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
 
-    def on_stall(self, *, mute: bool) -> None: ...
+    def on_stall(self, *, mute: bool) -> None:
+        self.stalls += 1
 
     def on_response_trailers(self, headers: list[Header]) -> None: ...
 
@@ -369,6 +371,34 @@ async def test_a_silent_peer_is_given_up_within_about_a_second(authorities: dict
         await wait_until(lambda: "no answer to a PING" in ends.east.error() or len(port.connections) > len(frozen))
         assert trio.current_time() - began < 5
         port.close()
+        for conn in frozen:
+            conn.sock.close()
+
+
+async def test_a_peer_that_stays_silent_is_not_awaited(authorities: dict[str, Authority]) -> None:
+    """At first it may only lag. When it is not waited for any more, its tunnels are still there, and what waits on them
+    is told, whichever cluster's silence it waits in."""
+    async with both_ends(authorities) as ends:
+        west = MeshPort(ends.west, ends.reactor, ends.nursery, never_answer)
+        north = MeshPort(
+            make_identity(authorities["north"], peer_of(authorities["east"])), ends.reactor, ends.nursery, never_answer
+        )
+        ends.east.set_peer(peer_of(authorities["west"], west.address))
+        ends.east.set_peer(peer_of(authorities["north"], north.address))
+        await wait_until(lambda: ends.east.ready() == 2 * TUNNELS_PER_GATEWAY)
+        tunnels, answer = ends.east.tunnels, ask(ends)
+        frozen = [*west.freeze()]
+        await wait_until(lambda: not tunnels.is_ready("west"))
+        assert tunnels.is_awaited("west"), "it is silent for a moment only"
+        await wait_until(lambda: not tunnels.is_awaited("west"))
+        assert tunnels.is_open("west")
+        assert tunnels.is_awaited("north")
+        told = answer.stalls
+        frozen += north.freeze()
+        await wait_until(lambda: not tunnels.is_awaited("north"))
+        assert answer.stalls > told
+        for port in (west, north):
+            port.close()
         for conn in frozen:
             conn.sock.close()
 
