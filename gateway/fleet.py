@@ -78,6 +78,8 @@ class Fleet:
         self._explained = explained
         self._ended = ended
         self._resources: dict[str, Resource] = {}
+        self._whole = False
+        """Whether those are all that is known, or more is being read from disk."""
         self._pids: dict[str, int] = {}
         self._leaving: set[str] = set()
         self._places = 0
@@ -104,6 +106,12 @@ class Fleet:
                 self._resources[key] = resource
         for link in self.links.values():
             link.tell_changes(changes)
+
+    def complete(self) -> None:
+        """What was known before a restart has been applied: workers may serve by it, and forget what is not in it."""
+        self._whole = True
+        for link in self.links.values():
+            link.finish()
 
     def listen(self, names: Iterable[str]) -> None:
         """Gives open sockets to all workers."""
@@ -343,8 +351,7 @@ class Fleet:
             self._listeners.adopt(spec, sock)
 
     def _bring_up_to_date(self, link: WorkerLink, brought: Mapping[str, ListenerSpec]) -> None:
-        if self._resources:
-            link.tell_all(self._resources)
+        link.tell_all(self._resources, whole=self._whole)
         sockets = self._listeners.sockets
         outdated = [name for name, spec in brought.items() if name not in sockets or sockets[name][0] != spec]
         if outdated:

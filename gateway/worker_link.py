@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import trio
 
@@ -26,7 +26,12 @@ class WorkerLink:
         self.report: Report | None = None
         self._channel = channel
         self._resources: dict[str, Resource | None] = {}
-        self._reset = False
+        self._begins = False
+        """What waits begins a whole snapshot."""
+        self._unfinished = False
+        """A whole snapshot was begun, and its end was not sent yet."""
+        self._whole = True
+        """What waits, and what was sent, is all there is: a snapshot that was begun may end."""
         self._messages: deque[tuple[ToWorker, list[socket.socket]]] = deque()
         self._wake = trio.Event()
 
@@ -35,9 +40,16 @@ class WorkerLink:
             f"<WorkerLink {self.id} pid {self.pid}: {len(self._resources)} resources and {len(self._messages)} to say>"
         )
 
-    def tell_all(self, resources: Mapping[str, Resource]) -> None:
-        self._reset = True
+    def tell_all(self, resources: Mapping[str, Resource], *, whole: bool = True) -> None:
+        """These and nothing else; not `whole`: these, what is told until `finish`, and nothing else."""
+        self._begins = True
+        self._whole = whole
         self._resources = dict(resources)
+        self._wake.set()
+
+    def finish(self) -> None:
+        """All that there is has been told."""
+        self._whole = True
         self._wake.set()
 
     def tell_changes(self, changes: Mapping[str, Resource | None]) -> None:
@@ -68,15 +80,11 @@ class WorkerLink:
 
     async def _send_resources(self) -> None:
         resources, self._resources = self._resources, {}
-        reset, self._reset = self._reset, False
-        upserts = [resource for resource in resources.values() if resource is not None]
-        removals = [key for key, resource in resources.items() if resource is None]
-        # In parts, so that neither side has the whole of a large snapshot in its hands at once.
-        for i in range(0, max(len(upserts), reset), UPSERTS_PER_UPDATE):
-            more = reset and i + UPSERTS_PER_UPDATE < len(upserts)
-            await self._channel.send(Update(upserts[i : i + UPSERTS_PER_UPDATE], reset=reset and i == 0, more=more))
-        if removals and not reset:
-            await self._channel.send(Update(removals=removals))
+        begins, self._begins = self._begins, False
+        within = begins or self._unfinished
+        self._unfinished = within and not self._whole
+        for update in _updates(resources, begins=begins, ends=within and self._whole, within=within):
+            await self._channel.send(update)
 
     async def _send_listeners(self, message: Listen, sockets: list[socket.socket]) -> None:
         open_now = [(spec, s) for spec, s in zip(message.listeners, sockets, strict=True) if s.fileno() >= 0]
@@ -87,3 +95,15 @@ class WorkerLink:
         finally:
             for copy in copies:
                 os.close(copy)
+
+
+def _updates(resources: Mapping[str, Resource | None], *, begins: bool, ends: bool, within: bool) -> Iterator[Update]:
+    """In parts, so that neither side has the whole of a large snapshot in its hands at once. Where they begin, end, or
+    are `within` a whole snapshot, they say so."""
+    upserts = [resource for resource in resources.values() if resource is not None]
+    removals = [key for key, resource in resources.items() if resource is None]
+    starts = range(0, len(upserts), UPSERTS_PER_UPDATE) or range(begins or ends or bool(removals))
+    for i in starts:
+        last = i + UPSERTS_PER_UPDATE >= len(upserts)
+        part = upserts[i : i + UPSERTS_PER_UPDATE]
+        yield Update(part, removals if last else [], reset=begins and i == 0, more=within and not (ends and last))

@@ -35,7 +35,8 @@ from gateway.control import (
 from gateway.fleet import Fleet
 from gateway.identity import Identity
 from gateway.listeners import Listeners
-from gateway.snapshot import LocalResource, Update
+from gateway.routing import RouteTable
+from gateway.snapshot import LocalResource, PeerResource, Update
 from gateway.state_dir import WORKERS_FILE, connect_control, prepare
 from gateway.totals import Totals
 from gateway.version import VERSION
@@ -91,6 +92,7 @@ async def controller(state_dir: Path, count: int, authority: Authority) -> Async
         with trio.fail_after(60):
             await side.fleet.adopt(nursery)
             side.fleet.apply({"local": LOCAL})
+            side.fleet.complete()
             yield side, nursery
         nursery.cancel_scope.cancel()
     side.listeners.close_all()
@@ -215,6 +217,34 @@ async def test_a_worker_is_welcomed(tmp_path: Path, authority: Authority) -> Non
             await wait_until(lambda: side.reports == ["w1-0"])
             assert side.fleet.links["w1-0"].pid == os.getpid()
         await wait_until(lambda: not side.fleet.links)
+
+
+async def test_a_worker_that_was_adopted_forgets_what_is_gone(tmp_path: Path, authority: Authority) -> None:
+    """A peer that was taken out of the configuration while no controller ran must not be trusted on; nor may anything
+    be dropped before the disk has been read."""
+    prepare(tmp_path)
+    side = Side(tmp_path, 1, authority)
+    routes = RouteTable()
+    removed, kept = PeerResource("west", "west.test", (b"root",)), PeerResource("eu", "eu.test", (b"root",))
+    [*routes.apply(Update([LOCAL, removed, kept]))]
+    async with trio.open_nursery() as nursery:
+        await side.fleet.adopt(nursery)
+        async with puppet(tmp_path) as worker:
+            await worker.say(Hello("w1-0", 1, VERSION))
+            await wait_until(lambda: side.fleet.links)
+            side.fleet.apply({"local": LOCAL, kept.key: kept})
+            while LOCAL.key not in (routes._resetting or ()):
+                heard = await worker.hears(Update)
+                assert isinstance(heard, Update)
+                [*routes.apply(heard)]
+            assert routes.peers.keys() == {"west", "eu"}
+            side.fleet.complete()
+            while not routes.is_whole:
+                heard = await worker.hears(Update)
+                assert isinstance(heard, Update)
+                [*routes.apply(heard)]
+            assert routes.peers.keys() == {"eu"}
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_a_worker_brings(tmp_path: Path, authority: Authority) -> None:

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from discovery.model import ServiceName
+from discovery.model import Locality, ServiceName
 from gateway.control import ControlChannel, Hello, Listen, ListenerSpec, Unlisten
-from gateway.snapshot import Resource, ServiceResource, Update
+from gateway.routing import RouteTable
+from gateway.snapshot import LocalResource, Resource, ServiceResource, Update
 from gateway.worker_link import UPSERTS_PER_UPDATE, WorkerLink
 
 Ends = tuple[WorkerLink, ControlChannel]
@@ -64,8 +65,7 @@ async def test_changes_wait_as_their_last_state(ends: Ends) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.send_forever)
         last: list[Resource] = [service(i, "127.80.0.249") for i in (0, 2)]
-        assert (await worker.receive())[0] == Update(last)
-        assert (await worker.receive())[0] == Update(removals=["service/shop/s1"])
+        assert (await worker.receive())[0] == Update(last, ["service/shop/s1"])
         nursery.cancel_scope.cancel()
 
 
@@ -93,6 +93,49 @@ async def test_everything_replaces_what_waits(ends: Ends) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.send_forever)
         assert (await worker.receive())[0] == Update([service(1), service(2)], reset=True)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_snapshot_in_stages(ends: Ends) -> None:
+    """A controller that starts tells what it reads from disk while it reads on: nothing is missing before it says so,
+    and what a worker had from the controller before it, and is not named until then, goes."""
+    link, worker = ends
+    routes = RouteTable()
+    had = {f"service/shop/s{i}": service(i) for i in range(4)}
+    [*routes.apply(Update([LocalResource("acme", "east", Locality(), "east.test"), *had.values()]))]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.send_forever)
+
+        async def hear() -> Update:
+            message, _ = await worker.receive()
+            assert isinstance(message, Update)
+            [*routes.apply(message)]
+            return message
+
+        link.tell_all({}, whole=False)
+        assert await hear() == Update(reset=True, more=True)
+        link.tell_changes({"service/shop/s1": service(1), "service/shop/s2": service(2)})
+        assert await hear() == Update([service(1), service(2)], more=True)
+        link.tell_changes({"service/shop/s2": None})
+        assert await hear() == Update(removals=["service/shop/s2"], more=True)
+        assert {one.key for one in routes.services} == {"service/shop/s0", "service/shop/s1", "service/shop/s3"}
+        link.finish()
+        assert await hear() == Update()
+        assert [*routes.services] == [service(1)]
+        link.tell_changes({"service/shop/s4": service(4)})
+        assert await hear() == Update([service(4)])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_snapshot_that_ends_with_what_waits(ends: Ends) -> None:
+    """The last part says that it is the last, so that no message has to come after it."""
+    link, worker = ends
+    link.tell_all({}, whole=False)
+    link.tell_changes({"service/shop/s1": service(1), "service/shop/s2": None})
+    link.finish()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.send_forever)
+        assert (await worker.receive())[0] == Update([service(1)], ["service/shop/s2"], reset=True)
         nursery.cancel_scope.cancel()
 
 
