@@ -59,6 +59,8 @@ class ClientConnection(Connection):
         self.handlers: dict[int, ResponseHandler] = {}
         self.last_stream = 0
         """The last request's stream; 0 before there was one."""
+        self.settled = 0
+        """Of its streams, those so old that they say nothing of how busy it is: TCP streams, WebSockets, watches."""
         self.goaway_code: int | None = None
         """Why the far end takes no new streams, if it has said so."""
         self._released = released
@@ -68,6 +70,13 @@ class ClientConnection(Connection):
     @property
     def usable(self) -> bool:
         return not self.closed and self.codec.can_open
+
+    @property
+    def load(self) -> int:
+        """Requests in progress that have not settled."""
+        load = len(self.handlers) - self.settled
+        # Those that have ended since they were counted.
+        return load if load > 0 else 0
 
     def open(self, head: RequestHead, end_stream: bool, handler: ResponseHandler) -> int:
         """Begins a request; only when `usable`."""

@@ -27,6 +27,7 @@ from gateway.flapping import Flapping
 from gateway.identity import Identity, NotReady, Proof
 from gateway.reactor import Reactor
 from gateway.resolver import SYSTEM_TTL_S, TTL_LEAST_S, Place, Resolver
+from gateway.settled_streams import SettledStreams
 from gateway.snapshot import GatewayAddress
 from gateway.tls_socket import TlsSocket
 from gateway.tunnel_link import Link, why_ended
@@ -387,7 +388,7 @@ class GatewayTunnels:
 
     async def _carry(self, link: Link) -> None:
         """Serves one connection until it ends, probing it."""
-        conn, probe, ended = link.conn, link.probe, trio.Event()
+        conn, probe, settled, ended = link.conn, link.probe, SettledStreams(), trio.Event()
         last_stream = 0
         conn.on_end = ended.set
         if not conn.closed:
@@ -399,6 +400,7 @@ class GatewayTunnels:
                 was = probe.standing
                 idle = not conn.handlers and conn.last_stream == last_stream
                 look, last_stream = probe.look(trio.current_time(), conn.last_active, idle=idle), conn.last_stream
+                conn.settled = settled.count(conn.handlers, conn.last_stream, trio.current_time())
                 if look.standing is Standing.DEAD:
                     self._error = f"no answer to a PING within {look.silent_s:.1f} s"
                     break

@@ -239,7 +239,7 @@ class WorkerRequestPath:
 
     def _submit_remote(self, attempt: Attempt, target: RemoteTarget) -> None:
         tried = attempt.exchange.conns_tried
-        conn = self._tunnels.pick(target.cluster, tried)
+        conn = self._tunnels.pick(target.cluster, tried, stream=attempt.exchange.connect)
         if conn is not None:
             tried.append(conn)
             attempt.attached(conn)

@@ -36,12 +36,11 @@ class Way:
         self.gateway = gateway
         self.connections = connections
 
-    @property
-    def load(self) -> int:
-        """Requests in progress."""
+    def load(self, *, streams: bool) -> int:
+        """What is in progress: requests that have not settled, or all `streams`."""
         load = 0
         for conn in self.connections:
-            load += len(conn.handlers)
+            load += len(conn.handlers) if streams else conn.load
         return load
 
 
@@ -94,28 +93,33 @@ class Tunnels:
         """Whether there is a tunnel to a cluster that answers, or fell silent only just now."""
         return self.is_open(cluster) and cluster not in self._absent
 
-    def pick(self, cluster: str, avoid: Collection[ClientConnection] = ()) -> ClientConnection | None:
+    def pick(
+        self, cluster: str, avoid: Collection[ClientConnection] = (), *, stream: bool = False
+    ) -> ClientConnection | None:
         """The less loaded of two tunnels to a cluster that can take a request, or None. Those to `avoid` are not
-        taken; neither is one to the same gateway where another gateway answers."""
+        taken; neither is one to the same gateway where another gateway answers. What may last (`stream`) goes where
+        fewer streams are; other requests where fewer requests are, however many streams lie there."""
         ways = self._ways.get(cluster) or self._last_ways.get(cluster)
         if not ways:
             return None
         if not avoid and len(ways) <= 2:
             # Most clusters have one gateway or two: no need to draw lots of more than which is first.
-            way = ways[0] if len(ways) == 1 else self._less_loaded(ways)
-            conn = min(way.connections, key=_load)
+            way = ways[0] if len(ways) == 1 else self._less_loaded(ways, stream)
+            conn = min(way.connections, key=_streams if stream else _load)
             if conn.usable:
                 return conn
-        return self._pick_carefully(ways, avoid)
+        return self._pick_carefully(ways, avoid, stream)
 
-    def _less_loaded(self, ways: list[Way]) -> Way:
+    def _less_loaded(self, ways: list[Way], stream: bool) -> Way:
         """Of two random ones (Mitzenmacher 2001); of two that carry as much, either."""
         i = int(self._rng.random() * len(ways))
         j = int(self._rng.random() * (len(ways) - 1))
         first, second = ways[i], ways[j + (j >= i)]
-        return first if first.load <= second.load else second
+        return first if first.load(streams=stream) <= second.load(streams=stream) else second
 
-    def _pick_carefully(self, ways: list[Way], avoid: Collection[ClientConnection]) -> ClientConnection | None:
+    def _pick_carefully(
+        self, ways: list[Way], avoid: Collection[ClientConnection], stream: bool
+    ) -> ClientConnection | None:
         def usable(way: Way) -> list[ClientConnection]:
             return [conn for conn in way.connections if conn.usable and conn not in avoid]
 
@@ -123,8 +127,8 @@ class Tunnels:
         others = [way for way in left if not any(conn in avoid for conn in way.connections)] or left
         if not others:
             return None
-        way = others[0] if len(others) == 1 else self._less_loaded(others)
-        return min(usable(way), key=_load)
+        way = others[0] if len(others) == 1 else self._less_loaded(others, stream)
+        return min(usable(way), key=_streams if stream else _load)
 
     def has_other(self, cluster: str, avoid: Collection[ClientConnection]) -> bool:
         """Whether there is another tunnel to the cluster that answers."""
@@ -245,4 +249,8 @@ def _put(ways: dict[str, list[Way]], cluster: str, found: list[Way]) -> None:
 
 
 def _load(conn: ClientConnection) -> int:
+    return conn.load
+
+
+def _streams(conn: ClientConnection) -> int:
     return len(conn.handlers)

@@ -21,13 +21,13 @@ class Load:
     """`with Load(plan) as load`: it runs until the block ends."""
 
     def __init__(self, plan: LoadPlan) -> None:
-        self._plan = plan
+        self.plan = plan
         self._samples: list[Sample] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Load:
-        line = [sys.executable, "-m", "tests.fault_rig.load_process", msgspec.json.encode(self._plan).decode()]
+        line = [sys.executable, "-m", "tests.fault_rig.load_process", msgspec.json.encode(self.plan).decode()]
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._reader.start()
         self.wait(lambda samples: len(samples) >= _ENOUGH, "the load has begun")
@@ -62,7 +62,7 @@ class Load:
 
     def report(self, fault: str, since: float) -> Account:
         """Prints what each kind of client saw of a fault (`pytest -s`); returns what GETs did."""
-        kinds = ["get", *(["post"] if self._plan.post_clients else []), *(["tcp"] if self._plan.tcp else [])]
+        kinds = ["get", *(["post"] if self.plan.post_clients else []), *(["tcp"] if self.plan.tcp else [])]
         for kind in kinds:
             seen = self.account(kind, since=since)
             print(f"[{fault}] {kind}: {seen}; {seen.recovered_s * 1000:.0f} ms until all was well")

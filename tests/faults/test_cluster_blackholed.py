@@ -11,11 +11,11 @@ import pytest
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.explained import explained
 from tests.fault_rig.load import Load, now
+from tests.fault_rig.rounds import within
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
-GAP_LIMIT_S = 4.0
-"""Wanted are 1.5 s; the suite shares its machine."""
+GAP_LIMIT_S = 1.5
 
 
 class Network:
@@ -57,6 +57,10 @@ class Network:
         ):
             subprocess.run(["ip", *arguments], check=True, timeout=10)
 
+    def mend(self) -> None:
+        """Packets pass again."""
+        subprocess.run(["ip", "-n", self.name, "route", "del", "blackhole", f"{self.ours}/32"], check=True, timeout=10)
+
     def close(self) -> None:
         """The link goes with the namespace."""
         try:
@@ -91,13 +95,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Iterator[
 def test_a_blackholed_cluster_costs_no_request(lab: FaultLab, network: Network) -> None:
     """Nobody says anything, so only silence can tell."""
     with Load(lab.plan(tcp="ledger")) as load:
-        load.wait_served_by("west")
-        at = now()
-        network.drop()
-        load.wait_served_by("eu")
-        load.wait_more()
-        load.wait_more(10, "tcp")
-        gets = load.report("cluster blackholed", since=at)
-        explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
-        assert gets.failed == 0
-        assert gets.gap_s < GAP_LIMIT_S
+
+        def drop() -> float:
+            load.wait_served_by("west")
+            at = now()
+            network.drop()
+            load.wait_served_by("eu")
+            load.wait_more()
+            load.wait_more(10, "tcp")
+            explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
+            network.mend()
+            load.wait_served_by("west")
+            gets = load.report("cluster blackholed", since=at)
+            assert gets.failed == 0
+            return gets.gap_s
+
+        within(GAP_LIMIT_S, drop)

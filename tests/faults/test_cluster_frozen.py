@@ -9,11 +9,11 @@ import pytest
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.explained import explained, told
 from tests.fault_rig.load import Load, now
+from tests.fault_rig.rounds import within
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
-GAP_LIMIT_S = 3.0
-"""Wanted is 1 s; a machine that runs the whole suite may stand still for longer. The benchmark has the figure."""
+GAP_LIMIT_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,23 @@ def test_peers_02_failover_needs_no_settings(lab: FaultLab) -> None:
         assert "failover:" not in text
         assert "health:" not in text
     with Load(lab.plan(tcp="ledger")) as load:
-        load.wait_served_by("eu")
-        at = now()
-        lab["eu"].freeze()
-        load.wait_served_by("west")
-        load.wait_more(10, "tcp")
-        problem = "no tunnel to eu is ready (no answer to a PING"
-        explained(lab, lambda e: any(p.cluster == "eu" and p.problem.startswith(problem) for p in e.places))
-        lab["eu"].thaw()
-        load.wait_served_by("eu")
-        gets = load.report("cluster frozen", since=at)
+
+        def freeze() -> float:
+            load.wait_served_by("eu")
+            at = now()
+            lab["eu"].freeze()
+            load.wait_served_by("west")
+            load.wait_more(10, "tcp")
+            problem = "no tunnel to eu is ready (no answer to a PING"
+            explained(lab, lambda e: any(p.cluster == "eu" and p.problem.startswith(problem) for p in e.places))
+            lab["eu"].thaw()
+            load.wait_served_by("eu")
+            gets = load.report("cluster frozen", since=at)
+            assert gets.failed == 0
+            for kind in ("post", "tcp"):
+                account = load.account(kind, since=at)
+                assert account.failed <= 1, account
+            return gets.gap_s
+
+        within(GAP_LIMIT_S, freeze)
         told(lab, "failed-over", "recovered")
-        assert gets.failed == 0
-        assert gets.gap_s < GAP_LIMIT_S
-        for kind in ("post", "tcp"):
-            account = load.account(kind, since=at)
-            assert account.failed <= 1, account

@@ -9,11 +9,14 @@ import pytest
 from tests.fault_rig.clusters import FaultLab, open_fault_lab, three_clusters
 from tests.fault_rig.explained import explained, told
 from tests.fault_rig.load import Load, now
+from tests.fault_rig.rounds import within
+from tests.fault_rig.samples import Account
 
 pytestmark = pytest.mark.processes
 
-GAP_LIMIT_S = 2.0
-"""Wanted are 100 ms; a machine that runs the whole suite may stand still for longer. The benchmark has the figure."""
+GAP_LIMIT_S = 0.1
+ANY_GAP_LIMIT_S = 2.0
+"""For what is done once: a machine that runs the whole suite may stand still for longer."""
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +30,38 @@ def test_peers_01_a_dead_cluster_gets_no_traffic(lab: FaultLab) -> None:
     its traffic back without a failure. A POST that was sent can't be repeated, nor can a TCP stream: each client loses
     at most the one that was under way."""
     with Load(lab.plan(tcp="ledger")) as load:
-        load.wait_served_by("west")
         at = now()
-        lab["west"].kill()
-        load.wait_served_by("eu")
-        killed = now()
-        load.wait_more()
-        load.wait_more(10, "tcp")
-        explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
-        lab["west"].start()
-        load.wait_served_by("west")
-        gets = load.report("cluster killed", since=at)
-        assert gets.failed == 0
-        assert gets.gap_s < GAP_LIMIT_S
-        assert load.account(since=killed, until=killed + 1).by_cluster.keys() == {"eu"}
-        explained(lab, lambda e: e.summary == "west gets 100 %: failover.order 1")
+        kill_and_restart(lab, load)
         told(lab, "failed-over", "recovered")
         for kind in ("post", "tcp"):
             account = load.account(kind, since=at)
             assert account.failed <= 1, account
-            assert account.gap_s < GAP_LIMIT_S
+            assert account.gap_s < ANY_GAP_LIMIT_S
+
+
+@pytest.mark.long
+def test_a_killed_cluster_delays_no_get_for_a_tenth_of_a_second(lab: FaultLab) -> None:
+    """Its kernel ends the tunnels, so nobody has to wait for a silence."""
+    with Load(lab.plan(post_clients=0)) as load:
+        within(GAP_LIMIT_S, lambda: kill_and_restart(lab, load).gap_s)
+
+
+def kill_and_restart(lab: FaultLab, load: Load) -> Account:
+    """What GETs saw of it, from the kill until the cluster has its traffic back."""
+    load.wait_served_by("west")
+    at = now()
+    lab["west"].kill()
+    load.wait_served_by("eu")
+    killed = now()
+    load.wait_more()
+    if load.plan.tcp:
+        load.wait_more(10, "tcp")
+    explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
+    lab["west"].start()
+    load.wait_served_by("west")
+    gets = load.report("cluster killed", since=at)
+    assert gets.failed == 0
+    assert gets.gap_s < ANY_GAP_LIMIT_S
+    assert load.account(since=killed, until=killed + 1).by_cluster.keys() == {"eu"}
+    explained(lab, lambda e: e.summary == "west gets 100 %: failover.order 1")
+    return gets

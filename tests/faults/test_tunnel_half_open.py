@@ -12,12 +12,12 @@ from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
+from tests.fault_rig.rounds import within
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
-GAP_LIMIT_S = 4.0
-"""Wanted is 1 s; the suite shares its machine."""
+GAP_LIMIT_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory, network: Forwarder) -> Iterato
 def test_a_half_open_tunnel_is_replaced(lab: FaultLab, network: Forwarder) -> None:
     """What waits on the old tunnels goes over the new ones: no GET fails, though there is no other cluster."""
     with Load(lab.plan(tcp="ledger")) as load:
-        load.wait_served_by("west")
-        at = now()
-        network.forget()
-        wait_until(lambda: not network.open, "what was open is forgotten")
-        wait_until(lambda: network.open, "there are new tunnels")
-        load.wait_more()
-        load.wait_more(10, "tcp")
-        gets = load.report("tunnels half-open", since=at)
-        explained(lab, lambda e: e.summary.startswith("west gets 100 %: ") and e.places[0].tunnels == 2)
-        assert gets.failed == 0
-        assert gets.gap_s < GAP_LIMIT_S
+
+        def forget() -> float:
+            load.wait_served_by("west")
+            at = now()
+            network.forget()
+            wait_until(lambda: not network.open, "what was open is forgotten")
+            wait_until(lambda: network.open, "there are new tunnels")
+            load.wait_more()
+            load.wait_more(10, "tcp")
+            gets = load.report("tunnels half-open", since=at)
+            explained(lab, lambda e: e.summary.startswith("west gets 100 %: ") and e.places[0].tunnels == 2)
+            assert gets.failed == 0
+            return gets.gap_s
+
+        within(GAP_LIMIT_S, forget)

@@ -176,6 +176,27 @@ async def test_the_less_loaded_tunnel_is_picked(authorities: dict[str, Authority
         port.close()
 
 
+async def test_peers_14_streams_that_lie_idle_keep_no_requests_away(authorities: dict[str, Authority]) -> None:
+    """TCP streams and WebSockets that have settled count among their like only, not where a request is placed."""
+    async with both_ends(authorities) as ends:
+        port = MeshPort(ends.west, ends.reactor, ends.nursery, never_answer)
+        ends.east.set_peer(peer_of(authorities["west"], port.address))
+        await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
+        tunnels = ends.east.tunnels
+        crowded = tunnels.pick("west")
+        assert crowded is not None
+        for _ in range(6):
+            crowded.open(GET, True, Answer())
+        empty = tunnels.pick("west")
+        assert empty is not None
+        assert empty is not crowded, "six requests that are not answered"
+        crowded.settled = len(crowded.handlers)
+        empty.open(GET, True, Answer())
+        assert tunnels.pick("west") is crowded, "six streams that lie there, and a request here"
+        assert tunnels.pick("west", stream=True) is empty, "six streams there, and one here"
+        port.close()
+
+
 async def test_another_clusters_certificate_is_refused(authorities: dict[str, Authority]) -> None:
     """North is a peer as well, so its chain is good; but it is not west, and the status says who it is."""
     async with both_ends(authorities) as ends:
