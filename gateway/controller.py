@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from federation.report import PeerTransition
 from gateway.admissions import Admissions
 from gateway.bundle_endpoint import BundleEndpoint
 from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config
 from gateway.control import Explained, ListenerSpec, Report
 from gateway.descriptors import vip_listener_limit
 from gateway.endpoint_authorities import EndpointAuthorities
@@ -35,9 +34,8 @@ from gateway.event_recorder import EventRecorder
 from gateway.explainer import Explainer
 from gateway.fleet import Fleet
 from gateway.garbage import tame_garbage_collector
-from gateway.listeners import ListenError, Listeners
-from gateway.plan import diff
-from gateway.plan_state import settings_state
+from gateway.listeners import Listeners
+from gateway.reloading import Reloading
 from gateway.service_counts import ServiceCounts
 from gateway.settings import config_listeners, federation_settings, workers_wanted
 from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
@@ -49,7 +47,7 @@ from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus.controller")
 
-CONFIG_POLL_S = 1.0
+AUTHORITIES_POLL_S = 1.0
 LISTEN_RETRY_S = 1.0
 # After a start: what the peers offer is in the catalog by then, if it can be had at all.
 CATALOG_SETTLED_S = 30.0
@@ -65,10 +63,9 @@ class Controller:
         self.events = EventRecorder(lambda: wall_clock().timestamp(), self.counts.change)
         self.totals = Totals()
         self.listeners = Listeners(vip_listener_limit())
-        self.reload_problem = ""
         self.moved: Callable[[], None] = lambda: None
         """Called when listening sockets may have other addresses than before."""
-        self._config_path = config_path
+        self.reloading = Reloading(config_path, config, self._take_config)
         self._rng = random.Random()
         self.identity = open_identity(
             config, workload, wall_clock, self._rng, gateway=lambda: self.federation.gateway_id
@@ -111,7 +108,7 @@ class Controller:
             roots=self._roots,
             config=lambda: self.config,
             config_path=config_path,
-            reload=self.reload,
+            reload=self.reloading.reload,
         )
         self._services: dict[ServiceName, LocalService] = {}
         self._vip_specs: dict[ServiceName, dict[str, ListenerSpec]] = {}
@@ -136,7 +133,7 @@ class Controller:
         self.fleet.complete()
         self._advertise()
         nursery.start_soon(self.health.run)
-        nursery.start_soon(self._reload_when_changed)
+        nursery.start_soon(self.reloading.run)
         nursery.start_soon(self.admissions.run)
         nursery.start_soon(self._retry_listeners)
         nursery.start_soon(self._follow_authorities)
@@ -327,47 +324,14 @@ class Controller:
     async def _follow_authorities(self) -> None:
         """CA files change when somebody renews them, and ours with a rotation."""
         while True:
-            await trio.sleep(CONFIG_POLL_S)
+            await trio.sleep(AUTHORITIES_POLL_S)
             if changed := self.endpoint_authorities.changed(self._services):
                 self.services_changed(changed)
 
-    # Reloading.
-
-    async def _reload_when_changed(self) -> None:
-        """Takes a changed configuration file in; a bad one is refused, and the old one stays."""
-        seen = _fingerprint(self._config_path)
-        with trio.open_signal_receiver(signal.SIGHUP) as signals:
-            while True:
-                asked = False
-                with trio.move_on_after(CONFIG_POLL_S):
-                    await anext(aiter(signals))
-                    asked = True
-                now = _fingerprint(self._config_path)
-                if asked or now != seen:
-                    seen = now
-                    self.reload()
-
-    def reload(self) -> None:
-        try:
-            config = load_config(self._config_path)
-            settings = federation_settings(config)
-        except (ConfigError, OSError) as error:
-            self.reload_problem = str(error)
-            log.error("the changed configuration is refused, the old one stays:\n%s", error)
-            return
-        changes = diff(settings_state(self.config), settings_state(config))
-        fixed = [change.name for change in changes if change.restart]
-        if fixed:
-            self.reload_problem = f"{', '.join(fixed)} changed, which needs a restart; the old configuration stays"
-            log.error("%s", self.reload_problem)
-            return
-        try:
-            moved = self.listeners.move(config_listeners(config))
-        except ListenError as error:
-            self.reload_problem = f"{error}; the old configuration stays"
-            log.error("%s", self.reload_problem)
-            return
-        self.reload_problem = ""
+    def _take_config(self, config: Config) -> None:
+        """Another configuration, all or nothing. Raises ListenError, and OSError if a password file is gone."""
+        settings = federation_settings(config)
+        moved = self.listeners.move(config_listeners(config))
         self.config = config
         self.fleet.listen(moved)
         if config.gateway.mesh is None:
@@ -378,7 +342,6 @@ class Controller:
         self._advertise()
         self.federation.configure(settings)
         self._take_services(config)
-        log.info("took the changed configuration in")
 
 
 def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealth, ...]:
@@ -394,11 +357,3 @@ def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealt
 
 def wall_clock() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates and records carry wall-clock times
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -98,7 +98,9 @@ class Fleet:
     # What the controller says.
 
     def apply(self, changes: Mapping[str, Resource | None]) -> None:
-        """Changes the snapshot of all workers, also of those to come."""
+        """Changes the snapshot of all workers, also of those to come. What they have been told is not told again; what
+        is gone they may know from an earlier controller alone."""
+        changes = {key: new for key, new in changes.items() if new is None or self._resources.get(key) != new}
         for key, resource in changes.items():
             if resource is None:
                 self._resources.pop(key, None)

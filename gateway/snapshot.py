@@ -124,6 +124,11 @@ class LocalResource(msgspec.Struct, frozen=True, tag="local"):
 Resource: TypeAlias = ServiceResource | PeerResource | LocalResource
 
 
+def kind_of(key: str) -> str:
+    """What a resource with this key is: "service", "peer" or "local"."""
+    return key.partition("/")[0]
+
+
 class Update(msgspec.Struct, frozen=True, tag="update"):
     """A change of the snapshot. With `reset` a whole one begins, which ends with the first update without `more`:
     everything that is not among the `upserts` from there to here is gone then."""

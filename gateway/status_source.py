@@ -265,7 +265,7 @@ class ControllerStatus:
 
     def _problems(self, federation: FederationStatus, peers: Sequence[ClusterDocument]) -> Iterator[ProblemDocument]:
         controller, reports = self._controller, self._reports()
-        yield from configuration_problems(controller.reload_problem)
+        yield from configuration_problems(controller.reloading.problem)
         yield from trust_problems(controller.trust_problem)
         yield from rotation_problems(self.trust(), controller.federation.publication_state(), wall_clock())
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))

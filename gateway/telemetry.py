@@ -46,7 +46,12 @@ DNS_QUERIES = MetricSpec("isthmus_dns_queries", "DNS questions, by type and resp
 DEFECTS = MetricSpec(
     "isthmus_defects", "Failures that nobody foresaw. Each cost one connection, and is in the log.", ("process",)
 )
-COUNTERS = (REQUESTS, RETRIES, OVERFLOWS, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS)
+SNAPSHOT_CHANGES = MetricSpec(
+    "isthmus_snapshot_changes",
+    "Services, peers and settings that workers took in: they were new, changed or gone. Each worker counts its own.",
+    ("kind",),
+)
+COUNTERS = (REQUESTS, RETRIES, OVERFLOWS, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS, SNAPSHOT_CHANGES)
 
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)

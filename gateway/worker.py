@@ -50,9 +50,9 @@ from gateway.reception import PEERS, RESOLVERS, WORKLOADS, Reception
 from gateway.refused import Refused
 from gateway.request_path import WorkerRequestPath
 from gateway.routing import RouteTable
-from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
+from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update, kind_of
 from gateway.state_dir import connect_control
-from gateway.telemetry import DEFECTS, DNS_QUERIES, WorkerCounters
+from gateway.telemetry import DEFECTS, DNS_QUERIES, SNAPSHOT_CHANGES, WorkerCounters
 from gateway.tunnels import Tunnels
 from gateway.version import VERSION
 from trust.errors import TrustError
@@ -258,9 +258,10 @@ class Worker:
 
     def _apply(self, update: Update) -> None:
         for before, after in self._routes.apply(update):
-            for version in (before, after):
-                if version is not None:
-                    self._path.changed(version)
+            versions = [version for version in (before, after) if version is not None]
+            self._counters.add(SNAPSHOT_CHANGES, kind_of(versions[0].key))
+            for version in versions:
+                self._path.changed(version)
             if isinstance(after, LocalResource):
                 self._reception.codec_kind = after.http2_codec
                 self._tunnels.resolver.nameservers = after.peer_nameservers

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -245,6 +246,20 @@ async def test_a_worker_that_was_adopted_forgets_what_is_gone(tmp_path: Path, au
                 [*routes.apply(heard)]
             assert routes.peers.keys() == {"eu"}
         nursery.cancel_scope.cancel()
+
+
+async def test_what_a_worker_knows_is_not_told_again(tmp_path: Path, authority: Authority) -> None:
+    """A reload asks for all that a configuration means, and mostly one service has changed. What is gone is told in any
+    case: only a controller before this one may have spoken of it."""
+    async with controller(tmp_path, 1, authority) as (side, _), puppet(tmp_path) as worker:
+        await worker.say(Hello("w1-0", 1, VERSION))
+        assert await worker.hears(Update) == Update([LOCAL], reset=True)
+        changed = msgspec.structs.replace(LOCAL, dns_ttl_s=1.0)
+        side.fleet.apply({"local": LOCAL})
+        side.fleet.apply({"peer/gone": None})
+        assert await worker.hears(Update) == Update(removals=["peer/gone"])
+        side.fleet.apply({"local": changed})
+        assert await worker.hears(Update) == Update([changed])
 
 
 async def test_what_a_worker_brings(tmp_path: Path, authority: Authority) -> None:

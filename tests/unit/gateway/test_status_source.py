@@ -123,7 +123,7 @@ async def test_metrics_can_be_scraped_from_the_beginning(controller: Controller)
 async def test_a_refused_reload_is_shown_line_by_line(controller: Controller, tmp_path: Path) -> None:
     """The old configuration stays, and a person sees why."""
     (tmp_path / "cluster.yaml").write_text("federation: acme\ngatway: {}\n")
-    controller.reload()
+    controller.reloading.reload()
     problems = [p.message for p in ControllerStatus(controller).status().problems if p.kind == "configuration"]
     assert any("unknown key" in message for message in problems)
     assert any("cluster" in message for message in problems)
@@ -133,6 +133,9 @@ async def test_addresses_are_written_for_programs(controller: Controller, tmp_pa
     """What does not listen has no address; the file is read back, and another one is not mistaken for it."""
     write_addresses(tmp_path, controller, "127.0.0.1:15000")
     assert read_addresses(tmp_path) == Addresses(mesh="", http="", dns="", status="127.0.0.1:15000")
+    written = (tmp_path / "listeners.json").stat()
+    write_addresses(tmp_path, controller, "127.0.0.1:15000")
+    assert (tmp_path / "listeners.json").stat().st_ino == written.st_ino, "what is there already is not written again"
     (tmp_path / "listeners.json").write_text("[]")
     assert read_addresses(tmp_path) is None
     assert read_addresses(tmp_path / "nowhere") is None

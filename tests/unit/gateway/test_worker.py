@@ -285,6 +285,16 @@ async def test_a_virtual_ip_of_a_service_that_is_gone(tmp_path: Path, authoritie
         assert "service/shop/gone has no port http any more" in report.refusals["vip: no-route"]
 
 
+async def test_changes_of_the_snapshot_are_counted(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """By what changed. What is said once more is none, and neither is what goes that nobody knew."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        for port in (1, 1, 2):
+            await scene.boss.say(service(f"127.0.0.1:{port}"))
+        await scene.boss.say(removals=("service/shop/payments", "service/shop/nobody"))
+        counted = {"local": 1.0, "service": 3.0}
+        await scene.boss.last_report(lambda report: report.counters["isthmus_snapshot_changes"] == counted)
+
+
 async def test_names_are_answered(tmp_path: Path, authorities: dict[str, Authority]) -> None:
     """On the sockets for DNS, as soon as there is a snapshot."""
     async with worker_at(tmp_path, authorities["east"]) as scene:
