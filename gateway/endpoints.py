@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -17,6 +17,7 @@ from gateway.endpoint_tls import EndpointContexts
 from gateway.reactor import Reactor
 from gateway.reactor_dial import NoAnswerInTime, start_dial
 from gateway.retry import Failure
+from gateway.service_load import PoolUsage
 from gateway.snapshot import UpstreamTls
 from gateway.tls_socket import TlsSocket
 from gateway.traffic import DEFAULT_TRAFFIC, Limits
@@ -69,6 +70,11 @@ class EndpointPool:
         if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
             return sum(len(conn.handlers) for conn in self.connections) + len(self._waiting)
         return len(self.connections) - len(self._idle) + len(self._waiting)
+
+    @property
+    def usage(self) -> PoolUsage:
+        pending = sum(not waiting.ended for waiting in self._waiting)
+        return PoolUsage(self.address, self.in_progress, len(self.connections) + self._connecting, pending)
 
     def submit(self, attempt: Attempt, limits: Limits = DEFAULT_TRAFFIC.limits) -> str:
         """Attaches the attempt to a connection, at once where one is free. Returns the name of the limit that forbids
@@ -219,6 +225,10 @@ class EndpointPools:
     def load(self, address: str, protocol: Protocol, tls: UpstreamTls | None = None) -> int:
         pool = self._pools.get((address, protocol, tls))
         return pool.in_progress if pool is not None else 0
+
+    def usage(self, addresses: Collection[str]) -> list[PoolUsage]:
+        """Of those that there are connections to: several for an endpoint that is spoken to in several protocols."""
+        return [pool.usage for (address, _, _), pool in self._pools.items() if address in addresses]
 
     def sweep(self, now: float) -> None:
         for key, pool in [*self._pools.items()]:

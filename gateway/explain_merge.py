@@ -9,7 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LimitsExplanation
+from gateway.failover.explanation import (
+    EjectionExplanation,
+    EndpointLoad,
+    Explanation,
+    GroupExplanation,
+    LimitsExplanation,
+    LoadExplanation,
+    RetryBudgetExplanation,
+)
 
 _SAME_SHARE = 0.02
 """Shares that differ by less are the same, to a person."""
@@ -26,7 +34,7 @@ class Merged(msgspec.Struct, frozen=True):
     places: tuple[GroupExplanation, ...]
     """As all workers see them together: sums of tunnels, means of shares and availability."""
     ejections: tuple[MergedEjection, ...]
-    limits: tuple[LimitsExplanation, ...]
+    load: LoadExplanation
     """Sums over the workers: each has its own."""
     panic: bool
     policy: str
@@ -41,7 +49,7 @@ def merge(explanations: Mapping[str, Explanation]) -> Merged:
     return Merged(
         places=tuple(_merge_group(key, said) for key in _places(said)),
         ejections=tuple(_merge_ejections(said)),
-        limits=tuple(_merge_limits(said)),
+        load=_merge_load([explanation.load for explanation in said]),
         panic=any(explanation.panic for explanation in said),
         policy=said[0].policy,
         port=said[0].port,
@@ -83,10 +91,17 @@ def _merge_ejections(said: Sequence[Explanation]) -> list[MergedEjection]:
     return [MergedEjection(max(same, key=_until), len(same)) for _, same in sorted(found.items())]
 
 
-def _merge_limits(said: Sequence[Explanation]) -> Iterator[LimitsExplanation]:
-    places = dict.fromkeys(one.where for explanation in said for one in explanation.limits)
-    for where in places:
-        same = [one for explanation in said for one in explanation.limits if one.where == where]
+def _merge_load(loads: Sequence[LoadExplanation]) -> LoadExplanation:
+    return LoadExplanation(
+        places=tuple(_merge_limits([place for load in loads for place in load.places])),
+        endpoints=tuple(_merge_endpoints([endpoint for load in loads for endpoint in load.endpoints])),
+        budget=_merge_budgets([load.budget for load in loads if load.budget is not None]),
+    )
+
+
+def _merge_limits(places: Sequence[LimitsExplanation]) -> Iterator[LimitsExplanation]:
+    for where in dict.fromkeys(place.where for place in places):
+        same = [place for place in places if place.where == where]
         yield LimitsExplanation(
             where,
             requests=sum(one.requests for one in same),
@@ -95,6 +110,33 @@ def _merge_limits(said: Sequence[Explanation]) -> Iterator[LimitsExplanation]:
             retries_limit=sum(one.retries_limit for one in same),
             refused=sum(one.refused for one in same),
         )
+
+
+def _merge_endpoints(endpoints: Sequence[EndpointLoad]) -> Iterator[EndpointLoad]:
+    """An endpoint that is spoken to in two protocols has two pools, each with the limit."""
+    by_address: dict[str, list[EndpointLoad]] = {}
+    for endpoint in endpoints:
+        by_address.setdefault(endpoint.address, []).append(endpoint)
+    for address, same in sorted(by_address.items()):
+        yield EndpointLoad(
+            address,
+            requests=sum(one.requests for one in same),
+            connections=sum(one.connections for one in same),
+            connections_limit=sum(one.connections_limit for one in same),
+            pending=sum(one.pending for one in same),
+            pending_limit=sum(one.pending_limit for one in same),
+        )
+
+
+def _merge_budgets(budgets: Sequence[RetryBudgetExplanation]) -> RetryBudgetExplanation | None:
+    if not budgets:
+        return None
+    return RetryBudgetExplanation(
+        active=sum(one.active for one in budgets),
+        retrying=sum(one.retrying for one in budgets),
+        share=budgets[0].share,
+        minimum_per_s=sum(one.minimum_per_s for one in budgets),
+    )
 
 
 def _until(ejection: EjectionExplanation) -> float:

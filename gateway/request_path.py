@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 from functools import partial
 
-from discovery.model import Protocol, ServiceName
+from discovery.model import Protocol
 from gateway.attempt import Attempt
 from gateway.breaker import Breaker
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
@@ -23,7 +23,7 @@ from gateway.exchange import Exchange
 from gateway.exchange_watch import ExchangeWatch
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
-from gateway.failover.explanation import LimitsExplanation
+from gateway.failover.explanation import LoadExplanation
 from gateway.failover.outcome import Outcome
 from gateway.failover.reach import GatewayReach
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
@@ -44,6 +44,7 @@ from gateway.refusal import refusal
 from gateway.retry import Failure, RetryBudget, attempt_value
 from gateway.routing import Origin, Route, RouteTable
 from gateway.server_connection import ServerConnection
+from gateway.service_load import explain_load
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters, add_duration
 from gateway.tls_socket import TlsSocket
@@ -265,17 +266,12 @@ class WorkerRequestPath:
             self.failover.events.add(route.label, EventKind.OVERFLOWED, place, Cause.LIMIT, numbers, now)
         attempt.overflowed(f"limits.{limit} of {route.label} in {place} is {most}")
 
-    def explain_limits(self, label: str) -> tuple[LimitsExplanation, ...]:
-        """What each place of a service carries now, beside what it may."""
+    def explain_load(self, route: Route) -> LoadExplanation:
+        """What is carried of a service now, beside what may be."""
         local = self._routes.local
         assert local is not None, "nothing is explained before the first snapshot"
-        limits = local.traffic.of(ServiceName(*label.split("/", 1))).limits
-        return tuple(
-            LimitsExplanation(
-                place, breaker.requests, limits.requests, breaker.retries, limits.retries, breaker.overflows
-            )
-            for place, breaker in sorted(self._breakers.get(label, {}).items())
-        )
+        limits, breakers = local.traffic.of(route.service.name).limits, self._breakers.get(route.label, {})
+        return explain_load(route.service, limits, breakers, self._pools, self._budget)
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         route, service = attempt.exchange.route, attempt.exchange.service

@@ -15,16 +15,24 @@ from federation.report import PeerStatus
 from federation.status.event_values import EventDocument
 from federation.status.explain_values import (
     EjectedDocument,
+    EndpointLoadDocument,
     EndpointStateDocument,
     ExplanationDocument,
     LimitsDocument,
     PlaceDocument,
+    RetryBudgetDocument,
 )
 from federation.status.peer_values import ClusterDocument
 from gateway.explain_merge import Merged, MergedEjection, merge
 from gateway.explain_summary import Circumstances, FailedCheck, cluster_problem, summarize
 from gateway.explainer import Answers
-from gateway.failover.explanation import GroupExplanation, LimitsExplanation
+from gateway.failover.explanation import (
+    EndpointLoad,
+    GroupExplanation,
+    LimitsExplanation,
+    LoadExplanation,
+    RetryBudgetExplanation,
+)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -54,6 +62,7 @@ class Known(msgspec.Struct, frozen=True):
 def describe_explanation(answers: Answers, known: Known) -> ExplanationDocument:
     """One document of all that was said."""
     merged = merge(answers.explanations) if answers.explanations else None
+    load = merged.load if merged is not None else LoadExplanation()
     about = _circumstances(known)
     return ExplanationDocument(
         cluster=known.cluster,
@@ -66,7 +75,9 @@ def describe_explanation(answers: Answers, known: Known) -> ExplanationDocument:
         places=tuple(_describe_place(place, merged, about) for place in merged.places) if merged is not None else (),
         ejections=tuple(_describe_ejection(e, known.now) for e in merged.ejections) if merged is not None else (),
         endpoints=tuple(_describe_endpoint(status, known.monotonic_now) for status in known.endpoints),
-        limits=tuple(map(_describe_limits, merged.limits)) if merged is not None else (),
+        limits=tuple(map(_describe_limits, load.places)),
+        endpoint_loads=tuple(map(_describe_endpoint_load, load.endpoints)),
+        retry_budget=_describe_budget(load.budget) if load.budget is not None else None,
         panic=merged is not None and merged.panic,
         policy=merged.policy if merged is not None else "",
         consumers=known.consumers,
@@ -126,6 +137,16 @@ def _describe_place(group: GroupExplanation, merged: Merged | None, about: Circu
 
 def _describe_limits(one: LimitsExplanation) -> LimitsDocument:
     return LimitsDocument(one.where, one.requests, one.requests_limit, one.retries, one.retries_limit, one.refused)
+
+
+def _describe_endpoint_load(one: EndpointLoad) -> EndpointLoadDocument:
+    return EndpointLoadDocument(
+        one.address, one.requests, one.connections, one.connections_limit, one.pending, one.pending_limit
+    )
+
+
+def _describe_budget(budget: RetryBudgetExplanation) -> RetryBudgetDocument:
+    return RetryBudgetDocument(budget.active, budget.retrying, budget.share, budget.minimum_per_s)
 
 
 def _describe_ejection(merged: MergedEjection, now: float) -> EjectedDocument:

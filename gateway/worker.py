@@ -201,7 +201,7 @@ class Worker:
             asker=asked.from_cluster,
             now=now,
             wall_now=wall_now,
-            limits_of=self._path.explain_limits,
+            load_of=self._path.explain_load,
         )
         return Explained(asked.request_id, explanation)
 

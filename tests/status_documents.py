@@ -12,10 +12,12 @@ from discovery.model import ServiceName
 from federation.status.event_values import BadQuery, EventDocument, EventQuery, EventsDocument
 from federation.status.explain_values import (
     EjectedDocument,
+    EndpointLoadDocument,
     EndpointStateDocument,
     ExplanationDocument,
     LimitsDocument,
     PlaceDocument,
+    RetryBudgetDocument,
 )
 from federation.status.peer_values import (
     ClusterDocument,
@@ -184,6 +186,8 @@ EXPLANATION = ExplanationDocument(
         EndpointStateDocument("127.0.0.1:9002", "us-east-1a", False, "unhealthy", "tcp", "refused", 11.8),
     ),
     limits=(LimitsDocument("local", 0, 1024, 0, 1024, 0), LimitsDocument("west", 1024, 1024, 3, 1024, 35)),
+    endpoint_loads=(EndpointLoadDocument("127.0.0.1:9001", 12, 10, 10, 2, 1024),),
+    retry_budget=RetryBudgetDocument(1040, 3, 0.2, 6.0),
     panic=False,
     policy="order west, eu",
     consumers=("west", "eu"),

@@ -70,6 +70,34 @@ class LimitsDocument(msgspec.Struct, frozen=True):
     """What one of `limits` refused since the workers began."""
 
 
+class EndpointLoadDocument(msgspec.Struct, frozen=True):
+    """What connections to one local endpoint carry, beside what they may (circuit breaking); sums of the workers."""
+
+    address: str
+    """host:port"""
+    requests: int
+    """In progress, those that wait for a connection among them."""
+    connections: int
+    """Open, and being opened."""
+    connections_limit: int
+    pending: int
+    """Requests that wait for a connection."""
+    pending_limit: int
+
+
+class RetryBudgetDocument(msgspec.Struct, frozen=True):
+    """What bounds the retries of all services together; sums of the workers."""
+
+    requests: int
+    """In progress."""
+    retried: int
+    """Among those, tried more than once."""
+    share: float
+    """How many of them may be, 0 to 1."""
+    per_s: float
+    """Retries a second that are allowed beside that."""
+
+
 class EndpointStateDocument(msgspec.Struct, frozen=True):
     """A local endpoint as the health checks of this gateway see it."""
 
@@ -117,3 +145,7 @@ class ExplanationDocument(msgspec.Struct, frozen=True):
     """What workers say otherwise than the first: each decides by its own requests and tunnels."""
     events: tuple[EventDocument, ...]
     """The last ones of this service, and of the clusters that have it; the oldest first."""
+    endpoint_loads: tuple[EndpointLoadDocument, ...] = ()
+    """Of local endpoints that there are connections to; of very many the busiest."""
+    retry_budget: RetryBudgetDocument | None = None
+    """None if no worker answered."""

@@ -10,7 +10,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from federation.status.event_values import EventDocument
-from federation.status.explain_values import EjectedDocument, ExplanationDocument, LimitsDocument, PlaceDocument
+from federation.status.explain_values import (
+    EjectedDocument,
+    EndpointLoadDocument,
+    ExplanationDocument,
+    LimitsDocument,
+    PlaceDocument,
+    RetryBudgetDocument,
+)
 from gateway.cli.events import format_cells
 from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import find_gateway
@@ -61,7 +68,7 @@ def _format_parts(document: ExplanationDocument) -> Iterator[str]:
             if not e.healthy
         ),
     )
-    yield from _section("in progress, and its limits", map(_format_limits, document.limits))
+    yield from _section("in progress, and its limits", _format_load(document))
     yield f"may be called by: {', '.join(document.consumers) or 'nobody but this cluster'}\n"
     if document.workers_answered < document.workers_asked:
         yield f"{document.workers_answered} of {document.workers_asked} workers answered\n"
@@ -100,11 +107,32 @@ def _format_ejection(ejection: EjectedDocument) -> str:
     )
 
 
+def _format_load(document: ExplanationDocument) -> Iterator[str]:
+    yield from map(_format_limits, document.limits)
+    yield from map(_format_endpoint_load, document.endpoint_loads)
+    if document.retry_budget is not None:
+        yield _format_budget(document.retry_budget)
+
+
 def _format_limits(one: LimitsDocument) -> str:
     refused = f"; {one.refused} refused" if one.refused else ""
     return (
         f"{one.where}: {one.requests} of {one.requests_limit} requests, {one.retries} of {one.retries_limit} retries"
         f"{refused}"
+    )
+
+
+def _format_endpoint_load(one: EndpointLoadDocument) -> str:
+    return (
+        f"{one.address}: {one.requests} requests, {one.connections} of {one.connections_limit} connections, "
+        f"{one.pending} of {one.pending_limit} waiting for one"
+    )
+
+
+def _format_budget(budget: RetryBudgetDocument) -> str:
+    return (
+        f"retry budget of all services: {budget.retried} of {budget.requests} requests in progress are retries; "
+        f"{budget.share:.0%} may be, and {budget.per_s:g} more a second"
     )
 
 

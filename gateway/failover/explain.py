@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from discovery.model import ServiceName
 from gateway.failover.decisions import FailoverDecisions
-from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LimitsExplanation
+from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LoadExplanation
 from gateway.failover.plan import GroupState
 from gateway.failover.reach import Reach
 from gateway.failover.service import ejected_places
@@ -22,11 +22,11 @@ def explain(
     asker: str,
     now: float,
     wall_now: float,
-    limits_of: Callable[[str], tuple[LimitsExplanation, ...]] = lambda label: (),
+    load_of: Callable[[Route], LoadExplanation] = lambda route: LoadExplanation(),
 ) -> Explanation | None:
     """Where the requests of cluster `asker` ("": our own) for a service (`<namespace>/<name>`) go, and why. None if
     there is no such service or port ("" means its first), or the asker may not know of it. Times of the answer are the
-    wall clock's. `limits_of` knows the circuit breakers of a service."""
+    wall clock's. `load_of` knows what is carried of a service."""
     local = routes.local
     route = _route(routes, service, port, asker)
     if local is None or route is None:
@@ -48,7 +48,7 @@ def explain(
         tuple(_explain_group(state, decisions.reach, after.get(state.group.name, 0.0), now) for state in plan.groups),
         ejections,
         panic=plan.panic,
-        limits=limits_of(route.label),
+        load=load_of(route),
         policy=str(decisions.settings.policy_of(route.service.name)),
     )
 

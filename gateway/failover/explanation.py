@@ -68,6 +68,44 @@ class LimitsExplanation(msgspec.Struct, frozen=True):
     """Requests, and further attempts, that one of `limits` refused since the worker began."""
 
 
+class EndpointLoad(msgspec.Struct, frozen=True):
+    """What one worker's connections to a local endpoint carry now, and may."""
+
+    address: str
+    """host:port"""
+    requests: int
+    """In progress, those that wait for a connection among them."""
+    connections: int
+    """Open, and being opened."""
+    connections_limit: int
+    pending: int
+    """Requests that wait for one."""
+    pending_limit: int
+
+
+class RetryBudgetExplanation(msgspec.Struct, frozen=True):
+    """What bounds the retries of all services of one worker together."""
+
+    active: int
+    """Requests in progress."""
+    retrying: int
+    """Among those, tried more than once."""
+    share: float
+    """How many of them may be, 0 to 1."""
+    minimum_per_s: float
+    """Retries that are allowed beside that."""
+
+
+class LoadExplanation(msgspec.Struct, frozen=True):
+    """What one worker carries of a service now, beside what it may."""
+
+    places: tuple[LimitsExplanation, ...] = ()
+    """Those that requests went to."""
+    endpoints: tuple[EndpointLoad, ...] = ()
+    """Local ones that there are connections to; of very many the busiest."""
+    budget: RetryBudgetExplanation | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """Where one service's requests go, now, in one worker."""
 
@@ -79,7 +117,6 @@ class Explanation(msgspec.Struct, frozen=True):
     groups: tuple[GroupExplanation, ...]
     ejections: tuple[EjectionExplanation, ...] = ()
     panic: bool = False
-    limits: tuple[LimitsExplanation, ...] = ()
-    """Of the places that requests went to."""
+    load: LoadExplanation = LoadExplanation()
     policy: str = ""
     """What of `failover.services` applies, in words; empty if nothing does."""

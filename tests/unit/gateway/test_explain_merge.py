@@ -6,7 +6,15 @@ import msgspec
 
 from gateway.explain_merge import merge
 from gateway.failover.events import Cause
-from gateway.failover.explanation import EjectionExplanation, Explanation, GroupExplanation, LimitsExplanation
+from gateway.failover.explanation import (
+    EjectionExplanation,
+    EndpointLoad,
+    Explanation,
+    GroupExplanation,
+    LimitsExplanation,
+    LoadExplanation,
+    RetryBudgetExplanation,
+)
 
 EAST = GroupExplanation("east", "a", 0, "own zone", 3, 3, availability=1.0, share=1.0)
 WEST = GroupExplanation("west", "", 1, "same region", 2, 2, tunnels=2, rtt_ms=1.5, availability=1.0)
@@ -63,5 +71,20 @@ def test_what_comes_next_is_the_mean_of_what_workers_foresee() -> None:
 def test_limits_add_up() -> None:
     """Each worker has its own; one of them may not have sent anything there yet."""
     one = LimitsExplanation("west", 3, 1024, 1, 1024, 5)
-    busy = msgspec.structs.replace(SAID, limits=(one,))
-    assert merge({"w1": busy, "w2": busy, "w3": SAID}).limits == (LimitsExplanation("west", 6, 2048, 2, 2048, 10),)
+    busy = msgspec.structs.replace(SAID, load=LoadExplanation((one,)))
+    merged = merge({"w1": busy, "w2": busy, "w3": SAID}).load
+    assert merged == LoadExplanation((LimitsExplanation("west", 6, 2048, 2, 2048, 10),))
+
+
+def test_what_endpoints_carry_adds_up() -> None:
+    """Each worker has its own connections to an endpoint, and its own retry budget; the share is the same for all."""
+    first = EndpointLoad("127.0.0.1:1", 3, 2, 4, 1, 8)
+    second = EndpointLoad("127.0.0.1:2", 1, 1, 4, 0, 8)
+    budget = RetryBudgetExplanation(10, 1, 0.2, 3.0)
+    loads = (
+        LoadExplanation(endpoints=(second, first), budget=budget),
+        LoadExplanation(endpoints=(first,), budget=budget),
+    )
+    merged = merge({f"w{i}": msgspec.structs.replace(SAID, load=load) for i, load in enumerate(loads)}).load
+    assert merged.endpoints == (EndpointLoad("127.0.0.1:1", 6, 4, 8, 2, 16), second)
+    assert merged.budget == RetryBudgetExplanation(20, 2, 0.2, 6.0)

@@ -8,7 +8,7 @@ import pytest
 from gateway.explain_merge import Merged, MergedEjection
 from gateway.explain_summary import Circumstances, FailedCheck, summarize
 from gateway.failover.events import Cause
-from gateway.failover.explanation import EjectionExplanation, GroupExplanation
+from gateway.failover.explanation import EjectionExplanation, GroupExplanation, LoadExplanation
 
 EAST = GroupExplanation("east", "a", 0, "own zone", 3, 3, availability=1.0, share=1.0)
 EAST_B = GroupExplanation("east", "b", 1, "own cluster", 1, 1, availability=1.0)
@@ -19,7 +19,7 @@ REFUSED = tuple(FailedCheck("tcp", "refused", for_s) for for_s in (11.0, 12.2, 1
 
 def merged(*groups: GroupExplanation, ejections: tuple[EjectionExplanation, ...] = (), **more: object) -> Merged:
     return msgspec.structs.replace(
-        Merged(groups, tuple(MergedEjection(e, 1) for e in ejections), (), False, "", "http", ()), **more
+        Merged(groups, tuple(MergedEjection(e, 1) for e in ejections), LoadExplanation(), False, "", "http", ()), **more
     )
 
 

@@ -19,7 +19,7 @@ from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.events import EventKind
-from gateway.failover.explanation import LimitsExplanation
+from gateway.failover.explanation import EndpointLoad, LimitsExplanation, LoadExplanation
 from gateway.grpc_timeout import parse_grpc_timeout
 from gateway.headers import source_value
 from gateway.identity import Identity
@@ -92,6 +92,11 @@ class Gateway:
         conn.start()
         self.reactor.flush()
         return theirs
+
+    def load(self) -> LoadExplanation:
+        route = self.routes.find(HOST, LOCAL_ORIGIN)
+        assert route is not None
+        return self.path.explain_load(route)
 
     def count(self, name: str) -> dict[tuple[str, ...], float]:
         return dict(self.counters.counts[name])
@@ -453,7 +458,7 @@ async def test_a_request_over_a_limit_is_refused_at_once() -> None:
             answer = await answer_to(second, get())
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"isthmus-reason: overflow\r\n" in answer
-            [carried] = running.path.explain_limits("shop/payments")
+            [carried] = running.load().places
             assert carried == LimitsExplanation("local", 1, 1, 0, 1024, refused=1)
             upstream.send(OK)
             assert (await read(first)).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -464,6 +469,32 @@ async def test_a_request_over_a_limit_is_refused_at_once() -> None:
         assert running.count(OVERFLOWS.name) == {("shop/payments", "local", "requests"): 1}
         events = running.path.failover.events.take(1.0, 1.0)
         assert [(event.kind, event.where) for event in events] == [(EventKind.OVERFLOWED, "local")]
+        backend.close()
+
+
+async def test_what_waits_for_a_connection_is_told_and_limited() -> None:
+    """One connection to the endpoint and one request that may wait for it: the third is refused, and `explain` shows
+    the three numbers beside their limits; a client that goes waits no more."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(settings_of(limits=Limits(connections=1, pending=1)), service(backend.address))
+        with running.connect() as first, running.connect() as third:
+            with running.connect() as second:
+                first.send(get())
+                upstream = await backend.accept()
+                await read(upstream)
+                second.send(get())
+                await wait_until(lambda: running.load().endpoints[0].pending)
+                answer = await answer_to(third, get())
+                assert b"isthmus-reason: overflow\r\n" in answer
+                load = running.load()
+                assert load.endpoints == (EndpointLoad(backend.address, 2, 1, 1, 1, 1),)
+                assert load.budget is not None
+                assert (load.budget.active, load.budget.retrying) == (2, 0)
+            await wait_until(lambda: not running.load().endpoints[0].pending)
+            upstream.send(OK)
+            assert (await read(first)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert running.count(OVERFLOWS.name) == {("shop/payments", "local", "pending"): 1}
         backend.close()
 
 
