@@ -36,6 +36,7 @@ _NO_UNIT = (
     "_retries",
     "_overflows",
     "_queries",
+    "_changes",
 )
 
 
