@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable
 
 from gateway.codec.events import Event
-from gateway.codec.interface import Codec
+from gateway.codec.interface import Codec, Lent
 from gateway.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
 from gateway.relay import Relay, Relays
 from gateway.tls_socket import TlsSocket
@@ -135,9 +135,10 @@ class Connection:
             self.received_eof = True
             self._handle(self.codec.receive_eof())
 
-    def _receive(self, size: int) -> bytes | None:
-        """What has come, up to `size`; b"" at the end, None if there is nothing, or the connection is lost."""
+    def _receive(self, size: int) -> Lent | None:
+        """What has come, up to `size`; nothing at the end, None if there is nothing yet, or the connection is lost."""
         plain, tls = self._plain, self._tls
+        data: Lent
         try:
             if plain is not None:
                 data = plain.recv(size)
@@ -145,7 +146,7 @@ class Connection:
             else:
                 assert tls is not None
                 view = self._reactor.buffer
-                data = view[: tls.recv_into(view if size == READ_BYTES else view[:size])].tobytes()
+                data = view[: tls.recv_into(view if size == READ_BYTES else view[:size])]
                 self._emptied = tls.emptied and not tls.ended
         except WOULD_BLOCK:
             return None

@@ -17,7 +17,7 @@ from gateway.attempt import Attempt
 from gateway.carried_service import CarriedService
 from gateway.client_connection import ClientConnection
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
-from gateway.codec.interface import CodecFailure
+from gateway.codec.interface import CodecFailure, Lent
 from gateway.deadlines import Deadline, Deadlines
 from gateway.exchange import Exchange
 from gateway.exchange_watch import ExchangeWatch
@@ -57,7 +57,7 @@ class Recorder:
     def open_streams(self) -> int:
         return self._streams
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         raise AssertionError("nobody reads here")
 
     def receive_eof(self) -> list[Event]:

@@ -29,7 +29,7 @@ from gateway.codec.events import (
 )
 from gateway.codec.http1 import CRLF, Fault, Fields, HeadReader, cut_head, status_and_reason, write_fields
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, new_key
 
@@ -124,11 +124,11 @@ class Http1ClientCodec:
 
     # Bytes in.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         events: list[Event] = []
         if self._state is _In.OVER:
             return events
-        self._input = self._input + data if self._input else data
+        self._input = self._input + data if self._input else bytes(data)
         try:
             while self._input and self._step(events):
                 pass

@@ -20,7 +20,7 @@ from gateway.codec.events import Data, ErrorCode, Event, Header, Request, Reques
 from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
 from gateway.codec.http1_request import RequestMessage, RequestReader
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
 from gateway.headers import REASON
@@ -112,10 +112,10 @@ class Http1ServerCodec:
 
     # Bytes in.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         if self._state is _In.NOTHING:
             return []
-        self._input = self._input + data if self._input else data
+        self._input = self._input + data if self._input else bytes(data)
         return self.resume()
 
     def resume(self) -> list[Event]:

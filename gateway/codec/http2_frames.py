@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.codec.interface import CodecLimits
+from gateway.codec.interface import CodecLimits, Lent
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES = 9
@@ -60,7 +60,7 @@ class HeadWatch:
         """Whether the rest of a frame, or of a header block, is still to come."""
         return self._left > 0 or self._in_block or bool(self._header)
 
-    def look(self, data: bytes) -> None:
+    def look(self, data: Lent) -> None:
         """Follows what has come. Bytes that are no HTTP/2 end the connection elsewhere."""
         at, size = self._left, len(data)
         if self._header:
@@ -73,7 +73,7 @@ class HeadWatch:
         if at >= size:
             self._left = at - size
         else:
-            self._left, self._header = 0, data[at:]
+            self._left, self._header = 0, bytes(data[at:])
 
 
 class FrameSplitter:
@@ -90,7 +90,7 @@ class FrameSplitter:
         """Whether the rest of a frame, or of the preface, is still to come."""
         return bool(self._buffer or self._preface)
 
-    def split(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    def split(self, data: Lent) -> Iterator[tuple[bytes, int, int]]:
         """(frame, type, flags) for all that is whole. The preface, or what is not one, comes as CONNECTION_PREFACE; a
         frame above `frame_bytes` as OVERLONG, by its header alone, and nothing after it."""
         buffer = self._buffer

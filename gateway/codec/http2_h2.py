@@ -22,8 +22,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import (
-    Data,
     ErrorCode,
     Event,
     GoAway,
@@ -71,7 +71,7 @@ from gateway.codec.http2_message import (
     response_block,
     validate_block,
 )
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 from gateway.headers import HEADER_LIMIT, REASON
 
@@ -97,6 +97,7 @@ class H2Codec:
         self._open: dict[int, H2Stream] = {}
         self._out = bytearray()
         self._held = HeldBytes()
+        self._runs = DataRuns()
         self._connection_credit = 0
         self._peer_streams = ASSUMED_STREAMS
         self._peer_spoke = False
@@ -147,12 +148,13 @@ class H2Codec:
 
     # Bytes in.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         events: list[Event] = []
         for frame, kind, flags in self._splitter.split(data):
             if self.failure is not None:
                 break
             self._receive_frame(frame, kind, flags, events)
+        self._runs.join()
         return events
 
     def _receive_frame(self, frame: bytes, kind: int, flags: int, events: list[Event]) -> None:
@@ -299,7 +301,7 @@ class H2Codec:
             stream.missing -= size
         if not stream.unwanted:
             self._credit_stream(stream_id, stream, event.flow_controlled_length - size)
-            events.append(Data(stream_id, event.data, ended))
+            self._runs.add(events, stream_id, event.data, ended)
         if ended:
             self._remote_ended(stream_id)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import ngh2
 
+from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import (
-    Data,
     ErrorCode,
     Event,
     GoAway,
@@ -45,7 +45,7 @@ from gateway.codec.http2_message import (
     request_block,
     response_block,
 )
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 from gateway.headers import HEADER_LIMIT, REASON
 
@@ -97,6 +97,7 @@ class Ngh2Codec:
         self._peer_spoke = False
         self._open: dict[int, int] = {}
         self._held = HeldBytes()
+        self._runs = DataRuns()
         self._unfinished: dict[int, bool] = {}
         self._early_out = b""
         self._torn = False
@@ -150,7 +151,7 @@ class Ngh2Codec:
 
     # Bytes in.
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         if self._over or self.failure is not None:
             return []
         events, self._late = self._late, []
@@ -232,6 +233,7 @@ class Ngh2Codec:
             handler = _HANDLERS.get(type(event))
             if handler is not None:
                 handler(self, event, events)
+        self._runs.join()
 
     def _on_window(self, event: ngh2.WindowUpdated, events: list[Event]) -> None:
         # When nothing is queued nobody waits for it.
@@ -317,7 +319,7 @@ class Ngh2Codec:
             if self._unfinished.pop(stream_id, None) is not None:
                 return
         self._held.hold(stream_id, len(data))
-        events.append(Data(stream_id, data, event.end_stream))
+        self._runs.add(events, stream_id, data, event.end_stream)
 
     def _on_reset(self, event: ngh2.StreamReset, events: list[Event]) -> None:
         stream_id = event.stream_id

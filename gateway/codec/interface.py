@@ -11,11 +11,14 @@ the caller could not have known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
+
+Lent: TypeAlias = bytes | memoryview
+"""Bytes that are there for one call only: whoever keeps some of them makes bytes of its own."""
 
 
 class CodecLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +84,8 @@ class Codec(Protocol):
     @property
     def open_streams(self) -> int: ...
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Takes bytes from the peer. Returns the events in order. Never raises."""
+    def receive(self, data: Lent) -> list[Event]:
+        """Takes bytes from the peer. Returns the events in order, what came of one body as one `Data`. Never raises."""
         ...
 
     def receive_eof(self) -> list[Event]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http2_frames import PREFACE
-from gateway.codec.interface import Codec, CodecFailure
+from gateway.codec.interface import Codec, CodecFailure, Lent
 
 
 class SniffingServerCodec:
@@ -59,9 +59,9 @@ class SniffingServerCodec:
     def can_open(self) -> bool:
         return False
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         if self._prefix is not None:
-            data = self._prefix + data
+            data = self._prefix + bytes(data)
             if len(data) < len(PREFACE) and PREFACE.startswith(data):
                 self._prefix = data
                 return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.codec.events import Data, Event, Header, Request, RequestHead, Response, ResponseHead
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 
 STREAM = 1
@@ -55,11 +55,11 @@ class _TcpCodec:
     def can_open(self) -> bool:
         return False
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         events = self.resume()
         if not self._over and not self._remote_ended:
             self._held += len(data)
-            events.append(Data(STREAM, data, False))
+            events.append(Data(STREAM, bytes(data), False))
         return events
 
     def receive_eof(self) -> list[Event]:

@@ -16,6 +16,7 @@ from gateway.client_connection import ClientConnection
 from gateway.codec.choose import LIMITS, endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.interface import Lent
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 from gateway.connection import Connection
 from gateway.dial import handshake
@@ -595,7 +596,7 @@ class Counting(Http1ServerCodec):
     handling = False
     during = 0
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: Lent) -> list[Event]:
         self.handling = True
         return super().receive(data)
 
