@@ -222,7 +222,7 @@ class Federation:
                 nursery.start_soon(self._followers.run, etcd)
                 task_status.started()
         finally:
-            beliefs.cache.write(beliefs.cache.take_pending())
+            self.save()
 
     async def _watch_time(self) -> None:
         while True:
@@ -232,6 +232,10 @@ class Federation:
             self._tick_wanted = trio.Event()
             self._beliefs.tick(trio.current_time(), self._wall())
             self._tell()
+
+    def save(self) -> None:
+        """Puts on disk what was accepted and is not there yet."""
+        self._beliefs.cache.write(self._beliefs.cache.take_pending())
 
     async def _keep_cache(self) -> None:
         while True:

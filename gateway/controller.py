@@ -63,6 +63,8 @@ class Controller:
         self.events = EventRecorder(lambda: wall_clock().timestamp(), self.counts.change)
         self.totals = Totals()
         self.listeners = Listeners(vip_listener_limit())
+        self.upgrade_problem = ""
+        """Why the last upgrade was refused."""
         self.moved: Callable[[], None] = lambda: None
         """Called when listening sockets may have other addresses than before."""
         self.reloading = Reloading(config_path, config, self._take_config)
@@ -116,8 +118,9 @@ class Controller:
 
     # Life.
 
-    async def start(self, nursery: trio.Nursery, etcd: EtcdClient) -> None:
-        """Serves what is known already, with or without etcd; the rest lives in `nursery`. Raises ListenError."""
+    async def start(self, nursery: trio.Nursery, etcd: EtcdClient, *, replace_workers: bool = False) -> None:
+        """Serves what is known already, with or without etcd; the rest lives in `nursery`. With `replace_workers`, new
+        ones come in place of those that an earlier controller left. Raises ListenError."""
         if self.bundle_endpoint is not None:
             # Before the workers: what keeps it from listening shall leave no processes behind.
             await nursery.start(self.bundle_endpoint.run)
@@ -126,7 +129,7 @@ class Controller:
         self.fleet.apply({LOCAL_KEY: compile_local(self.config)})
         self._take_services(self.config)
         # Workers take in what is read from disk while more of it is read.
-        self.fleet.start()
+        self.fleet.start(replace_all=replace_workers)
         self.fleet.listen(self.listeners.sockets)
         await nursery.start(self.federation.run, etcd)
         self.peers_changed(set(self.config.peers))

@@ -26,6 +26,7 @@ from gateway.control import (
     Unlisten,
 )
 from gateway.listeners import Listeners
+from gateway.process_identity import reap
 from gateway.snapshot import Resource
 from gateway.state_dir import WORKERS_FILE, listen_control
 from gateway.version import VERSION
@@ -82,6 +83,8 @@ class Fleet:
         """Whether those are all that is known, or more is being read from disk."""
         self._pids: dict[str, int] = {}
         self._leaving: set[str] = set()
+        self._outdated: set[str] = set()
+        """Workers of an earlier controller that are to be replaced."""
         self._places = 0
         """Workers that are kept: those that run or are being started, without the leaving."""
         self._too_many = 0
@@ -148,14 +151,17 @@ class Fleet:
         for worker_id in orphans.keys() - adopted:
             log.error("worker %s (pid %d) does not answer; it is killed", worker_id, orphans[worker_id])
             await kill(orphans[worker_id])
+            reap(orphans[worker_id])
         log.info("adopted %d of %d workers that an earlier controller left", len(adopted), len(orphans))
 
-    def start(self) -> None:
-        """Starts as many workers as are missing, and replaces those of another version, one after the other."""
+    def start(self, *, replace_all: bool = False) -> None:
+        """Starts as many workers as are missing, and replaces those of another version (or all that are there), one
+        after the other."""
         self._started = True
         self._places = len(self.links)
+        self._outdated = {i for i, link in self.links.items() if replace_all or link.version != VERSION}
         self._nursery.start_soon(self._watch)
-        self._nursery.start_soon(self._replace_outdated, [i for i, k in self.links.items() if k.version != VERSION])
+        self._nursery.start_soon(self._replace_outdated)
         self.resize(self._count)
 
     def resize(self, count: int) -> None:
@@ -166,8 +172,8 @@ class Fleet:
             self._nursery.start_soon(self._keep_one)
         while self._places > count:
             self._places -= 1
-            # Those of another version first: they would be replaced anyway. Then the youngest.
-            leaving = min(reversed(self._staying()), key=lambda link: link.version == VERSION, default=None)
+            # The outdated first: they would be replaced anyway. Then the youngest.
+            leaving = min(reversed(self._staying()), key=lambda link: link.id not in self._outdated, default=None)
             if leaving is not None:
                 self._dismiss(leaving)
             else:
@@ -180,13 +186,13 @@ class Fleet:
         self._leaving.add(link.id)
         link.tell(Drain(REPLACED_DRAIN_S))
 
-    async def _replace_outdated(self, outdated: list[str]) -> None:
+    async def _replace_outdated(self) -> None:
         """A new worker serves before an old one is let go: somebody is always there to take what comes."""
-        for worker_id in outdated:
+        for worker_id in sorted(self._outdated):
             link = self.links.get(worker_id)
             if link is None or worker_id in self._leaving:
                 continue
-            log.info("worker %s has version %s: it is replaced by one of %s", worker_id, link.version, VERSION)
+            log.info("worker %s of version %s is replaced by one of %s", worker_id, link.version, VERSION)
             # Whatever becomes of it from here on, another is on its way.
             self._leaving.add(worker_id)
             before = self._serving()
@@ -197,9 +203,10 @@ class Fleet:
                 self._dismiss(link)
 
     def _serving(self) -> int:
-        """How many workers of our version can serve."""
+        """How many workers can serve that are not to be replaced."""
         return sum(
-            link.version == VERSION and link.report is not None and link.report.ready for link in self.links.values()
+            link.id not in self._outdated and link.report is not None and link.report.ready
+            for link in self.links.values()
         )
 
     async def _keep_one(self) -> None:
@@ -251,8 +258,10 @@ class Fleet:
                 return worker_id
 
     async def _watch_adopted(self, worker_id: str, pid: int) -> None:
-        """An adopted worker is no child of ours, so its end is seen through a pidfd."""
+        """An adopted worker is no child of ours, or one of the program that ran in this process before, so its end is
+        seen through a pidfd."""
         await wait_for_end(pid)
+        reap(pid)
         self._forget(worker_id)
         if worker_id in self._leaving:
             self._leaving.discard(worker_id)

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from gateway.loopback_ports import LOOPBACK, free_ports_for, is_free
-from gateway.process_identity import ProcessIdentity, identify_process
+from gateway.process_identity import ProcessIdentity, identify_process, reap
 
 log = logging.getLogger("isthmus.private_etcd")
 
@@ -227,6 +227,8 @@ class PrivateEtcd:
             # Nobody tells us when a process that is not our child ends.
             while self._identity is not None and self._identity.alive:
                 await trio.sleep(_POLL_S)
+            if self._identity is not None:
+                reap(self._identity.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._child is not None:

@@ -6,6 +6,8 @@ together with the boot it started in, makes it unique.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -54,3 +56,10 @@ def started_by_ps(pid: int) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     state, _, started = done.stdout.strip().partition(" ")
     return "" if state.startswith("Z") else started.strip()
+
+
+def reap(pid: int) -> None:
+    """Takes the status of a process that has ended, where it is a child of this one: of the program that ran in it
+    before an upgrade."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -33,12 +33,12 @@ class Reloading:
         self.problem = ""
         """Why what the file says is not in use; empty while it is."""
         self._path = path
+        self._seen = _fingerprint(path)
         self._settings = settings_state(config)
         self._take = take
 
     async def run(self) -> None:
         """Signals that come while a file is taken in are one more reload."""
-        seen = _fingerprint(self._path)
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             while True:
                 asked = False
@@ -46,8 +46,8 @@ class Reloading:
                     await anext(aiter(signals))
                     asked = True
                 now = _fingerprint(self._path)
-                if asked or now != seen:
-                    seen = now
+                if asked or now != self._seen:
+                    self._seen = now
                     self.reload()
 
     def reload(self) -> None:

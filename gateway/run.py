@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,14 +22,16 @@ from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
 from gateway.status_server import serve_status, write_addresses
 from gateway.trust_sources import AGENT_WAIT_S, open_workload
+from gateway.upgrade import UpgradeError, check_installed, replace_program, take_order
 from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus")
 
 
 async def run_gateway(config: Config, config_path: Path) -> None:
-    """Runs until SIGTERM or SIGINT. Raises StateDirError, TrustError, ListenError, PrivateEtcdError: what keeps a
-    gateway from starting."""
+    """Runs until SIGTERM or SIGINT, or until SIGUSR2 puts another program into this process. Raises StateDirError,
+    TrustError, ListenError, PrivateEtcdError: what keeps a gateway from starting."""
+    upgraded = take_order(os.environ)
     raise_descriptor_limit()
     tame_garbage_collector()
     prepare(config.state_dir)
@@ -37,20 +40,36 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         etcd_config = await _etcd(config, stack)
         etcd = await stack.enter_async_context(open_etcd(etcd_config))
         # Before anything starts, so that a Ctrl-C at any moment leaves nothing behind.
-        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2))
         async with trio.open_nursery() as nursery:
             controller = Controller(config, config_path, await _workload(config))
             # Before the workers: what keeps this socket from opening shall leave no processes behind.
             status_address = await nursery.start(serve_status, controller)
-            await controller.start(nursery, etcd)
+            await controller.start(nursery, etcd, replace_workers=upgraded)
             controller.moved = partial(write_addresses, config.state_dir, controller, status_address)
             controller.moved()
             log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)
             async for number in signals:
-                log.info("%s: draining the workers", signal.Signals(number).name)
-                break
+                if number != signal.SIGUSR2:
+                    log.info("%s: draining the workers", signal.Signals(number).name)
+                    break
+                await _upgrade(controller, config_path)
             await controller.stop()
             nursery.cancel_scope.cancel()
+
+
+async def _upgrade(controller: Controller, config_path: Path) -> None:
+    """Returns if it is refused. What is under way is left as a crash would leave it: a goodbye to the peers, or to the
+    workers, would be wrong."""
+    log.info("SIGUSR2: looking at what is installed now")
+    try:
+        await check_installed(config_path)
+        log.info("what is installed now takes over")
+        controller.federation.save()
+        replace_program()
+    except UpgradeError as error:
+        controller.upgrade_problem = f"{wall_clock():%H:%M:%S}: {error}"
+        log.error("the upgrade is refused, and the gateway goes on: %s", error)
 
 
 async def _workload(config: Config) -> WorkloadAuthority | None:

@@ -16,6 +16,7 @@ from gateway.control import ControlChannel
 CONTROL_SOCKET = "control.sock"
 LISTENERS_FILE = "listeners.json"
 WORKERS_FILE = "workers.json"
+LOCK_FILE = "controller.lock"
 
 
 class StateDirError(Exception):
@@ -37,8 +38,9 @@ def prepare(state_dir: Path) -> None:
 
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
-    """Holds the directory for one controller. Raises StateDirError if another one runs."""
-    path = state_dir / "controller.lock"
+    """Holds the directory for one controller, whose process id is in the file then. Raises StateDirError if another one
+    runs."""
+    path = state_dir / LOCK_FILE
     try:
         lock = path.open("a")
     except OSError as error:
@@ -48,7 +50,22 @@ def locked(state_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StateDirError(f"another isthmus runs with state_dir {state_dir}; each needs one of its own") from None
+        lock.truncate(0)
+        print(os.getpid(), file=lock, flush=True)
         yield
+
+
+def controller_pid(state_dir: Path) -> int | None:
+    """The process that holds the directory. None: nobody does, or one that does not say who it is."""
+    try:
+        with (state_dir / LOCK_FILE).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 @contextmanager

@@ -101,6 +101,12 @@ def configuration_problems(reload_problem: str) -> Iterator[ProblemDocument]:
     return (ProblemDocument("configuration", "reload refused", line) for line in reload_problem.splitlines())
 
 
+def upgrade_problems(problem: str) -> Iterator[ProblemDocument]:
+    """An upgrade that was refused."""
+    if problem:
+        yield ProblemDocument("upgrade", "upgrade refused", problem)
+
+
 def trust_problems(problem: str) -> Iterator[ProblemDocument]:
     """What keeps this cluster's own identity from being renewed."""
     if problem:

@@ -56,6 +56,7 @@ from gateway.status_problems import (
     listener_problems,
     peer_problems,
     trust_problems,
+    upgrade_problems,
     worker_problems,
 )
 from gateway.status_services import describe_service
@@ -266,6 +267,7 @@ class ControllerStatus:
     def _problems(self, federation: FederationStatus, peers: Sequence[ClusterDocument]) -> Iterator[ProblemDocument]:
         controller, reports = self._controller, self._reports()
         yield from configuration_problems(controller.reloading.problem)
+        yield from upgrade_problems(controller.upgrade_problem)
         yield from trust_problems(controller.trust_problem)
         yield from rotation_problems(self.trust(), controller.federation.publication_state(), wall_clock())
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))

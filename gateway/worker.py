@@ -369,9 +369,10 @@ async def serve(state_dir: Path, worker_id: str) -> None:
 
 def main() -> None:
     """`python -m gateway.worker STATE_DIR WORKER_ID LOG_LEVEL`: started by the controller only."""
-    # A Ctrl-C in the terminal goes to the whole process group; the controller decides what becomes of the workers.
+    # These are the controller's, also a Ctrl-C in the terminal, which goes to the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     log_to_stderr(sys.argv[3])
     trio.run(serve, Path(sys.argv[1]), sys.argv[2])
 

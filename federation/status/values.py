@@ -68,8 +68,8 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """Something that a person should look at. `subject` is what it is about, `message` says what and what to do."""
 
     kind: str
-    """`configuration`, `trust`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`, `connection`,
-    `conflict`, `import`, `root`, `clock`, `request` or `invitation`."""
+    """`configuration`, `upgrade`, `trust`, `state`, `worker`, `listener`, `etcd`, `record`, `service`, `peer`,
+    `connection`, `conflict`, `import`, `root`, `clock`, `request` or `invitation`."""
     subject: str
     message: str
 

@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_init(commands)
     _add_run(commands)
+    _add_upgrade(commands)
     _add_validate(commands)
     _add_plan(commands)
     _add_status(commands)
@@ -88,6 +89,16 @@ def _add_run(commands: Any) -> None:
     )
     _add_config(command)
     command.add_argument("--log-level", choices=_LOG_LEVELS, default="info", help="what to log, at least (info)")
+
+
+def _add_upgrade(commands: Any) -> None:
+    command = commands.add_parser(
+        "upgrade",
+        help="have the running gateway change over to what is installed now",
+        description="Have the gateway that runs with a configuration change over to the version that is installed now, "
+        "controller and workers, without losing a request; return when it has.",
+    )
+    _add_config(command)
 
 
 def _add_validate(commands: Any) -> None:

@@ -42,6 +42,11 @@ class Answer:
     def on_message_complete(self) -> None:
         self.done = True
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection ends with it (RFC 9112 section 9.6)."""
+        return not self._parser.should_keep_alive()
+
 
 class HttpClient:
     """Asks again and again over one connection, which it keeps."""
@@ -83,6 +88,9 @@ class HttpClient:
             if not data:
                 raise OSError("the connection ended before the answer did")
             answer.feed(data)
+        if answer.is_last:
+            await trio.aclose_forcefully(self._stream)
+            self._stream = None
         return answer
 
 

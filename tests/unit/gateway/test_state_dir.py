@@ -11,7 +11,15 @@ import pytest
 import trio
 
 from gateway.control import ControlChannel, Drain
-from gateway.state_dir import CONTROL_SOCKET, StateDirError, connect_control, listen_control, locked, prepare
+from gateway.state_dir import (
+    CONTROL_SOCKET,
+    StateDirError,
+    connect_control,
+    controller_pid,
+    listen_control,
+    locked,
+    prepare,
+)
 
 
 def mode(path: Path) -> int:
@@ -56,8 +64,11 @@ def test_one_controller_at_a_time(tmp_path: Path) -> None:
             check=False,
         )
         assert "another isthmus runs with state_dir" in held.stderr
+        assert controller_pid(tmp_path) == os.getpid()
     with locked(tmp_path):
         pass
+    assert controller_pid(tmp_path) is None
+    assert controller_pid(tmp_path / "nowhere") is None
 
 
 def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
