@@ -28,11 +28,11 @@ from tests.bench.rig.figures import OURS
 from tests.bench.rig.stage import scratch_directory
 from tests.fault_rig.clusters import open_fault_lab, three_clusters
 from tests.fault_rig.load import Load, now
-from tests.fault_rig.samples import LoadPlan, Sample, account
+from tests.fault_rig.samples import LoadPlan, Sample, account, outage_s, usual_s
 
 FAULTS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 SLOW_S = 0.1
-"""A request that took longer is not well yet."""
+"""A request that took longer is not well, whenever it came."""
 _TIMEOUT_S = 5.0
 _STEADY_GETS = 200
 
@@ -44,7 +44,8 @@ class Seen(msgspec.Struct, frozen=True):
     gap_ms: float
     """The longest that a client waited for a good answer, its failed tries included."""
     recovered_ms: float
-    """From the fault to the end of the last request that failed or was slow."""
+    """From the fault to the end of the last request that it touched: failed, slow, or slower than usual before its
+    client had an answer as fast as before (`samples.outage_s`)."""
 
     def __str__(self) -> str:
         return (
@@ -83,8 +84,10 @@ def measure(plan: LoadPlan, west: list[Group], fault: signal.Signals, seconds: f
         # What still waits would not be counted otherwise, and waits for longest.
         load.wait(lambda samples: heard_of_all(samples, plan.get_clients, until), "every client has its last answer")
         samples = load.samples
-    seen = account(samples, since=at, until=until, slow_s=SLOW_S)
-    return Seen(seen.failed, seen.gap_s * 1000, seen.recovered_s * 1000)
+    seen = account(samples, since=at, until=until)
+    touched = [sample for sample in samples if sample.began < until]
+    recovered_s = outage_s(touched, since=at, usual_s=usual_s(samples, until=at), slow_s=SLOW_S)
+    return Seen(seen.failed, seen.gap_s * 1000, recovered_s * 1000)
 
 
 def heard_of_all(samples: list[Sample], clients: int, since: float) -> bool:
@@ -109,6 +112,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
     parser.add_argument("--seconds", type=float, default=12.0, help="to look on after the fault (default 12)")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="which of them (default: all)")
     parser.add_argument("--peers", default=",".join(TUNINGS), help="whom to compare with")
     return parser.parse_args(argv)
 
@@ -121,9 +125,10 @@ def compare(arguments: argparse.Namespace) -> None:
         names = names[:1]
     if program is not None:
         print(f"envoy {envoy.envoy_version(program)}")
-    rounds: dict[str, dict[str, list[Seen]]] = {name: {fault: [] for fault in FAULTS} for name in names}
+    faults = arguments.faults.split(",")
+    rounds: dict[str, dict[str, list[Seen]]] = {name: {fault: [] for fault in faults} for name in names}
     for number in range(arguments.rounds):
-        for fault in FAULTS:
+        for fault in faults:
             for name in names:
                 with scratch_directory() as directory:
                     opened = ours(directory / OURS) if name == OURS else theirs(str(program), directory / name, name)
@@ -131,7 +136,7 @@ def compare(arguments: argparse.Namespace) -> None:
                         seen = measure(plan, west, FAULTS[fault], arguments.seconds)
                 rounds[name][fault].append(seen)
                 print(f"round {number + 1}, {fault:<6} {name:<21} {seen}", flush=True)
-    medians = {name: {fault: median(found) for fault, found in faults.items()} for name, faults in rounds.items()}
+    medians = {name: {fault: median(found) for fault, found in seen.items()} for name, seen in rounds.items()}
     if arguments.json:
         mine = medians.pop(OURS)
         print(json.dumps({"bench": "failover", OURS: msgspec.to_builtins(mine), "peers": msgspec.to_builtins(medians)}))

@@ -89,6 +89,36 @@ def account(
     )
 
 
+def usual_s(samples: Iterable[Sample], kind: str = "get", *, until: float) -> float:
+    """What nearly every good answer took (99 %) that ended before `until`. Raises ValueError if there was none."""
+    took = sorted(sample.took_s for sample in samples if sample.kind == kind and sample.good and sample.ended < until)
+    if not took:
+        raise ValueError("there is no answer to compare with")
+    return took[int(len(took) * 0.99)]
+
+
+def outage_s(samples: Iterable[Sample], kind: str = "get", *, since: float, usual_s: float, slow_s: float) -> float:
+    """From `since` to the end of the last request that an outage touched; 0 if it touched none.
+
+    It touches a request that fails or takes over `slow_s`, whenever that is; and one that takes longer than `usual_s`
+    as long as its client has had no answer as fast as usual since the fault, or since its last touched one of the first
+    kind. Later ones that are merely slower than usual are a machine's noise.
+    """
+    well: set[str] = set()
+    last = since
+    for sample in sorted(samples, key=lambda sample: sample.ended):
+        if sample.kind != kind or sample.ended < since:
+            continue
+        if not sample.good or sample.took_s > slow_s:
+            last = sample.ended
+            well.discard(sample.client)
+        elif sample.took_s <= usual_s:
+            well.add(sample.client)
+        elif sample.client not in well:
+            last = sample.ended
+    return last - since
+
+
 def longest_gap_s(samples: Sequence[Sample]) -> float:
     """The longest that one client waited for a good answer. A client that never got one waits until its last try."""
     longest = 0.0
