@@ -16,10 +16,15 @@ from discovery.address import HostPort, parse_host_port
 from gateway.control import ListenerSpec
 
 BACKLOG = 4096
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
 
 
 class ListenError(Exception):
     """A socket can't be opened; the message says which, why, and what to do."""
+
+
+class AddressTaken(ListenError):
+    """Another socket has the address, or a part of it."""
 
 
 class Listeners:
@@ -70,7 +75,7 @@ class Listeners:
         try:
             for spec in specs:
                 if spec.name not in self.sockets or self.sockets[spec.name][0] != spec:
-                    new.append((spec, _open(spec)))
+                    new.append((spec, self._open_beside(spec)))
         except ListenError:
             for _, sock in new:
                 sock.close()
@@ -79,6 +84,34 @@ class Listeners:
             self.close(spec.name)
             self.sockets[spec.name] = (spec, sock)
         return [spec.name for spec, _ in new]
+
+    def _open_beside(self, spec: ListenerSpec) -> socket.socket:
+        """A socket in place of the one that has its name, which is open still. Raises ListenError."""
+        port = parse_host_port(spec.address)[1]
+        old = self.sockets.get(spec.name)
+        try:
+            if old is not None and port and old[1].getsockname()[1] == port:
+                return _open_overlapping(spec, old[1])
+            return _open(spec)
+        except AddressTaken as error:
+            ours = self._overlapping(spec, port)
+            if not ours:
+                raise
+            raise ListenError(
+                f"{spec.name} cannot listen on {spec.address}: {ours} of this gateway listens on {self.address(ours)}; "
+                "name another address, or move that one first"
+            ) from error
+
+    def _overlapping(self, spec: ListenerSpec, port: int) -> str:
+        """The name of another socket of ours that takes the address, or a part of it; "" if there is none."""
+        host = spec.address.rpartition(":")[0]
+        for name, (held, sock) in self.sockets.items():
+            its_host, its_port = sock.getsockname()[:2]
+            if name == spec.name or its_port != port or (held.kind == "dns-udp") != (spec.kind == "dns-udp"):
+                continue
+            if its_host == host or {its_host, host.strip("[]")} & _WILDCARDS:
+                return name
+        return ""
 
     def try_open(self, spec: ListenerSpec) -> bool:
         """The same for a virtual IP: a failure is noted in `problems`, and what is above the limit waits."""
@@ -152,7 +185,19 @@ class Listeners:
         return known
 
 
-def _open(spec: ListenerSpec) -> socket.socket:
+def _open_overlapping(spec: ListenerSpec, old: socket.socket) -> socket.socket:
+    """On the port of another socket of ours, at an address that may include that one's, or be a part of it: at no time
+    does nobody listen. The system lets only this user's sockets share a port. Raises ListenError."""
+    old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        new = _open(spec, shared=True)
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        return new
+    finally:
+        old.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+
+
+def _open(spec: ListenerSpec, *, shared: bool = False) -> socket.socket:
     host, port = parse_host_port(spec.address)
     kind = socket.SOCK_DGRAM if spec.kind == "dns-udp" else socket.SOCK_STREAM
     try:
@@ -162,6 +207,8 @@ def _open(spec: ListenerSpec) -> socket.socket:
         raise ListenError(f"{spec.name} cannot listen on {spec.address}: {error.strerror or error}") from error
     try:
         sock.setblocking(False)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
@@ -171,7 +218,8 @@ def _open(spec: ListenerSpec) -> socket.socket:
             sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise ListenError(f"{spec.name} cannot listen on {spec.address}: {_advice(error, port)}") from error
+        kind_of_error = AddressTaken if error.errno == errno.EADDRINUSE else ListenError
+        raise kind_of_error(f"{spec.name} cannot listen on {spec.address}: {_advice(error, port)}") from error
     return sock
 
 

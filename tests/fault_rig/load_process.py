@@ -26,6 +26,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.done = False
+        self.is_last = False
+        """Whether the connection ends with it."""
         self.fields: dict[bytes, bytes] = {}
         self._parser = httptools.HttpResponseParser(self)
 
@@ -41,11 +43,8 @@ class Answer:
 
     def on_message_complete(self) -> None:
         self.done = True
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the connection ends with it (RFC 9112 section 9.6)."""
-        return not self._parser.should_keep_alive()
+        # Only here does the parser know (RFC 9112 section 9.6).
+        self.is_last = not self._parser.should_keep_alive()
 
 
 class HttpClient:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -85,6 +87,67 @@ def test_the_local_listener_moves(lab: FaultLab) -> None:
         wait_until(lambda: _refuses(old.host, old.port), "nobody listens at the old address")
         load.wait_more(30)
         assert load.account(since=began).failed == 0
+
+
+def test_a_listener_moves_to_where_it_is_already(lab: FaultLab) -> None:
+    """From one address to all of them on the same port, and back: nobody is refused in between, here or in west."""
+    east, west = lab.gateway, lab["west"].gateways[0]
+    http_port, mesh_port = next(lab.ports), next(lab.ports)
+    move(east, "http", f"{LOOPBACK}:{http_port}")
+    move(west, "mesh", f"{LOOPBACK}:{mesh_port}")
+    reload(west, "advertise", f"['{LOOPBACK}:{mesh_port}']")
+    wait_until(lambda: _tunnel_addresses(lab) == {f"{LOOPBACK}:{mesh_port}"}, "east's tunnels go there", timeout_s=30)
+    with Load(lab.plan()) as load, Newcomers(http_port, lab.plan().authority) as newcomers:
+        load.wait_served_by("west")
+        for host in ("0.0.0.0", LOOPBACK):
+            move(east, "http", f"{host}:{http_port}")
+            move(west, "mesh", f"{host}:{mesh_port}")
+            load.wait_more(30)
+            newcomers.wait_more(30)
+        assert load.account().failed == 0
+        assert newcomers.problems == []
+
+
+def move(gateway: Gateway, key: str, address: str) -> None:
+    """Gives a listener another address, and waits until it has it."""
+    reload(gateway, key, f"'{address}'")
+    wait_until(lambda: getattr(gateway.addresses, key) == address, f"{key} is at {address}")
+
+
+class Newcomers(threading.Thread):
+    """Clients that open a connection for each request, one after the other."""
+
+    def __init__(self, port: int, authority: str) -> None:
+        super().__init__(daemon=True)
+        self._port, self._authority = port, authority
+        self._stopped = threading.Event()
+        self.answered = 0
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=10)
+            try:
+                connection.request("GET", "/", headers={"host": self._authority})
+                if (status := connection.getresponse().status) != 200:
+                    self.problems.append(str(status))
+                self.answered += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.problems.append(repr(error))
+            finally:
+                connection.close()
+
+    def wait_more(self, number: int) -> None:
+        wanted = self.answered + number
+        wait_until(lambda: self.answered >= wanted or self.problems, "newcomers are answered", timeout_s=30)
+
+    def __enter__(self) -> Newcomers:
+        self.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._stopped.set()
+        self.join(15)
 
 
 def test_an_address_that_is_taken_is_refused(lab: FaultLab) -> None:

@@ -189,3 +189,41 @@ def test_moving_is_all_or_nothing(listeners: Listeners) -> None:
     assert listeners.address("mesh").startswith("127.0.0.2:")
     assert old["mesh"].fileno() == -1
     assert listeners.sockets["http"][1] is old["http"]
+
+
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "localhost")])
+def test_moving_to_an_address_that_overlaps_the_old_one(listeners: Listeners, hosts: tuple[str, str]) -> None:
+    """The same port on all addresses, or on one of them: somebody listens at every moment."""
+    port = free_port()
+    old = listeners.open(ListenerSpec("http", "http", f"{hosts[0]}:{port}"))
+    held = old.dup()
+    assert listeners.move([ListenerSpec("http", "http", f"{hosts[1]}:{port}")]) == ["http"]
+    with held, socket.create_connection(("127.0.0.1", port)):
+        pass
+    new = listeners.sockets["http"][1]
+    assert new.getsockname()[1] == port
+    with socket.create_connection(("127.0.0.1", port)):
+        new.settimeout(10)
+        new.accept()[0].close()
+
+
+def test_moving_to_where_another_of_ours_listens(listeners: Listeners) -> None:
+    """It is refused before anything changes, and both are named: a mistake, or two moves in one."""
+    for name in ("mesh", "http"):
+        listeners.open(ListenerSpec(name, name, "127.0.0.1:0"))
+    mesh, http = listeners.address("mesh"), listeners.address("http")
+    port = mesh.rpartition(":")[2]
+    for wanted in (mesh, f"0.0.0.0:{port}"):
+        says = f"http cannot listen on {wanted}: mesh of this gateway listens on {mesh}"
+        with pytest.raises(ListenError, match=says):
+            listeners.move([ListenerSpec("mesh", "mesh", "127.0.0.1:0"), ListenerSpec("http", "http", wanted)])
+    assert (listeners.address("mesh"), listeners.address("http")) == (mesh, http)
+
+
+def test_moving_to_where_somebody_else_listens(listeners: Listeners) -> None:
+    """On the port that is ours at another address: sharing is between our own sockets."""
+    port = free_port()
+    old = listeners.open(ListenerSpec("http", "http", f"127.0.0.1:{port}"))
+    with socket.create_server(("127.0.0.2", port)), pytest.raises(ListenError, match="the address is in use"):
+        listeners.move([ListenerSpec("http", "http", f"127.0.0.2:{port}")])
+    assert listeners.sockets["http"][1] is old
