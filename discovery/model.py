@@ -32,6 +32,9 @@ class Protocol(enum.StrEnum):
     """HTTP/2 at the endpoint, and failures are read from `grpc-status`."""
     TCP = "tcp"
 
+    __hash__ = str.__hash__
+    """As its text compares, and without a call of Python's: every port of a catalog is looked up by it."""
+
     @property
     def is_http(self) -> bool:
         return self is not Protocol.TCP

@@ -50,16 +50,16 @@ class VipPool:
         self._size = max(0, range.num_addresses - _FIRST_OFFSET - 1)
         self._offsets: dict[ServiceName, int] = {}
         self._assigned: dict[ServiceName, str] = {}
+        self.assigned: Mapping[ServiceName, str] = MappingProxyType(self._assigned)
+        """Every name's address, as text. A live, read-only view."""
         self._taken: set[int] = set()
-        for name in sorted(assigned):
-            offset = self._offset_of(assigned[name])
+        offsets = {name: self._offset_of(address) for name, address in assigned.items()}
+        # In order only where two claim the same: a gateway that starts has an address for every service.
+        names = assigned if len(set(offsets.values())) == len(offsets) else sorted(assigned)
+        for name in names:
+            offset = offsets[name]
             if offset is not None and offset not in self._taken:
                 self._take(name, offset)
-
-    @property
-    def assigned(self) -> Mapping[ServiceName, str]:
-        """Every name's address, as text. A live, read-only view."""
-        return MappingProxyType(self._assigned)
 
     @property
     def size(self) -> int:
@@ -107,11 +107,11 @@ class VipPool:
         if self._range.version == 4:
             # `ipaddress` takes several times as long, and a gateway that starts reads an address for every service.
             try:
-                a, b, c, d = map(int, text.split("."))
+                parts = tuple(map(int, text.split(".")))
+                number = int.from_bytes(bytes(parts), "big")
             except ValueError:
                 return None
-            number = a << 24 | b << 16 | c << 8 | d
-            return number if 0 <= number < 1 << 32 and self._text(number) == text else None
+            return number if len(parts) == 4 and ".".join(map(str, parts)) == text else None
         try:
             return int(ipaddress.IPv6Address(text))
         except ValueError:

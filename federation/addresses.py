@@ -28,8 +28,9 @@ class ServiceAddresses:
         """These services are different now; each needs an address for as long as it exists. Returns them, and whoever
         got an address by that."""
         freed: set[ServiceName] = set()
+        services = self._catalog.services
         for name in names:
-            if name not in self._catalog.services:
+            if name not in services:
                 self.book.release(name)
                 self._cache.drop(self._cluster, paths.vip(name), -1)
                 freed |= self._give_free_address()
@@ -43,6 +44,14 @@ class ServiceAddresses:
         for other in changed:
             self._keep(other)
         return changed & self._catalog.services.keys()
+
+    def sees_again(self, place: str, raw: bytes, revision: int) -> bool:
+        """A listing shows this under our name: whether it is an address as we have it."""
+        kind, _, name = place.partition("/")
+        namespace, _, name = name.partition("/")
+        return kind == Kind.VIP and self.book.agrees(
+            ServiceName(namespace, name), raw.decode("ascii", "replace"), revision
+        )
 
     def _give_free_address(self) -> set[ServiceName]:
         """An address may be free again: to one of those that got none."""

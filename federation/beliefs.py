@@ -6,7 +6,6 @@ by it gathers in `changes` until somebody takes it.
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,6 +27,7 @@ from federation.peer_events import (
     Deleted,
     Dropped,
     ExportChanged,
+    ExportsRestored,
     GatewaysChanged,
     ListingBegan,
     ListingEnded,
@@ -116,13 +116,12 @@ class Beliefs:
             self.own.want_ack(cluster, self.members[cluster].state.keys.sequence, now)
 
     def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> Iterator[None]:
-        """What a peer said, as far as it can be verified still: record by record, so that others can have a turn in
+        """What a peer said, as far as it can be verified still: little by little, so that others can have a turn in
         between. Those that are no peers now are passed over."""
         if cluster not in self.members:
             return
         state = self.members[cluster].state
-        is_sealed = functools.partial(self.cache.is_sealed, cluster)
-        for change in state.restore(cached.records, cached.buried, wall, is_sealed):
+        for change in state.restore(cached.entries, cached.buried, wall):
             if cluster not in self.members or self.members[cluster].state is not state:
                 return  # It was removed meanwhile.
             self._take(cluster, (change,), now, wall)
@@ -150,6 +149,15 @@ class Beliefs:
         """More of a listing was read: an etcd that takes long to be read is not silent."""
         if (reading := self.readings.get(source)) is not None and reading.listing:
             self.members.listing_goes_on(source, now)
+
+    def sees_again(self, key: bytes, raw: bytes, revision: int, source: EtcdSource | None = None) -> bool:
+        """A listing shows this: whether it is what is known already, and nothing follows from it."""
+        if (reading := self.readings.get(source)) is None:
+            return False
+        cluster, place = reading.layout.split_key(key)
+        if cluster == self.settings.cluster:
+            return source is None and self.addresses.sees_again(place, raw, revision)
+        return self.readings.is_read(cluster, source) and self.members[cluster].state.sees_again(place, raw)
 
     def found(self, found: Found, now: float, wall: float, source: EtcdSource | None = None) -> None:
         if (reading := self.readings.get(source)) is None:
@@ -354,14 +362,16 @@ class Beliefs:
             match change:
                 case ExportChanged(name, value):
                     self._note(self.catalog.apply_export(cluster, name, value))
+                case ExportsRestored(exports):
+                    self._note(self.catalog.apply_exports(cluster, exports))
                 case BundleChanged():
                     self.changes.bundles.add(cluster)
                     self.changes.peers |= {cluster} | self.members.review_roots()
                 case GatewaysChanged():
                     self.changes.peers.add(cluster)
                     self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
-                case Stored(path, raw, key_id):
-                    self.cache.put(cluster, path, raw, key_id)
+                case Stored(path, raw, key_id, sequence, export):
+                    self.cache.put(cluster, path, raw, key_id, sequence, export)
                     if path.kind is Kind.ACK:
                         self._settle_request(cluster)
                 case Dropped(path, sequence):

@@ -1,7 +1,7 @@
 """The last accepted state on disk, so that a gateway that starts while etcd is down serves what it knew.
 
-One file for each cluster, `<directory>/<cluster>.jsonl`: a journal with one line for each change, the raw signed
-record as it lay in etcd, which is verified again when it is loaded: by its seal (`federation.seal`), else by its
+One file for each cluster, `<directory>/<cluster>.jsonl` (`federation.journal`): one line for each change, the raw
+signed record as it lay in etcd, which is verified again when it is loaded: by a seal (`federation.seal`), else by its
 signature. Changes are appended, so that one change costs one line whatever the catalog holds; a journal that is mostly
 history is written anew, beside the old one, and renamed. A line that can't be read is named and skipped: a torn end or
 a damaged disk is never fatal.
@@ -15,10 +15,11 @@ from pathlib import Path as FilePath
 import msgspec
 
 from discovery.model import is_dns_label
-from federation.journal import Batch, Entry, Line, read_line, write_batch
+from federation.journal import Batch, Entry, read_journal, write_batch
 from federation.ledger import MAX_TOMBSTONES
 from federation.paths import Path
 from federation.seal import Seal, load_seal
+from federation.values import ExportValue
 
 _SUFFIX = ".jsonl"
 _SEAL_FILE = "seal.key"
@@ -27,13 +28,27 @@ _SPARE_LINES = 1_000
 
 
 class CachedCluster(msgspec.Struct):
-    """What is known of one cluster: its records by path, the keys that they were verified under, and the last sequences
-    of paths that are empty now. `seals` are those from the disk that nobody has asked for yet."""
+    """What is known of one cluster: its records by path, and the last sequences of paths that are empty now."""
 
-    records: dict[Path, bytes] = {}
+    entries: dict[Path, Entry] = {}
     buried: dict[Path, int] = {}
-    key_ids: dict[Path, bytes] = {}
-    seals: dict[Path, str] = {}
+
+    @property
+    def records(self) -> dict[Path, bytes]:
+        """Their bytes."""
+        return {path: entry.raw for path, entry in self.entries.items() if entry.raw is not None}
+
+    def take(self, path: Path, entry: Entry) -> None:
+        if entry.raw is not None:
+            self.entries[path] = entry
+            if self.buried:
+                self.buried.pop(path, None)
+            return
+        self.entries.pop(path, None)
+        if entry.sequence >= 0:
+            self.buried[path] = entry.sequence
+        if len(self.buried) > MAX_TOMBSTONES:
+            del self.buried[next(iter(self.buried))]
 
 
 class CatalogCache:
@@ -44,7 +59,8 @@ class CatalogCache:
         self.directory = directory
         self.complaints: list[str] = []
         """What could not be read or written, by file and line, for status."""
-        self._seal: Seal | None = None
+        self._seal = Seal(b"")
+        """Of no use before `load`."""
         self._state: dict[str, CachedCluster] = {}
         self._lines: dict[str, int] = {}
         self._pending: dict[str, dict[Path, Entry]] = {}
@@ -64,42 +80,29 @@ class CatalogCache:
                 self._load_cluster(cluster, file)
         return self._state
 
-    def put(self, cluster: str, path: Path, raw: bytes, key_id: bytes = b"") -> None:
+    def put(
+        self,
+        cluster: str,
+        path: Path,
+        raw: bytes,
+        key_id: bytes = b"",
+        sequence: int = -1,
+        export: ExportValue | None = None,
+    ) -> None:
         """This lies there now, verified under the public key that `key_id` stands for (empty: it is no record, or
-        shall be verified anew). `raw` is ASCII."""
-        state = self._cluster(cluster)
-        if state.records.get(path) == raw and (not key_id or state.key_ids.get(path) == key_id):
+        shall be verified anew), with this sequence. `raw` is ASCII."""
+        known = self._cluster(cluster).entries.get(path)
+        if known is not None and known.raw == raw and (not key_id or known.key_id == key_id):
             return
-        state.records[path] = raw
-        if state.buried:
-            state.buried.pop(path, None)
-        if state.seals:
-            state.seals.pop(path, None)
-        if key_id:
-            state.key_ids[path] = key_id
-        else:
-            state.key_ids.pop(path, None)
-        self._note(cluster, path, Entry(raw, key_id))
+        self._note(cluster, path, Entry(raw, key_id, sequence, export))
 
     def is_sealed(self, cluster: str, path: Path, raw: bytes, key_id: bytes) -> bool:
         """Whether these bytes were verified at this place, and under this key, before."""
-        state = self._state.get(cluster)
-        if state is None or state.records.get(path) != raw or not key_id:
-            return False
-        seal = state.seals.pop(path, None)
-        if seal is not None and self._seal is not None and self._seal.fits(seal, cluster, str(path), key_id, raw):
-            state.key_ids[path] = key_id
-        return state.key_ids.get(path) == key_id
+        known = self._cluster(cluster).entries.get(path)
+        return known is not None and known.raw == raw and bool(key_id) and known.key_id == key_id
 
     def drop(self, cluster: str, path: Path, sequence: int) -> None:
         """Nothing lies there any longer; `sequence` is what it had, -1 where there are none."""
-        state = self._cluster(cluster)
-        for known in (state.records, state.key_ids, state.seals):
-            known.pop(path, None)
-        if sequence >= 0:
-            state.buried[path] = sequence
-        if len(state.buried) > MAX_TOMBSTONES:
-            del state.buried[next(iter(state.buried))]
         self._note(cluster, path, Entry(None, b"", sequence))
 
     def _cluster(self, cluster: str) -> CachedCluster:
@@ -109,10 +112,8 @@ class CatalogCache:
         return state
 
     def _note(self, cluster: str, path: Path, entry: Entry) -> None:
-        pending = self._pending.get(cluster)
-        if pending is None:
-            pending = self._pending[cluster] = {}
-        pending[path] = entry
+        self._cluster(cluster).take(path, entry)
+        self._pending.setdefault(cluster, {})[path] = entry
 
     def take_pending(self) -> list[Batch]:
         """What `write` shall write: called where `put` is, so that the rest can be done in a thread."""
@@ -131,15 +132,16 @@ class CatalogCache:
 
     def _batch(self, cluster: str, entries: dict[Path, Entry]) -> Batch:
         state = self._state[cluster]
-        live = len(state.records) + len(state.buried)
+        live = len(state.entries) + len(state.buried)
         count = self._lines.get(cluster, -1)
-        if count >= 0 and count + len(entries) <= 2 * live + _SPARE_LINES:
-            self._lines[cluster] = count + len(entries)
-            return Batch(cluster, entries, whole=False)
-        self._lines[cluster] = live
-        records = {path: Entry(raw, state.key_ids.get(path, b"")) for path, raw in state.records.items()}
+        batch = Batch(cluster, entries, whole=False)
+        if count >= 0 and count + batch.lines <= 2 * live + _SPARE_LINES:
+            self._lines[cluster] = count + batch.lines
+            return batch
         buried = {path: Entry(None, b"", sequence) for path, sequence in state.buried.items()}
-        return Batch(cluster, records | buried, whole=True)
+        batch = Batch(cluster, state.entries | buried, whole=True)
+        self._lines[cluster] = batch.lines
+        return batch
 
     def _load_cluster(self, cluster: str, file: FilePath) -> None:
         state = self._state[cluster] = CachedCluster()
@@ -148,37 +150,13 @@ class CatalogCache:
         except OSError as error:
             self._complain(f"{file.name}: {error.strerror}")
             return
-        lines = content.split(b"\n")
-        unreadable = [number for number, line in enumerate(lines, 1) if line and not _replay(state, line)]
-        if unreadable:
-            self._complain(f"{file.name}: {len(unreadable)} unreadable lines skipped, the first is {unreadable[0]}")
-        # Whatever follows a damaged or unfinished line could not be told apart from it: write anew at the next change.
-        self._lines[cluster] = -1 if unreadable or lines[-1] else len(lines) - 1
+        journal = read_journal(content, cluster, self._seal)
+        for path, entry in journal.entries:
+            state.take(path, entry)
+        if bad := journal.unreadable:
+            self._complain(f"{file.name}: {len(bad)} unreadable lines skipped, the first is {bad[0]}")
+        # Whatever follows a damaged or unfinished part could not be told apart from it: write anew at the next change.
+        self._lines[cluster] = journal.lines if journal.ended and not bad else -1
 
     def _complain(self, text: str) -> None:
         self.complaints = [*self.complaints[-15:], text]
-
-
-def _replay(state: CachedCluster, text: bytes) -> bool:
-    """Applies one line; returns whether it could be read."""
-    read = read_line(text)
-    if read is None:
-        return False
-    path, line = read
-    if line.value is None:
-        _bury(state, path, line)
-        return True
-    state.buried.pop(path, None)
-    state.records[path] = line.value.encode("ascii")
-    if line.seal:
-        state.seals[path] = line.seal
-    else:
-        state.seals.pop(path, None)
-    return True
-
-
-def _bury(state: CachedCluster, path: Path, line: Line) -> None:
-    state.seals.pop(path, None)
-    state.records.pop(path, None)
-    if line.sequence >= 0:
-        state.buried[path] = line.sequence

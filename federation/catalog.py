@@ -74,11 +74,8 @@ class Catalog:
         self._by_cluster: dict[str, set[ServiceName]] = {}
         self._freshness: dict[str, Freshness] = {}
         self._views: dict[ServiceName, ServiceView] = {}
-
-    @property
-    def services(self) -> Mapping[ServiceName, ServiceView]:
+        self.services: Mapping[ServiceName, ServiceView] = MappingProxyType(self._views)
         """A live, read-only view."""
-        return MappingProxyType(self._views)
 
     def shared_by(self, cluster: str) -> int:
         """How many services of `cluster` are part of the catalog."""
@@ -87,10 +84,14 @@ class Catalog:
     def apply_export(self, cluster: str, name: ServiceName, value: ExportValue | None) -> set[ServiceName]:
         """A peer exports this now (None: no longer). What is not for us, or not let in, counts as nothing; of the rest,
         as much is taken as the limits allow, so that other services of the peer may come or go by it."""
+        return self.apply_exports(cluster, {name: value})
+
+    def apply_exports(self, cluster: str, exports: Mapping[ServiceName, ExportValue | None]) -> set[ServiceName]:
+        """The same for many."""
         if cluster not in self._caps:
             self._caps[cluster] = ImportCap(self._imports.limits)
-        taken = self._caps[cluster].put(name, value if self._is_wanted(cluster, name, value) else None)
-        return self._take(cluster, taken)
+        wanted = {name: value if self._is_wanted(cluster, name, value) else None for name, value in exports.items()}
+        return self._take(cluster, self._caps[cluster].put_all(wanted))
 
     def apply_local(
         self, service: LocalService, zones: tuple[ZoneHealth, ...], created: float | None
@@ -98,10 +99,10 @@ class Catalog:
         """Our own service. `created` is None when it is not exported: nobody else sees it then, and it counts as
         the oldest, so that no peer's export changes what its own cluster's clients have."""
         share = _Share(self.cluster, service.ports, zones, created if created is not None else 0.0)
-        return self._put(service.name, self.cluster, share)
+        return {service.name} if self._put(service.name, self.cluster, share) else set()
 
     def remove_local(self, name: ServiceName) -> set[ServiceName]:
-        return self._put(name, self.cluster, None)
+        return {name} if self._put(name, self.cluster, None) else set()
 
     def apply_freshness(self, cluster: str, freshness: Freshness) -> set[ServiceName]:
         """What `cluster` said is worth this now: work for all services that it shares, when it changes their use."""
@@ -122,9 +123,7 @@ class Catalog:
         for cluster, offered in exports.items():
             before, cap = self._caps.get(cluster), ImportCap(imports.limits)
             self._caps[cluster] = cap
-            for name, value in offered.items():
-                if self._is_wanted(cluster, name, value):
-                    cap.put(name, value)
+            cap.put_all({name: value for name, value in offered.items() if self._is_wanted(cluster, name, value)})
             gone = (before.taken.keys() if before is not None else set()) - cap.taken.keys()
             changed |= self._take(cluster, {**dict.fromkeys(gone), **cap.taken})
         return changed
@@ -149,26 +148,30 @@ class Catalog:
         changed: set[ServiceName] = set()
         for name, value in taken.items():
             share = _Share(cluster, value.ports, value.zones, value.created) if value is not None else None
-            changed |= self._put(name, cluster, share)
+            if self._put(name, cluster, share):
+                changed.add(name)
         return changed
 
-    def _put(self, name: ServiceName, cluster: str, share: _Share | None) -> set[ServiceName]:
-        shares = self._shares.setdefault(name, {})
-        names = self._by_cluster.setdefault(cluster, set())
+    def _put(self, name: ServiceName, cluster: str, share: _Share | None) -> bool:
+        """Returns whether the service is another by it."""
+        shares = self._shares.get(name)
+        if shares is None:
+            shares = self._shares[name] = {}
         if share is not None:
             shares[cluster] = share
-            names.add(name)
+            self._by_cluster.setdefault(cluster, set()).add(name)
         else:
             shares.pop(cluster, None)
-            names.discard(name)
-        return {name} if self._compile(name) else set()
+            self._by_cluster.setdefault(cluster, set()).discard(name)
+        return self._compile(name)
 
     def _compile(self, name: ServiceName) -> bool:
         """Merges one service anew; returns whether it became different."""
         shares = self._shares[name]
         if not shares:
             del self._shares[name]
-        usable = [s for s in shares.values() if self._fresh(s.cluster) is not Freshness.WITHDRAWN]
+        fresh = self._freshness
+        usable = [s for s in shares.values() if fresh.get(s.cluster) is not Freshness.WITHDRAWN]
         if not usable:
             return self._views.pop(name, None) is not None
         if len(usable) > 1:

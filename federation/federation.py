@@ -43,8 +43,6 @@ _FLUSH_S = 1.0
 """How often the cache is written at most."""
 _TURN = 128
 """Records that are restored from disk in one go, a few milliseconds: the status API answers meanwhile."""
-_SHARE = 1_024
-"""Restored records after which others are told of them."""
 
 
 class FederationListener(Protocol):
@@ -203,10 +201,9 @@ class Federation:
         for cluster, cached in self._cached.items():
             restored = self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
             for count, _ in enumerate(restored, 1):
-                if count % _TURN == 0:
-                    await trio.lowlevel.checkpoint()
-                if count % _SHARE == 0:
+                if count % _TURN == 0 or len(self._beliefs.changes.services) >= _TURN:
                     self._tell()
+                    await trio.lowlevel.checkpoint()
             self._tell()
         if self._cached:
             took_s = trio.current_time() - began

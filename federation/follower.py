@@ -92,6 +92,9 @@ class Follower:
     def claim(self, kv: KeyValue) -> Claim | None:
         return self._beliefs.readings.claim(kv.key, kv.value, self.source)
 
+    def sees_again(self, kv: KeyValue) -> bool:
+        return self._beliefs.sees_again(kv.key, kv.value, kv.mod_revision, self.source)
+
     def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
         return self._beliefs.readings.vips_after(key, self.source)
 

@@ -1,34 +1,41 @@
-"""The lines of a cluster's journal on disk: what lies at a path now, with the seal that stands for its signature."""
+"""The journal of one cluster on disk: what lies at each path, in parts that are sealed as a whole.
+
+A part is a mark, which says how long it is, and lines:
+
+    {"size":901,"lines":1,"key_id":"<a public key>","seal":"<that they were verified under it>"}
+    {"path":"exports/shop/payments","value":"eyJh…","sequence":17,"export":{"ports":[…]}}
+
+Whatever was written at once and under one key is one part, so that a hundred thousand records are believed by as many
+seals as they have clusters. What an export says stands beside it, so that a sealed one need not be taken apart again;
+without a good seal nobody looks at that.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path as FilePath
+from typing import Annotated
 
 import msgspec
 
-from federation.paths import Path, parse_path
+from federation.paths import Path, known_path, parse_path
 from federation.seal import Seal
+from federation.values import ExportValue
+
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 class Entry(msgspec.Struct, frozen=True):
     """What is noted of a path. `raw` (ASCII: a JWS, or an address) was verified there under the key that `key_id`
     stands for, unless that is empty; without `raw` nothing lies there now, and what lay there before had this
-    sequence."""
+    sequence. A record that was verified has its sequence, and if it is an export, what it says."""
 
     raw: bytes | None
     key_id: bytes = b""
     sequence: int = -1
-
-
-class Line(msgspec.Struct, omit_defaults=True):
-    """An entry as it is written."""
-
-    path: str
-    value: str | None = None
-    sequence: int = -1
-    seal: str = ""
+    export: ExportValue | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -38,22 +45,107 @@ class Batch(msgspec.Struct, frozen=True):
     entries: dict[Path, Entry]
     whole: bool
 
+    @property
+    def lines(self) -> int:
+        """How many it becomes, with the mark of each part."""
+        return len(self.entries) + len({entry.key_id for entry in self.entries.values()})
 
-def read_line(text: bytes) -> tuple[Path, Line] | None:
-    """A line and its place; None where it can't be read."""
+
+class Journal(msgspec.Struct, frozen=True):
+    """What a journal held: its entries in order, how many lines it had, and the numbers of those that can't be read.
+    Not `ended`: more can't be appended, as it could not be told apart from what is there."""
+
+    entries: list[tuple[Path, Entry]]
+    lines: int
+    unreadable: list[int]
+    ended: bool
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    """Bytes of the lines."""
+    lines: Annotated[int, msgspec.Meta(ge=0)]
+    key_id: str = ""
+    """Empty: nothing of this was verified."""
+    seal: str = ""
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    path: str
+    value: str | None = None
+    sequence: int = -1
+
+
+class _SealedLine(_Line, omit_defaults=True):
+    export: ExportValue | None = None
+
+
+def read_journal(content: bytes, cluster: str, seal: Seal) -> Journal:
+    """Never raises for what it finds."""
+    entries: list[tuple[Path, Entry]] = []
+    unreadable: list[int] = []
+    begin = number = 0
+    while begin < len(content):
+        after_mark = content.find(b"\n", begin) + 1
+        mark = _read_mark(content[begin : after_mark - 1]) if after_mark else None
+        if mark is None or after_mark + mark.size > len(content):
+            entries += _read_each(content[begin:], number, unreadable)
+            return Journal(entries, number, unreadable, ended=False)
+        begin = after_mark + mark.size
+        lines = content[after_mark:begin]
+        key_id = mark.key_id.encode() if seal.fits(mark.seal, cluster, mark.key_id, _FORM, lines) else b""
+        read = _read_sealed(lines, key_id) if key_id else _read_unsealed(lines, number + 1, unreadable)
+        entries += read
+        number += mark.lines + 1
+    return Journal(entries, number, unreadable, ended=True)
+
+
+def _read_mark(text: bytes) -> _Mark | None:
     try:
-        line = _decode(text)
-        path = parse_path(line.path)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _mark.decode(text)
+    except _UNREADABLE:
         return None
-    if path is None or (line.value is not None and not line.value.isascii()):
-        return None
-    return path, line
 
 
-def write_batch(file: FilePath, batch: Batch, seal: Seal | None) -> None:
+def _read_sealed(lines: bytes, key_id: bytes) -> Iterator[tuple[Path, Entry]]:
+    """Lines that we wrote, every byte of them."""
+    for line in _sealed.decode_lines(lines):
+        if line.value is not None:
+            yield known_path(line.path), Entry(line.value.encode("ascii"), key_id, line.sequence, line.export)
+
+
+def _read_unsealed(lines: bytes, before: int, unreadable: list[int]) -> Iterator[tuple[Path, Entry]]:
+    """At once if all can be read; otherwise one by one."""
+    try:
+        read = [*map(_unsealed_entry, _unsealed.decode_lines(lines))]
+    except _UNREADABLE:
+        yield from _read_each(lines, before, unreadable)
+    else:
+        yield from read
+
+
+def _read_each(lines: bytes, before: int, unreadable: list[int]) -> Iterator[tuple[Path, Entry]]:
+    for number, text in enumerate(lines.split(b"\n"), before + 1):
+        if text and _read_mark(text) is None:
+            try:
+                yield _unsealed_entry(_unsealed.decode(text))
+            except _UNREADABLE:
+                unreadable.append(number)
+
+
+def _unsealed_entry(line: _Line) -> tuple[Path, Entry]:
+    """Raises ValueError for what is no path, or not ASCII."""
+    path = parse_path(line.path)
+    if path is None:
+        raise ValueError(f"{line.path[:64]!r} is no path")
+    if line.value is None:
+        return path, Entry(None, sequence=line.sequence)
+    return path, Entry(line.value.encode("ascii"))
+
+
+def write_batch(file: FilePath, batch: Batch, seal: Seal) -> None:
     """Appends to the journal, or replaces it. Raises OSError."""
-    content = b"".join(_encode_lines(batch, seal))
+    content = b"".join(_parts(batch, seal))
     if not batch.whole:
         with file.open("ab") as journal:
             journal.write(content)
@@ -66,19 +158,21 @@ def write_batch(file: FilePath, batch: Batch, seal: Seal | None) -> None:
     beside.replace(file)
 
 
-def _encode_lines(batch: Batch, seal: Seal | None) -> Iterator[bytes]:
-    return (_encode(line) + b"\n" for line in _lines(batch, seal))
-
-
-def _lines(batch: Batch, seal: Seal | None) -> Iterable[Line]:
+def _parts(batch: Batch, seal: Seal) -> Iterator[bytes]:
+    by_key: dict[bytes, list[_SealedLine]] = {}
     for path, entry in batch.entries.items():
-        text = str(path)
-        if entry.raw is None:
-            yield Line(text, None, entry.sequence)
-            continue
-        made = seal.make(batch.cluster, text, entry.key_id, entry.raw) if entry.key_id and seal is not None else ""
-        yield Line(text, entry.raw.decode("ascii"), seal=made)
+        value = entry.raw.decode("ascii") if entry.raw is not None else None
+        by_key.setdefault(entry.key_id, []).append(_SealedLine(str(path), value, entry.sequence, entry.export))
+    for key_id, lines in by_key.items():
+        text = _encoder.encode_lines(lines)
+        made = seal.make(batch.cluster, key_id.decode(), _FORM, text) if key_id else ""
+        yield _encoder.encode(_Mark(len(text), len(lines), key_id.decode(), made)) + b"\n"
+        yield text
 
 
-_decode = msgspec.json.Decoder(Line).decode
-_encode = msgspec.json.Encoder().encode
+_mark = msgspec.json.Decoder(_Mark)
+_unsealed = msgspec.json.Decoder(_Line)
+_sealed = msgspec.json.Decoder(_SealedLine)
+_encoder = msgspec.json.Encoder()
+_FORM = hashlib.sha256(msgspec.json.encode(msgspec.json.schema(_SealedLine))).digest()
+"""A program that takes more or less out of a record than the one that wrote it looks at the records again."""

@@ -11,6 +11,7 @@ MAX_TOMBSTONES = 4_096
 
 
 class _Place(msgspec.Struct):
+    path: Path
     sequence: int
     raw: bytes | None
     """None: nothing is believed here now, and the sequence remains."""
@@ -22,7 +23,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.listing = 0
-        self._places: dict[Path, _Place] = {}
+        self._places: dict[str, _Place] = {}
         self._tombstones: dict[Path, None] = {}
         self._floor = -1
 
@@ -43,6 +44,14 @@ class Ledger:
         if (place := self._places.get(path)) is not None:
             place.listing = self.listing
 
+    def sees_again(self, place: str, raw: bytes) -> bool:
+        """The current listing shows these bytes at the place of this text: whether they are what is believed there."""
+        known = self._places.get(place)
+        if known is None or known.raw != raw:
+            return False
+        known.listing = self.listing
+        return True
+
     def was_seen(self, path: Path) -> bool:
         place = self._places.get(path)
         return place is not None and place.listing == self.listing
@@ -54,19 +63,20 @@ class Ledger:
 
     def records(self) -> list[tuple[Path, bytes]]:
         """All that is believed."""
-        return [(path, place.raw) for path, place in self._places.items() if place.raw is not None]
+        return [(place.path, place.raw) for place in self._places.values() if place.raw is not None]
 
     def forget(self, path: Path) -> None:
         """Forgets the record at `path` and its sequence: neither is its writer's word any longer."""
         self._places.pop(path, None)
 
     def store(self, path: Path, sequence: int, raw: bytes) -> None:
-        self._places[path] = _Place(sequence, raw, self.listing)
-        self._tombstones.pop(path, None)
+        self._places[path] = _Place(path, sequence, raw, self.listing)
+        if self._tombstones:
+            self._tombstones.pop(path, None)
 
     def unseen(self) -> list[Path]:
         """The places whose record was not shown by the current listing."""
-        return [p for p, place in self._places.items() if place.raw is not None and place.listing < self.listing]
+        return [p.path for p in self._places.values() if p.raw is not None and p.listing < self.listing]
 
     def bury(self, path: Path) -> int | None:
         """Forgets the record at `path` and returns its sequence, which stays; None when none was believed there.

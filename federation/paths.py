@@ -55,20 +55,31 @@ _VIPS = b"/vips/"
 _BUNDLE = b"/bundle"
 
 
-class Path(msgspec.Struct, frozen=True):
-    """A place below a cluster. `names` holds as many DNS labels as the kind asks for."""
+class Path(str):
+    """A place below a cluster, which is its text: what etcd or a file says finds it where it is looked up, without
+    being taken apart. Made of as many DNS labels as the kind asks for."""
 
+    __slots__ = ("kind",)
     kind: Kind
-    names: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        return "/".join((self.kind, *self.names))
+    def __new__(cls, kind: Kind, names: tuple[str, ...] = ()) -> Path:
+        return _spelled(kind, "/".join((kind, *names)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.split("/")[1:])
 
     @property
     def service(self) -> ServiceName:
         """The service that an export or a virtual IP is about."""
-        namespace, name = self.names
+        _, namespace, name = self.split("/")
         return ServiceName(namespace, name)
+
+
+def _spelled(kind: Kind, text: str) -> Path:
+    made = str.__new__(Path, text)
+    made.kind = kind
+    return made
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -126,7 +137,12 @@ def parse_path(text: str) -> Path | None:
     kind = _KINDS.get(first)
     if kind is None or len(names) != _NAMES[kind]:
         return None
-    return Path(kind, tuple(names))
+    return _spelled(kind, text)
+
+
+def known_path(text: str) -> Path:
+    """The path that `text` spells, which was a path when it was written."""
+    return _spelled(_KINDS[text.partition("/")[0]], text)
 
 
 class Layout:
@@ -145,6 +161,11 @@ class Layout:
 
     def key(self, cluster: str, path: Path) -> bytes:
         return self.clusters + f"{cluster}/{path}".encode()
+
+    def split_key(self, key: bytes) -> tuple[str, str]:
+        """The cluster, and the text of the place below it, of whatever lies under `clusters`: nothing is judged."""
+        cluster, _, place = key[len(self.clusters) :].decode("ascii", "replace").partition("/")
+        return cluster, place
 
     def vips_after(self, key: bytes) -> tuple[bytes, bytes]:
         """Where the virtual IPs begin and end of the cluster that this key lies under."""

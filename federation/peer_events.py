@@ -63,12 +63,21 @@ class ExportChanged(msgspec.Struct, frozen=True):
     value: ExportValue | None
 
 
+class ExportsRestored(msgspec.Struct, frozen=True):
+    """The peer exported these when the disk was written, and may do so still."""
+
+    exports: dict[ServiceName, ExportValue]
+
+
 class Stored(msgspec.Struct, frozen=True):
-    """The record at this path was accepted: worth keeping on disk. `key_id` is the key that it was verified under."""
+    """The record at this path was accepted: worth keeping on disk. `key_id` is the key that it was verified under;
+    `export` is what it says, if it is one."""
 
     path: Path
     raw: bytes
     key_id: bytes = b""
+    sequence: int = -1
+    export: ExportValue | None = None
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -90,4 +99,6 @@ class ListingWanted(msgspec.Struct, frozen=True):
     """New record keys came, and values that could not be checked without them lie in etcd: list again."""
 
 
-PeerChange: TypeAlias = BundleChanged | GatewaysChanged | ExportChanged | Stored | Dropped | Refused | ListingWanted
+PeerChange: TypeAlias = (
+    BundleChanged | GatewaysChanged | ExportChanged | ExportsRestored | Stored | Dropped | Refused | ListingWanted
+)

@@ -36,6 +36,8 @@ class PeerKeys:
         """The last bundle that was accepted."""
         self._keys: dict[str, ec.EllipticCurvePublicKey] = {}
         self._key_ids: dict[str, bytes] = {}
+        self._usual = b"", b""
+        """How the last record began whose signer was asked for, and who that was: mostly the next one's as well."""
 
     def __repr__(self) -> str:
         return f"PeerKeys({self.trust_domain}, sequence={self.sequence}, {len(self._keys)} record keys)"
@@ -53,6 +55,18 @@ class PeerKeys:
     def key_id(self, kid: str) -> bytes:
         """Which key it is that the accepted bundle calls `kid`, whatever another bundle calls so; empty: none."""
         return self._key_ids.get(kid, b"")
+
+    def signer(self, raw: bytes) -> bytes:
+        """Which key (`key_id`) a record says that it is signed with; empty: the accepted bundle has no such key."""
+        header, key_id = self._usual
+        if header and raw.startswith(header):
+            return key_id
+        try:
+            key_id = self.key_id(parse_header(raw).kid)
+        except RecordRefused:
+            return b""
+        self._usual = raw[: raw.index(b".") + 1], key_id
+        return key_id
 
     def claim(self, raw: bytes) -> Claim | None:
         """What has to be checked of a record other than the bundle; None where the accepted bundle has no such key."""
@@ -118,6 +132,7 @@ class PeerKeys:
             detail = f"bundle sequence {bundle.sequence} is below {self.sequence}, which was accepted before"
             raise RecordRefused(RefusalCode.ROLLED_BACK, detail)
         before, self.bundle, self._keys = self.bundle, bundle, keys
+        self._usual = b"", b""
         self._key_ids = {key.kid: f"{key.x}.{key.y}".encode() for key in bundle.record_keys}
         return bundle != before
 

@@ -8,15 +8,15 @@ then is gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
 
 import msgspec
 
 from discovery.model import ServiceName
 from federation.clock_skew import ClockSkew
 from federation.errors import RecordRefused, RefusalCode
+from federation.journal import Entry
 from federation.jws import RecordHeader
 from federation.ledger import Ledger
 from federation.paths import BUNDLE, Kind, Path
@@ -25,6 +25,7 @@ from federation.peer_events import (
     Deleted,
     Dropped,
     ExportChanged,
+    ExportsRestored,
     GatewaysChanged,
     ListingBegan,
     ListingEnded,
@@ -45,8 +46,9 @@ from federation.values import ExportValue, GatewayValue, parse_ack, parse_export
 _BELIEVED = frozenset({Kind.BUNDLE, Kind.GATEWAY, Kind.EXPORT, Kind.ACK})
 """Virtual IPs are addresses of the peer's own, and what joining clusters say is for those that they ask."""
 
-IsSealed: TypeAlias = Callable[[Path, bytes, bytes], bool]
-"""Whether a record's bytes were verified at that path under that key (`PeerKeys.key_id`) before."""
+_TOGETHER = 256
+"""Exports from disk that are told as one change: a few milliseconds of work, after which others have a turn."""
+_EXPORTS = f"{Kind.EXPORT}/"
 
 
 class KnownGateway(msgspec.Struct, frozen=True):
@@ -113,32 +115,35 @@ class PeerState:
         self._ledger.store(BUNDLE, bundle.sequence, raw)
         return changes
 
-    def restore(
-        self,
-        records: Mapping[Path, bytes],
-        buried: Mapping[Path, int],
-        now: float,
-        is_sealed: IsSealed = lambda path, raw, key_id: False,
-    ) -> Iterator[PeerChange]:
-        """Takes what the cache on disk held, record by record as the changes are asked for; they are verified again.
-        Gateways come back without a lease. `buried` are the sequences of places that were empty, `is_sealed` says
-        whether these bytes were verified there under that key before: those are not `Stored` once more. `now` is Unix
-        seconds."""
+    def restore(self, entries: Mapping[Path, Entry], buried: Mapping[Path, int], now: float) -> Iterator[PeerChange]:
+        """Takes what the cache on disk held, little by little as the changes are asked for; it is verified again, by
+        its seal or by its signature. Gateways come back without a lease. `buried` are the sequences of places that were
+        empty. What is sealed is not `Stored` once more. `now` is Unix seconds."""
         for path, sequence in buried.items():
             self._ledger.store(path, sequence, b"")
             self._ledger.bury(path)
-        if (bundle := records.get(BUNDLE)) is not None:
+        if (bundle := entries.get(BUNDLE)) is not None and bundle.raw is not None:
             # What certified a bundle may be short-lived. It was good when we took it, and our disk is our own.
-            changes = self._put(BUNDLE, bundle, _issued_at(bundle, now))
+            changes = self._put(BUNDLE, bundle.raw, _issued_at(bundle.raw, now))
             yield from (change for change in changes if not isinstance(change, ListingWanted))
-        for path, raw in records.items():
-            if path.kind is Kind.BUNDLE:
+        exports: dict[ServiceName, ExportValue] = {}
+        for path, entry in entries.items():
+            if path.kind is Kind.BUNDLE or entry.raw is None:
                 continue
-            claim = self.keys.claim(raw)
-            proof = claim.key_id if claim is not None and is_sealed(path, raw, claim.key_id) else b""
-            for change in self._put(path, raw, now, proof):
-                if not proof or not isinstance(change, Stored):
+            sealed = bool(entry.key_id) and entry.key_id == self.keys.signer(entry.raw)
+            if sealed and entry.export is not None and entry.sequence > self._ledger.last_sequence(path):
+                self._ledger.store(path, entry.sequence, entry.raw)
+                name = path.service
+                exports[name] = self._exports[name] = entry.export
+                if len(exports) >= _TOGETHER:
+                    yield ExportsRestored(exports)
+                    exports = {}
+                continue
+            for change in self._put(path, entry.raw, now, entry.key_id if sealed else b""):
+                if not sealed or not isinstance(change, Stored):
                     yield change
+        if exports:
+            yield ExportsRestored(exports)
         self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
         self.away = True
 
@@ -163,6 +168,11 @@ class PeerState:
             case ListingEnded():
                 return self._end_listing()
 
+    def sees_again(self, place: str, raw: bytes) -> bool:
+        """A listing shows these bytes at the place of this text: whether they are an export that is believed as it is,
+        so that there is nothing to change. Most of a listing is."""
+        return not self.refusals and place.startswith(_EXPORTS) and self._ledger.sees_again(place, raw)
+
     def claim(self, path: Path, raw: bytes) -> Claim | None:
         """What has to be checked before these bytes are believed at that place; None where no signature has to be, or
         where nobody can tell yet."""
@@ -186,7 +196,12 @@ class PeerState:
             return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
         self.refusals.clear_place(path)
         key_id = self.keys.key_id(record.kid) if path != BUNDLE else b""
-        return [*changes, Stored(path, raw, key_id), *(self._come_back() if path == BUNDLE else ())]
+        export = self._exports[path.service] if path.kind is Kind.EXPORT else None
+        return [
+            *changes,
+            Stored(path, raw, key_id, record.sequence, export),
+            *(self._come_back() if path == BUNDLE else ()),
+        ]
 
     def _accept(self, path: Path, raw: bytes, now: float, proof: bytes) -> tuple[Record, list[PeerChange]]:
         record = open_record(

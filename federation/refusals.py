@@ -35,6 +35,10 @@ class RefusalLog:
         self.counts: Counter[RefusalCode] = Counter()
         self._entries: dict[str, _Entry] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything is refused now."""
+        return bool(self._entries)
+
     def add(self, refusal: Refusal, raw: bytes, listing: int) -> bool:
         """Returns whether this is news."""
         digest = hashlib.sha256(raw).digest()

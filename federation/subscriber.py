@@ -34,6 +34,9 @@ class Reader(Protocol):
 
     def listing_began(self) -> None: ...
 
+    def sees_again(self, kv: KeyValue) -> bool:
+        """A listing shows this: whether it is known already, and need not be handed to `found`."""
+
     def claim(self, kv: KeyValue) -> Claim | None:
         """What of this should be checked in a thread before it is handed to `found`."""
 
@@ -113,7 +116,7 @@ class Subscriber:
                     failure = page
                     break
                 revision = page.revision
-                await self._hand_over([WatchEvent("put", kv) for kv in page.kvs])
+                await self._hand_over([WatchEvent("put", kv) for kv in page.kvs], listed=True)
                 self._reader.caught_up()
         if failure is not None:
             raise failure
@@ -145,12 +148,14 @@ class Subscriber:
         if batch.events:
             self._reader.caught_up()
 
-    async def _hand_over(self, events: Sequence[WatchEvent]) -> None:
+    async def _hand_over(self, events: Sequence[WatchEvent], *, listed: bool = False) -> None:
         """In order, with the signatures checked in threads where there are many: up to each bundle, which may bring the
-        keys that what comes after it is signed with."""
+        keys that what comes after it is signed with. What is `listed` is mostly known."""
         begin = 0
         for end in [*(i + 1 for i, event in enumerate(events) if is_bundle(event.kv.key)), len(events)]:
             part, begin = events[begin:end], end
+            if listed:
+                part = await self._leave_known(part)
             proofs = await self._check(part) if len(part) >= WORTH_A_THREAD else [b""] * len(part)
             for index, (event, proof) in enumerate(zip(part, proofs, strict=True), 1):
                 if event.kind == "put":
@@ -161,6 +166,14 @@ class Subscriber:
                     self._reader.caught_up()
                 if index % _TURN == 0:
                     await trio.lowlevel.checkpoint()
+
+    async def _leave_known(self, listed: Sequence[WatchEvent]) -> list[WatchEvent]:
+        """Those that are not known already."""
+        new: list[WatchEvent] = []
+        for begin in range(0, len(listed), _SHARE):
+            new += [event for event in listed[begin : begin + _SHARE] if not self._reader.sees_again(event.kv)]
+            await trio.lowlevel.checkpoint()
+        return new
 
     async def _check(self, part: Sequence[WatchEvent]) -> list[bytes]:
         claims: list[Claim | None] = []

@@ -55,11 +55,12 @@ class VipBook:
         self._needed.add(name)
         self._released.pop(name, None)
         new = name not in self._pool.assigned
-        try:
-            self._pool.assign(name)
-        except VipRangeExhausted:
-            self.exhausted.add(name)
-            return False
+        if new:
+            try:
+                self._pool.assign(name)
+            except VipRangeExhausted:
+                self.exhausted.add(name)
+                return False
         self.exhausted.discard(name)
         if name not in self._shared:
             self._unclaimed[name] = None
@@ -76,12 +77,13 @@ class VipBook:
 
     def found(self, name: ServiceName, address: str, revision: int) -> set[ServiceName]:
         """etcd holds this address for `name`. Returns the names whose address changed by that."""
+        if self.agrees(name, address, revision):
+            return set()
         self._unseen.discard(name)
         if name in self._shared and revision <= self._shared[name].revision:
             return set()
         self._shared[name] = _Shared(address, revision)
         try:
-            # Gateways that start alike choose alike, so this mostly agrees without building anything anew.
             agreed = self._pool.assign(name) == address
         except VipRangeExhausted:
             agreed = False
@@ -89,6 +91,18 @@ class VipBook:
         if self._pool.assigned.get(name) == address:
             self._unclaimed.pop(name, None)
         return changed
+
+    def agrees(self, name: ServiceName, address: str, revision: int) -> bool:
+        """Whether the address that etcd holds for `name` is the one that we have: it is shared then. Gateways that
+        start alike choose alike, so it mostly is."""
+        if self._pool.assigned.get(name) != address:
+            return False
+        shared = self._shared.get(name)
+        if shared is None or revision > shared.revision:
+            self._shared[name] = _Shared(address, revision)
+            self._unclaimed.pop(name, None)
+        self._unseen.discard(name)
+        return True
 
     def missing(self, name: ServiceName) -> None:
         """etcd holds none for `name`."""

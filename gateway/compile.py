@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 from discovery.address import HostPort
 from discovery.model import Endpoint, Locality, LocalService, ServiceName
-from federation.catalog import ServiceView
+from federation.catalog import ExportView, ServiceView
 from federation.federation import PeerView
 from federation.freshness import Freshness
 from gateway.config import Config
 from gateway.control import ListenerSpec
 from gateway.snapshot import (
+    SERVICE_PREFIX,
     GatewayAddress,
     LocalEndpoint,
     LocalResource,
@@ -48,27 +49,23 @@ def compile_service(
     tls: UpstreamTls | None = None,
 ) -> ServiceResource:
     """A service with everything that a worker needs to route it."""
-    remotes = tuple(
-        RemoteShare(
-            cluster=export.cluster,
-            ports=tuple(port.name for port in export.ports),
-            zones=export.zones,
-            stale=export.freshness is Freshness.STALE,
-        )
-        for export in view.exports
-        if export.cluster != own_cluster
-    )
+    remotes = tuple([_remote_share(export) for export in view.exports if export.cluster != own_cluster])
     endpoints = local.endpoints if local is not None else ()
     return ServiceResource(
         name=view.name,
         vip=vip,
         ports=view.ports,
-        endpoints=tuple(LocalEndpoint(endpoint, is_healthy(view.name, endpoint)) for endpoint in endpoints),
+        endpoints=tuple([LocalEndpoint(endpoint, is_healthy(view.name, endpoint)) for endpoint in endpoints]),
         consumers=local.export_to if local is not None else (),
         remotes=remotes,
         tls=tls,
         allow=local.export_allow if local is not None else (),
     )
+
+
+def _remote_share(export: ExportView) -> RemoteShare:
+    ports = tuple([port.name for port in export.ports])
+    return RemoteShare(export.cluster, ports, export.zones, export.freshness is Freshness.STALE)
 
 
 def compile_peer(view: PeerView) -> PeerResource:
@@ -81,12 +78,13 @@ def compile_peer(view: PeerView) -> PeerResource:
 
 def vip_listeners(service: ServiceResource) -> dict[str, ListenerSpec]:
     """The listening sockets that a service's virtual IP needs, by name."""
-    return {
-        name: ListenerSpec(name, "vip", str(HostPort(service.vip, port.port)), service.key, port.name)
-        for port in service.ports
-        if service.vip
-        for name in [f"vip/{service.name}/{port.name}"]
-    }
+    if not service.vip:
+        return {}
+    key, listeners = service.key, {}
+    for port in service.ports:
+        name = f"vip/{key.removeprefix(SERVICE_PREFIX)}/{port.name}"
+        listeners[name] = ListenerSpec(name, "vip", str(HostPort(service.vip, port.port)), key, port.name)
+    return listeners
 
 
 def changed_listeners(

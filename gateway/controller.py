@@ -18,6 +18,7 @@ import trio
 from discovery.address import parse_host_port
 from discovery.health import EndpointHealthChanged, HealthMonitor
 from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
+from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
 from federation.federation import Federation
 from federation.invitation_files import InvitationFiles
@@ -224,8 +225,9 @@ class Controller:
     def services_changed(self, names: set[ServiceName]) -> None:
         self.events.services_changed(names, self.federation.services())
         changes: dict[str, Resource | None] = {}
+        services = self.federation.services()
         for name in names:
-            resource = self._compile_service(name)
+            resource = self._compile_service(name, services.get(name))
             changes[service_key(name)] = resource
             self._follow_vip(name, resource)
         self.fleet.apply(changes)
@@ -236,8 +238,7 @@ class Controller:
             {peer_key(cluster): compile_peer(peers[cluster]) if cluster in peers else None for cluster in clusters}
         )
 
-    def _compile_service(self, name: ServiceName) -> ServiceResource | None:
-        view = self.federation.services().get(name)
+    def _compile_service(self, name: ServiceName, view: ServiceView | None) -> ServiceResource | None:
         if view is None:
             return None
         return compile_service(

@@ -59,10 +59,12 @@ class EventRecorder:
         """Call it with each change of the catalog."""
         changes: list[ExportChange] = []
         for name in names:
-            before, after = self._views.pop(name, None), views.get(name)
-            if after is not None:
-                self._views[name] = after
+            before, after = self._views.get(name), views.get(name)
             if before is not after:
+                if after is not None:
+                    self._views[name] = after
+                else:
+                    del self._views[name]
                 self._service_changed(before, after)
                 changes += changed_exports(before, after)
         for happening in from_exports(changes, self._wall(), _LISTED_EXPORTS):

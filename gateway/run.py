@@ -17,7 +17,7 @@ from gateway.config import Config
 from gateway.controller import Controller, wall_clock
 from gateway.descriptors import raise_descriptor_limit
 from gateway.etcd_access import etcd_config
-from gateway.garbage import tame_garbage_collector
+from gateway.garbage import nothing_is_garbage, tame_garbage_collector
 from gateway.private_etcd import private_etcd
 from gateway.state_dir import locked, prepare
 from gateway.status_server import serve_status, write_addresses
@@ -42,10 +42,12 @@ async def run_gateway(config: Config, config_path: Path) -> None:
         # Before anything starts, so that a Ctrl-C at any moment leaves nothing behind.
         signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2))
         async with trio.open_nursery() as nursery:
-            controller = Controller(config, config_path, await _workload(config))
-            # Before the workers: what keeps this socket from opening shall leave no processes behind.
-            status_address = await nursery.start(serve_status, controller)
-            await controller.start(nursery, etcd, replace_workers=upgraded)
+            workload = await _workload(config)
+            with nothing_is_garbage():
+                controller = Controller(config, config_path, workload)
+                # Before the workers: what keeps this socket from opening shall leave no processes behind.
+                status_address = await nursery.start(serve_status, controller)
+                await controller.start(nursery, etcd, replace_workers=upgraded)
             controller.moved = partial(write_addresses, config.state_dir, controller, status_address)
             controller.moved()
             log.info("the gateway of cluster %s runs; its status is at http://%s", config.cluster.name, status_address)

@@ -20,8 +20,11 @@ LOCAL_KEY = "local"
 CONNECTION_LIMIT_DEFAULT = 10_000
 
 
+SERVICE_PREFIX = "service/"
+
+
 def service_key(name: ServiceName) -> str:
-    return f"service/{name}"
+    return f"{SERVICE_PREFIX}{name.namespace}/{name.name}"
 
 
 def peer_key(cluster: str) -> str:

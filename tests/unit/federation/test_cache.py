@@ -70,7 +70,7 @@ def test_a_damaged_line_is_named_and_skipped(tmp_path: FilePath, damage: bytes) 
         file.write(damage)
     again = CatalogCache(tmp_path)
     assert again.load()["west"].records == {A: b"one"}
-    assert "west.jsonl: 1 unreadable lines skipped, the first is 2" in again.complaints[0]
+    assert "west.jsonl: 1 unreadable lines skipped, the first is 3" in again.complaints[0]
     again.put("west", B, b"two")
     flush(again)
     repaired = CatalogCache(tmp_path)

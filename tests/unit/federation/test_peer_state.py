@@ -13,12 +13,14 @@ import pytest
 from discovery.model import Port, Protocol, ServiceName
 from federation import paths
 from federation.errors import RefusalCode
-from federation.paths import BUNDLE, Path
+from federation.journal import Entry
+from federation.paths import BUNDLE, Kind, Path
 from federation.peer_events import (
     BundleChanged,
     Deleted,
     Dropped,
     ExportChanged,
+    ExportsRestored,
     GatewaysChanged,
     ListingBegan,
     ListingEnded,
@@ -87,6 +89,11 @@ class West:
 
     def ack(self, sequence: int) -> Put:
         return self.put(paths.ack("east"), encode(AckValue(sequence)))
+
+    def key_id(self) -> bytes:
+        """Which key signs, as `PeerKeys.key_id` has it."""
+        key = RecordKey.of(self.authority.record_key.public_key)
+        return f"{key.x}.{key.y}".encode()
 
     def listed(self, state: PeerState, *puts: Put) -> list[PeerChange]:
         """A whole listing that shows these."""
@@ -265,8 +272,8 @@ def test_what_the_disk_held_is_verified_again_and_listed_later(west: West, tmp_p
     disk is refused as it would be in etcd."""
     state = west.state()
     bundle, pay, g1, g2 = west.bundle(), west.export(), west.gateway("g1"), west.gateway("g2")
-    records = {put.path: put.raw for put in (pay, g1, g2, bundle)} | {paths.export(OLD): b"forged"}
-    changes = list(state.restore(records, {paths.ack("east"): 10**6}, west.now))
+    entries = {put.path: Entry(put.raw) for put in (pay, g1, g2, bundle)} | {paths.export(OLD): Entry(b"forged")}
+    changes = list(state.restore(entries, {paths.ack("east"): 10**6}, west.now))
     assert ExportChanged(PAY, EXPORT) in changes
     assert [type(change) for change in changes].count(Refused) == 1
     assert state.away
@@ -287,44 +294,61 @@ def test_what_is_sealed_is_believed_only_under_the_key_that_it_was_verified_with
     bundle itself, it is worth nothing."""
     bundle, pay = west.bundle(), west.export()
     forged = pay.raw[:-8] + b"AAAAAAAA"
-    asked: list[tuple[Path, bytes]] = []
+    key_id = west.key_id()
 
-    def always(path: Path, raw: bytes, key_id: bytes) -> bool:
-        asked.append((path, key_id))
-        return bool(key_id)
-
-    def refusals(*puts: Put) -> list[str]:
+    def refusals(**entries: Entry) -> list[RefusalCode]:
         state = west.state()
-        restored = state.restore({put.path: put.raw for put in puts}, {}, west.now, always)
-        return [change.code for change in restored if isinstance(change, Refused)]
+        taken = {Path(Kind.EXPORT, ("shop", name)): entry for name, entry in entries.items()}
+        restored = state.restore({BUNDLE: Entry(bundle.raw), **taken}, {}, west.now)
+        codes = [change.code for change in restored if isinstance(change, Refused)]
+        assert len(state.exports) + len(codes) == len(entries)
+        return codes
 
-    assert refusals(bundle, Put(pay.path, forged)) == [], "the seal was believed in place of the signature"
-    assert {path for path, _ in asked} == {pay.path}
-    assert asked[0][1].count(b".") == 1
-    stranger = Put(pay.path, forge(make_authority(tmp_path, "eu"), "west", pay.path, b"{}", sequence=9, issued_at=1.0))
-    assert refusals(bundle, stranger) == ["unknown-key"]
-    assert refusals(bundle, Put(paths.export(OLD), pay.raw)) == ["wrong-path"]
-    assert refusals(Put(paths.BUNDLE, bundle.raw[:-8] + b"AAAAAAAA")) == ["bad-signature"]
-    # Only the disk's records are asked about: what comes from etcd is verified.
+    for export in (None, EXPORT):
+        assert refusals(pay=Entry(forged, key_id, 2, export)) == [], "the seal was believed in place of the signature"
+        assert refusals(pay=Entry(forged, b"", 2, export)) == ["bad-signature"]
+        assert refusals(pay=Entry(forged, b"x.y", 2, export)) == ["bad-signature"]
+        stranger = forge(make_authority(tmp_path, "eu"), "west", pay.path, b"{}", sequence=9, issued_at=1.0)
+        assert refusals(pay=Entry(stranger, key_id, 9, export)) == ["unknown-key"]
+    assert refusals(old=Entry(pay.raw, key_id, 2)) == ["wrong-path"]
     state = west.state()
-    list(state.restore({bundle.path: bundle.raw}, {}, west.now, always))
+    harmed = Entry(bundle.raw[:-8] + b"AAAAAAAA", key_id)
+    assert [change.code for change in state.restore({BUNDLE: harmed}, {}, west.now) if isinstance(change, Refused)]
+    # What comes from etcd is verified.
+    state = west.state()
+    list(state.restore({BUNDLE: Entry(bundle.raw)}, {}, west.now))
     assert [type(change) for change in state.apply(Put(pay.path, forged), west.now)] == [Refused]
 
 
-def test_what_is_sealed_is_not_stored_again(west: West) -> None:
-    """It lies on disk as it is. What was verified by its signature is stored, so that the next start finds a seal."""
+def test_what_is_sealed_does_not_go_back(west: West) -> None:
+    """A journal whose parts somebody has put together anew may hold both: that a record was deleted at a sequence, and
+    the record."""
     bundle, pay = west.bundle(), west.export()
-    records = {put.path: put.raw for put in (bundle, pay, west.export(OLD))}
-
-    def only_pay(path: Path, raw: bytes, key_id: bytes) -> bool:
-        return path == pay.path
-
     state = west.state()
-    changes = list(state.restore(records, {}, west.now, only_pay))
-    stored = {change.path: change.key_id for change in changes if isinstance(change, Stored)}
+    entries = {BUNDLE: Entry(bundle.raw), pay.path: Entry(pay.raw, west.key_id(), 2, EXPORT)}
+    changes = list(state.restore(entries, {pay.path: 2}, west.now))
+    assert [change.code for change in changes if isinstance(change, Refused)] == ["rolled-back"]
+    assert not state.exports
+
+
+def test_what_is_sealed_is_told_together_and_not_stored_again(west: West) -> None:
+    """It lies on disk as it is. What was verified by its signature is stored, so that the next start finds a seal; what
+    was sealed is the last good value like any other: a listing knows it again, and nothing older is taken."""
+    bundle, pay = west.bundle(), west.export()
+    entries = {put.path: Entry(put.raw) for put in (bundle, west.export(OLD))}
+    entries[pay.path] = Entry(pay.raw, west.key_id(), 2, EXPORT)
+    state = west.state()
+    changes = list(state.restore(entries, {}, west.now))
+    stored = {change.path: change for change in changes if isinstance(change, Stored)}
     assert stored.keys() == {bundle.path, paths.export(OLD)}
-    assert stored[paths.export(OLD)].count(b".") == 1
+    assert (stored[paths.export(OLD)].key_id, stored[paths.export(OLD)].export) == (west.key_id(), EXPORT)
+    assert ExportsRestored({PAY: EXPORT}) in changes
     assert state.exports.keys() == {PAY, OLD}
+    assert state.sees_again(str(pay.path), pay.raw)
+    assert not state.sees_again(str(pay.path), pay.raw + b"x")
+    older = forge(west.authority, "west", pay.path, encode(EXPORT), sequence=2, issued_at=west.now)
+    assert [type(change) for change in state.apply(Put(pay.path, older), west.now)] == [Refused]
+    assert not state.sees_again(str(pay.path), pay.raw), "what is good again takes the refusal away, so it is looked at"
 
 
 def test_a_proof_stands_for_the_signature_under_that_key_alone(west: West, tmp_path: FilePath) -> None:
