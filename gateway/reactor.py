@@ -1,6 +1,7 @@
-"""The reactor: one task that waits for all sockets of a worker, and the worker's clock.
+"""The reactor: waits for all sockets of a worker, and is the worker's clock.
 
-Every socket is registered once in an epoll of its own; the event loop waits for that epoll. What is ready is handled in
+Every socket is registered once in an epoll of its own; the reactor waits for it as the event loop's host
+(`reactor_host`), or as one task of an event loop that has other hosts. What is ready is handled in
 one turn, connection by connection, and then every connection that has something to say is flushed once, so that what
 came in together goes out together. Compared with a task for each connection this saves a system call and two task
 switches for each chunk, and the small writes: see docs/performance.md.
@@ -62,6 +63,8 @@ class Reactor:
         self._shared: set[int] = set()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._dirty: list[Flushable] = []
+        self._left: list[tuple[int, int]] = []
+        """What is ready and was not handled yet."""
         self._deadlines = Deadlines()
         self._deadline_added = trio.Event()
 
@@ -131,48 +134,66 @@ class Reactor:
                 log.exception("a deadline failed in a way that nobody foresaw")
 
     async def keep_time(self) -> None:
-        """The task behind `call_at`."""
+        """The task behind `call_at`, where the event loop is the host."""
         while True:
             self._deadline_added = trio.Event()
-            self.now = trio.current_time()
-            self._run_deadlines()
-            self.flush()
+            self.keep_deadlines()
             with trio.move_on_at(self._deadlines.next()):
                 await self._deadline_added.wait()
 
+    def keep_deadlines(self) -> float:
+        """Does what is due. Returns for how many seconds there is nothing more to do, or -1 if for ever."""
+        now, due_at = trio.current_time(), self._deadlines.next()
+        if due_at <= now:
+            self.now = now
+            self._run_deadlines()
+            self.flush()
+            due_at = self._deadlines.next()
+        return -1 if due_at == float("inf") else max(0.0, due_at - now)
+
     # Turns.
 
+    def turn(self, wait_s: float) -> bool:
+        """Handles what is ready, or a slice of it; returns whether there was anything. Waits so long for something to
+        come, without end if that is below zero. What is left of a large turn is the next one, so that others get in
+        between."""
+        ready, self._left = self._left, []
+        if ready:
+            self.now = trio.current_time()
+            self._handle(self._shared_epoll.poll(0))
+        else:
+            ready = self._epoll.poll(wait_s, EVENTS_PER_TURN)
+            if not ready:
+                return False
+            self.now = trio.current_time()
+            self.share_bytes = max(LEAST_SHARE_BYTES, min(MOST_SHARE_BYTES, TURN_BYTES // len(ready)))
+        if len(ready) > EVENTS_PER_SLICE:
+            self._left = ready[EVENTS_PER_SLICE:]
+            ready = ready[:EVENTS_PER_SLICE]
+        self._handle(ready)
+        return True
+
     async def run(self) -> None:
-        """The task that waits for sockets."""
-        poll, turns = self._epoll.poll, 0
-        self.now = began = trio.current_time()
+        """The task that waits for sockets, where the event loop is the host."""
+        turns, began = 0, trio.current_time()
         try:
             while True:
-                ready = poll(0, EVENTS_PER_TURN)
-                if not ready:
+                if not self.turn(0):
                     turns = 0
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
                     began = trio.current_time()
                     continue
-                self.now = trio.current_time()
-                self.share_bytes = max(LEAST_SHARE_BYTES, min(MOST_SHARE_BYTES, TURN_BYTES // len(ready)))
-                self._handle(ready[:EVENTS_PER_SLICE])
-                for start in range(EVENTS_PER_SLICE, len(ready), EVENTS_PER_SLICE):
-                    if trio.current_time() - began > TURNS_LIMIT_S:
-                        # A turn in which hundreds of bodies are read takes tenths of a second.
-                        turns = 0
-                        await trio.lowlevel.checkpoint()
-                        self.now = began = trio.current_time()
-                    self._handle(self._shared_epoll.poll(0))
-                    self._handle(ready[start : start + EVENTS_PER_SLICE])
                 turns += 1
-                if turns >= TURNS_IN_A_ROW or self.now - began > TURNS_LIMIT_S:
+                if turns >= TURNS_IN_A_ROW or trio.current_time() - began > TURNS_LIMIT_S:
                     turns = 0
                     await trio.lowlevel.checkpoint()
                     began = trio.current_time()
         finally:
-            self._epoll.close()
-            self._shared_epoll.close()
+            self.close()
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._shared_epoll.close()
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, flags in ready:

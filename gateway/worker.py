@@ -46,6 +46,7 @@ from gateway.identity import Identity
 from gateway.log import log_to_stderr
 from gateway.names import NameService
 from gateway.reactor import Reactor
+from gateway.reactor_host import host
 from gateway.reception import PEERS, RESOLVERS, WORKLOADS, Reception
 from gateway.refused import Refused
 from gateway.request_path import WorkerRequestPath
@@ -78,7 +79,7 @@ SIGTERM_DRAIN_S = 10.0
 class Worker:
     """Everything of one worker, put together."""
 
-    def __init__(self, state_dir: Path, worker_id: str, nursery: trio.Nursery) -> None:
+    def __init__(self, state_dir: Path, worker_id: str, nursery: trio.Nursery, reactor: Reactor) -> None:
         self._state_dir = state_dir
         self._id = worker_id
         self._nursery = nursery
@@ -86,7 +87,7 @@ class Worker:
         self._identity = Identity()
         self._routes = RouteTable()
         self._counters = WorkerCounters()
-        self._reactor = Reactor()
+        self._reactor = reactor
         self._allowed = AllowedWorkloads()
         self._names = NameService()
         self._changed = trio.Event()
@@ -136,8 +137,6 @@ class Worker:
         )
 
     async def run(self) -> None:
-        self._nursery.start_soon(self._reactor.run)
-        self._nursery.start_soon(self._reactor.keep_time)
         self._nursery.start_soon(self._drain_on_sigterm)
         self._nursery.start_soon(self._sweep)
         self._nursery.start_soon(self._keep_failover)
@@ -361,10 +360,10 @@ def wall_clock() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - certificates are dated by the wall clock
 
 
-async def serve(state_dir: Path, worker_id: str) -> None:
+async def serve(state_dir: Path, worker_id: str, reactor: Reactor) -> None:
     tame_garbage_collector()
     async with trio.open_nursery() as nursery:
-        await Worker(state_dir, worker_id, nursery).run()
+        await Worker(state_dir, worker_id, nursery, reactor).run()
 
 
 def main() -> None:
@@ -374,7 +373,8 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     log_to_stderr(sys.argv[3])
-    trio.run(serve, Path(sys.argv[1]), sys.argv[2])
+    reactor = Reactor()
+    host(reactor, serve, Path(sys.argv[1]), sys.argv[2], reactor)
 
 
 if __name__ == "__main__":

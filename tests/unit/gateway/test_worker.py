@@ -211,7 +211,10 @@ async def worker_at(state_dir: Path, authority: Authority, *, certify: bool = Tr
 
         async def run() -> None:
             async with trio.open_nursery() as inner:
-                scene.worker = Worker(state_dir, "w1-0", inner)
+                reactor = Reactor()
+                inner.start_soon(reactor.run)
+                inner.start_soon(reactor.keep_time)
+                scene.worker = Worker(state_dir, "w1-0", inner, reactor)
                 await scene.worker.run()
             scene.ended.set()
 
