@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import NamedTuple
+
+# Of clients that connect again and again.
+HOSTS_KEPT = 4_096
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAME_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?")
@@ -80,6 +84,16 @@ def parse_host_port(text: str) -> HostPort:
     if _PORT.fullmatch(port) is None or int(port) > 65535:
         raise ValueError(f'has an impossible port, "{port[:20]}"')
     return HostPort(_parse_host(host, bracketed), int(port))
+
+
+@lru_cache(maxsize=HOSTS_KEPT)
+def canonical_host(host: str) -> str:
+    """The host of a `HostPort`, from how it stands before a port. Raises ValueError.
+
+    >>> canonical_host("[FD00::0:1]")
+    'fd00::1'
+    """
+    return parse_host_port(f"{host}:0").host
 
 
 def _parse_host(host: str, bracketed: bool) -> str:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 
 from discovery.address import HostPort
-from gateway.idle import keep_alive
+from gateway.idle import prepare_accepted
 from gateway.listeners import BACKLOG
 from gateway.reactor import Reactor
 
@@ -40,6 +40,9 @@ class Acceptor:
 
     def add(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
         listener.setblocking(False)
+        # Whoever opened it has done so as well, for those who were in its queue before it came here; unless that was
+        # an earlier version.
+        prepare_accepted(listener)
         descriptor = listener.fileno()
         entry = self._listeners[descriptor] = (listener, accepted)
 
@@ -79,8 +82,6 @@ class Acceptor:
                 continue  # The client was gone before it was accepted (accept(2): ECONNABORTED and the like).
             try:
                 sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                keep_alive(sock)
                 accepted(sock, str(HostPort(*address[:2])))
             except OSError:
                 sock.close()  # The client was gone already.

@@ -289,8 +289,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        if self._interest:
-            self._reactor.unregister(self._descriptor)
+        self._reactor.forget(self._descriptor)
         self.sock.close()
         self.touch()
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 from discovery.address import HostPort, parse_host_port
 from gateway.control import ListenerSpec
+from gateway.idle import prepare_accepted
 
 BACKLOG = 4096
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
@@ -215,6 +216,7 @@ def _open(spec: ListenerSpec, *, shared: bool = False) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
+            prepare_accepted(sock)
             sock.listen(BACKLOG)
     except OSError as error:
         sock.close()

@@ -92,6 +92,11 @@ class Reactor:
                 self._shared.remove(descriptor)
                 self._shared_epoll.unregister(descriptor)
 
+    def forget(self, descriptor: int) -> None:
+        """For a socket that the caller closes at once and that nobody else has: closing takes it out of an epoll."""
+        self._handlers.pop(descriptor, None)
+        self._shared.discard(descriptor)
+
     # What is to be sent.
 
     def touch(self, connection: Flushable) -> None:
@@ -143,9 +148,9 @@ class Reactor:
 
     def keep_deadlines(self) -> float:
         """Does what is due. Returns for how many seconds there is nothing more to do, or -1 if for ever."""
-        now, due_at = trio.current_time(), self._deadlines.next()
+        now = self.now = trio.current_time()
+        due_at = self._deadlines.next()
         if due_at <= now:
-            self.now = now
             self._run_deadlines()
             self.flush()
             due_at = self._deadlines.next()
@@ -176,6 +181,7 @@ class Reactor:
     async def run(self) -> None:
         """The task that waits for sockets, where the event loop is the host."""
         turns, began = 0, trio.current_time()
+        self.now = began
         try:
             while True:
                 if not self.turn(0):

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias
 
 import trio
@@ -22,6 +23,8 @@ from gateway.resolver import Place
 Done: TypeAlias = Callable[[socket.socket | OSError], None]
 """Called once: with a connected non-blocking socket, or with why there is none."""
 
+# An endpoint's address is read for each connection.
+ADDRESSES_KEPT = 4_096
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 _CONNECTED = (0, errno.EISCONN)
 
@@ -40,6 +43,7 @@ def start_dial(reactor: Reactor, nursery: trio.Nursery, address: str, timeout_s:
         nursery.start_soon(dial.look_up)
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT)
 def place_of(address: str) -> Place | None:
     """Where "host:port" is if the host is an IP address.
 

@@ -50,9 +50,10 @@ def host(reactor: Reactor, async_fn: Callable[..., Awaitable[object]], *args: ob
 def _alternate(reactor: Reactor, ticks: deque[Callable[[], object]], ended: list[Any]) -> None:
     """A tick of trio's tasks and a turn of the reactor in turns, so that neither ever waits for all of the other."""
     while True:
+        wait_s = reactor.keep_deadlines()
         if ticks:
+            wait_s = 0
             ticks.popleft()()
             if ended:
                 return
-        wait_s = reactor.keep_deadlines()
-        reactor.turn(0 if ticks else wait_s)
+        reactor.turn(wait_s)

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import trio
 
-from discovery.address import parse_host_port
+from discovery.address import canonical_host
 from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Protocol
 from gateway.acceptor import Acceptor
@@ -157,7 +157,7 @@ class Reception:
     def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
         def mesh(sock: socket.socket, client: str) -> None:
             self._counters.add(CONNECTIONS, spec.kind)
-            objection = self.handshakes.objection(parse_host_port(client).host)
+            objection = self.handshakes.objection(canonical_host(client.rpartition(":")[0]))
             if objection:
                 self._refused.note(spec.kind, "overload", objection, client)
                 sock.close()
@@ -176,7 +176,7 @@ class Reception:
         return mesh if spec.kind == "mesh" else plain
 
     def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        origin, authority = Origin(host=parse_host_port(client).host), b""
+        origin, authority = Origin(host=canonical_host(client.rpartition(":")[0])), b""
         if spec.kind == "vip":
             origin = Origin(fixed=(spec.service, spec.port), host=origin.host)
             route = self._routes.find(b"", origin)
@@ -196,7 +196,7 @@ class Reception:
         return None
 
     async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        host, note = parse_host_port(client).host, self._refused.note
+        host, note = canonical_host(client.rpartition(":")[0]), self._refused.note
         self.handshakes.enter(host)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):

@@ -59,10 +59,10 @@ class RouteTable:
         self.local: LocalResource | None = None
         self.peers: dict[str, PeerResource] = {}
         self._packed: dict[str, bytes] = {}
-        self._routes: dict[bytes, Route] = {}
-        """By authority as it came: those that were asked for lately."""
-        self._authorities: dict[str, list[bytes]] = {}
-        """Of each service the authorities that are in `_routes`."""
+        self._routes: dict[bytes | tuple[str, str], Route] = {}
+        """By authority as it came, or by a virtual IP's service and port: those that were asked for lately."""
+        self._known_by: dict[str, list[bytes | tuple[str, str]]] = {}
+        """Of each service what it is known by in `_routes`."""
         self._resetting: set[str] | None = None
         """What the whole snapshot that is coming has named so far."""
 
@@ -127,8 +127,8 @@ class RouteTable:
             yield (_unpack(before) if before is not None else None), service
 
     def _forget_routes(self, key: str) -> None:
-        for authority in self._authorities.pop(key, ()):
-            self._routes.pop(authority, None)
+        for known in self._known_by.pop(key, ()):
+            self._routes.pop(known, None)
 
     def service(self, name: ServiceName) -> ServiceResource | None:
         return self._service(service_key(name))
@@ -143,18 +143,22 @@ class RouteTable:
         if route is None and (key := _key_of(authority)) is not None and (service := self._service(key)) is not None:
             port = next((port for known, port in _authorities(service) if known == authority), None)
             if port is not None:
-                if len(self._routes) >= ROUTES_KEPT:
-                    self._routes.clear()
-                    self._authorities.clear()
                 canonical = f"{service.name.fqdn}:{port.port}".encode()
-                route = self._routes[authority] = Route(service, port, canonical, str(service.name))
-                self._authorities.setdefault(key, []).append(authority)
+                route = Route(service, port, canonical, str(service.name))
+                self._keep(key, authority, route)
         return route
+
+    def _keep(self, key: str, known_by: bytes | tuple[str, str], route: Route) -> None:
+        if len(self._routes) >= ROUTES_KEPT:
+            self._routes.clear()
+            self._known_by.clear()
+        self._routes[known_by] = route
+        self._known_by.setdefault(key, []).append(known_by)
 
     def find(self, authority: bytes, origin: Origin) -> Route | None:
         """The route for a request, or None: there is no such service, or this origin may not know of it."""
         if origin.fixed is not None:
-            return self._fixed(*origin.fixed)
+            return self._routes.get(origin.fixed) or self._fixed(*origin.fixed)
         route = self._routes.get(authority) or self._route(_normalised(authority))
         if route is not None and origin.peer and not _may_call(route.service, origin.peer):
             return None
@@ -166,7 +170,10 @@ class RouteTable:
             return None
         for port in service.ports:
             if port.name == port_name:
-                return self._route(f"{service.name.fqdn}:{port.port}".encode())
+                route = self._route(f"{service.name.fqdn}:{port.port}".encode())
+                if route is not None:
+                    self._keep(key, (key, port_name), route)
+                return route
         return None
 
 

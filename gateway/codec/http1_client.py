@@ -352,9 +352,11 @@ class Http1ClientCodec:
             self._body.done = True
             self._end(code, [])
 
-    def consumed(self, stream_id: int, size: int) -> None:
+    def consumed(self, stream_id: int, size: int) -> bool:
+        was_full = self._held >= self._limits.stream_window
         if stream_id == self._stream:
             self._held = max(0, self._held - size)
+        return was_full
 
     def ping(self, payload: bytes) -> bool:
         return False

@@ -357,9 +357,11 @@ class Http1ServerCodec:
         if self._current(stream_id) is not None:
             self._end()
 
-    def consumed(self, stream_id: int, size: int) -> None:
+    def consumed(self, stream_id: int, size: int) -> bool:
+        was_full = self._held >= self._limits.stream_window
         if stream_id == self._stream:
             self._held = max(0, self._held - size)
+        return was_full
 
     def ping(self, payload: bytes) -> bool:
         return False

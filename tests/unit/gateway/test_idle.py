@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gateway.idle import HEAD_S, KEEP_ALIVE_S, Idleness, Verdict, keep_alive
+from gateway.idle import HEAD_S, KEEP_ALIVE_S, Idleness, Verdict, keep_alive, prepare_accepted
 
 
 def test_a_connection_that_is_used_stays() -> None:
@@ -63,3 +63,15 @@ def test_the_kernel_probes_a_silent_client(pair: tuple[socket.socket, socket.soc
         keep_alive(server)
         assert server.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+def test_what_is_accepted_has_its_listeners_options() -> None:
+    """Also when it came before anybody accepted: a connection without them would be slow, and stay when it is dead."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        prepare_accepted(listener)
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
