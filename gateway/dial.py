@@ -61,11 +61,14 @@ async def connect(place: Place) -> socket.socket:
         raise
 
 
-async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: bool) -> TlsSocket:
-    """Does a TLS handshake without blocking the event loop. Owns `sock` from now on. Raises OSError."""
+async def handshake(
+    sock: socket.socket, context: ssl.SSLContext, *, server: bool, turns: trio.Lock | None = None
+) -> TlsSocket:
+    """Does a TLS handshake without blocking the event loop. Owns `sock` from now on. Raises OSError. `turns`: its
+    steps, milliseconds of CPU each, take turns there, so that a hundred handshakes leave requests time between."""
     tls = TlsSocket(sock, context, server=server)
     try:
-        await shake_hands(tls)
+        await shake_hands(tls, turns)
         return tls
     except ssl.SSLError:
         try:
@@ -78,11 +81,14 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext, *, server: boo
         raise
 
 
-async def shake_hands(tls: TlsSocket) -> None:
+async def shake_hands(tls: TlsSocket, turns: trio.Lock | None = None) -> None:
     """All steps of a handshake, without blocking the event loop. Raises OSError, and leaves `tls` open."""
     while True:
         try:
-            return tls.do_handshake()
+            if turns is None:
+                return tls.do_handshake()
+            async with turns:
+                return tls.do_handshake()
         except ssl.SSLWantReadError:
             await trio.lowlevel.wait_readable(tls.fileno())
         except ssl.SSLWantWriteError:

@@ -341,7 +341,7 @@ class GatewayTunnels:
             raise OSError(f"{where}: {error.strerror or error}") from error
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                return await handshake(sock, context, server=False)
+                return await handshake(sock, context, server=False, turns=self._ground.reactor.turns)
         except trio.TooSlowError:
             raise OSError(f"the TLS handshake with {where} took over {HANDSHAKE_TIMEOUT_S:g} s") from None
         except ssl.SSLError as error:

@@ -58,6 +58,9 @@ class Reactor:
         """What a socket may read in this turn."""
         self.defects = 0
         """What raised and should not have."""
+        self.turns = trio.Lock()
+        """For what takes milliseconds and may come by the hundred (handshakes): one at a time, and the reactor's turns
+        between."""
         self._epoll = select.epoll()
         self._shared_epoll = select.epoll()
         self._shared: set[int] = set()

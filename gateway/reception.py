@@ -200,7 +200,8 @@ class Reception:
         self.handshakes.enter(host)
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                tls = await handshake(sock, self._identity.server_context(), server=True)
+                context, turns = self._identity.server_context(), self._reactor.turns
+                tls = await handshake(sock, context, server=True, turns=turns)
         except NotReady as reason:
             sock.close()
             return note(spec.kind, "not-ready", str(reason), client)

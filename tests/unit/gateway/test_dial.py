@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from gateway import dial as dial_module
 from gateway.dial import dial, handshake, resolve
@@ -119,6 +120,38 @@ async def test_a_handshake_that_is_cancelled_leaves_nothing(tmp_path: Path) -> N
         await handshake(left, context, server=True)
     assert scope.cancelled_caught
     assert os.listdir("/proc/self/fd") == before
+
+
+async def test_handshakes_take_turns(tmp_path: Path) -> None:
+    """While another one has its turn this one says nothing; then it goes on, and what is cancelled in the queue leaves
+    nothing behind."""
+    east, west = make_authority(tmp_path, "east"), make_authority(tmp_path, "west")
+    server = make_identity(east, peer_of(west)).server_context()
+    client = make_identity(west, peer_of(east)).client_context("east")
+    before = os.listdir("/proc/self/fd")
+    turns = trio.Lock()
+    left, right = socks()
+    async with trio.open_nursery() as nursery:
+        await turns.acquire()
+        nursery.start_soon(shake_hands_and_close, left, server, turns)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(shake_hands_and_close, right, client, None)
+        await trio.testing.wait_all_tasks_blocked()
+        assert turns.statistics().tasks_waiting == 1
+        turns.release()
+    left, right = socks()
+    await turns.acquire()
+    with right:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shake_hands_and_close, left, server, turns)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    turns.release()
+    assert os.listdir("/proc/self/fd") == before
+
+
+async def shake_hands_and_close(sock: socket.socket, context: ssl.SSLContext, turns: trio.Lock | None) -> None:
+    (await handshake(sock, context, server=turns is not None, turns=turns)).close()
 
 
 async def test_a_farewell_that_is_cancelled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
