@@ -9,7 +9,7 @@ _CAUSES = {
     Cause.SERVER_ERRORS: "requests to it were answered with 5xx in a row",
     Cause.SUCCESS_RATE: "more of its requests failed than of the others'",
     Cause.PUBLISHED_HEALTH: "so the owner's health checks say",
-    Cause.TUNNELS: "tunnels opened or ended",
+    Cause.TUNNELS: "tunnels to it ended or fell silent",
     Cause.EJECTION: "requests failed there",
     Cause.STALE: "nothing was heard of the cluster for long",
     Cause.SLOW_START: "it has just come back, and gets its share little by little",

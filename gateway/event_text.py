@@ -39,17 +39,17 @@ _FAILOVER = {
     EventKind.EJECTED: "{where} gets no requests for a while",
     EventKind.RETURNED: "{where} gets requests again, few at first",
     EventKind.SPILLED: "the preferred place can not carry all, a part goes to {where}",
-    EventKind.FAILED_OVER: "the preferred place gets nothing any more, {where} takes over",
+    EventKind.FAILED_OVER: "{lost} gets nothing any more, {where} takes over",
     EventKind.RECOVERED: "all goes to {where} again",
     EventKind.PANIC: "so little is healthy that health is disregarded",
     EventKind.PANIC_ENDED: "enough is healthy again to go by health",
     EventKind.OVERFLOWED: "{where} is asked for more than a limit allows, which is refused",
-    EventKind.EXHAUSTED: "no place is left, requests are refused",
+    EventKind.EXHAUSTED: "{lost} gets nothing any more and no place is left, requests are refused",
 }
 
 
 def from_failover(event: FailoverEvent) -> Happening:
-    what = _FAILOVER[event.kind].format(where=event.where or "the service")
+    what = _FAILOVER[event.kind].format(where=event.where or "the service", lost=event.lost or "the preferred place")
     # That time has passed needs no words: nothing else brings a place back.
     cause = "" if event.cause is Cause.TIME_OVER else f": {describe_cause(event.cause)}"
     message = f"{what}{cause}{describe_numbers(event.numbers)}"

@@ -311,7 +311,7 @@ class FailoverDecisions:
         """Tells what is different from the plan before."""
         after = standing(plan)
         for change in changes(self._standings.get(key, NEVER_SEEN), after):
-            self.events.add(key[0], change.kind, change.where, change.cause, change.numbers, now)
+            self.events.add(key[0], change.kind, change.where, change.cause, change.numbers, now, lost=change.lost)
         self._standings[key] = after
         if after.kind is EventKind.RECOVERED:
             self._diverted.pop(key, None)

@@ -19,6 +19,7 @@ class _Pending(msgspec.Struct):
     at: float
     cause: Cause
     numbers: dict[str, float]
+    lost: str = ""
     repeated: int = 0
 
 
@@ -35,16 +36,25 @@ class EventLog:
         self._left_out = 0
 
     def add(
-        self, service: str, kind: EventKind, where: str, cause: Cause, numbers: dict[str, float], now: float
+        self,
+        service: str,
+        kind: EventKind,
+        where: str,
+        cause: Cause,
+        numbers: dict[str, float],
+        now: float,
+        *,
+        lost: str = "",
     ) -> None:
-        """Something happened."""
+        """Something happened. `lost`: who got the requests before, if the cause is one of it."""
         self._count(service, kind, cause)
         key = (service, kind, where)
         pending = self._pending.get(key)
         if pending is not None:
-            pending.cause, pending.numbers, pending.repeated = cause, numbers, pending.repeated + 1
+            pending.cause, pending.numbers, pending.lost = cause, numbers, lost
+            pending.repeated += 1
         elif len(self._pending) < EVENTS_PER_S:
-            self._pending[key] = _Pending(now, cause, numbers)
+            self._pending[key] = _Pending(now, cause, numbers, lost)
         else:
             self._left_out += 1
 
@@ -69,4 +79,4 @@ class EventLog:
             numbers["repeated"] = float(pending.repeated)
         if self._left_out:
             numbers["left_out"], self._left_out = float(self._left_out), 0
-        return FailoverEvent(round(pending.at + epoch, 3), service, kind, where, pending.cause, numbers)
+        return FailoverEvent(round(pending.at + epoch, 3), service, kind, where, pending.cause, numbers, pending.lost)

@@ -66,3 +66,5 @@ class FailoverEvent(msgspec.Struct, frozen=True):
     cause: Cause
     numbers: dict[str, float] = {}
     """What was counted or computed: shares and rates are 0 to 1, times end in `_s` or `_ms`."""
+    lost: str = ""
+    """The cluster or `<cluster>/<zone>` that got the requests before, if the cause is one of it."""

@@ -26,6 +26,8 @@ class Standing(msgspec.Struct, frozen=True):
     """Of the preferred level's best group."""
     stale: frozenset[str] = frozenset()
     """The groups that stand last because nothing was heard of their clusters for long."""
+    causes: dict[str, Cause] = {}
+    """Of all groups, by name: what takes most away from each."""
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -39,6 +41,8 @@ class Change(msgspec.Struct, frozen=True):
     where: str
     cause: Cause
     numbers: dict[str, float]
+    lost: str = ""
+    """The group that got requests before and gets none now, if the cause is one of it."""
 
 
 NEVER_SEEN = Standing(EventKind.RECOVERED, "", Cause.CONFIGURATION, {}, 1.0)
@@ -67,6 +71,7 @@ def standing(plan: Plan) -> Standing:
         frozenset(
             state.group.name for state in plan.groups if state.group.share is not None and state.group.share.stale
         ),
+        {state.group.name: _cause(state) for state in plan.groups},
     )
 
 
@@ -79,10 +84,21 @@ def changes(before: Standing, after: Standing) -> Iterator[Change]:
     elif after.kind is EventKind.RECOVERED and after.where in before.stale - after.stale:
         yield Change(EventKind.RECOVERED, after.where, Cause.TIME_OVER, after.numbers)
     elif after.kind is not before.kind:
-        cause = Cause.TIME_OVER if after.kind is EventKind.RECOVERED else after.cause
-        yield Change(after.kind, after.where, cause, after.numbers)
+        if after.kind is EventKind.RECOVERED:
+            yield Change(after.kind, after.where, Cause.TIME_OVER, after.numbers)
+        else:
+            yield _loss(before, after)
     elif after.kind is EventKind.FAILED_OVER and after.where != before.where:
-        yield Change(after.kind, after.where, after.cause, after.numbers)
+        yield _loss(before, after)
+
+
+def _loss(before: Standing, after: Standing) -> Change:
+    """Of the place that got most before, which need not be the preferred one: that may be down since long."""
+    lost = max(before.shares, key=lambda name: before.shares[name], default="")
+    cause = after.causes.get(lost, Cause.CONFIGURATION)
+    if lost in after.shares or cause is Cause.CONFIGURATION:
+        return Change(after.kind, after.where, after.cause, after.numbers)
+    return Change(after.kind, after.where, cause, after.numbers, lost)
 
 
 def _share(state: GroupState) -> float:

@@ -37,7 +37,8 @@ def explained(
         wait_until(found, "it is explained so", timeout_s=TIMEOUT_S)
     except NotInTime as error:
         raise NotInTime(f"{error}: {seen[0].summary if seen else ''}") from None
-    main(["explain", f"{service}.{NAMESPACE}", "--url", f"http://{asked.addresses.status}"])
+    asker = query.removeprefix("?from=") or seen[0].cluster
+    main(["explain", f"{service}.{NAMESPACE}", "--from", asker, "--url", f"http://{asked.addresses.status}"])
     return seen[0]
 
 

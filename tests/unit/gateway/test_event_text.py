@@ -101,6 +101,19 @@ def test_every_decision_of_failover_has_words(kind: EventKind, cause: Cause) -> 
     assert told.kind in EVENT_KINDS
 
 
+def test_who_lost_the_requests_is_named() -> None:
+    """Or else the preferred place, of which the cause is then."""
+    event = FailoverEvent(5.0, "a/b", EventKind.FAILED_OVER, "eu", Cause.TUNNELS, lost="west")
+    assert from_failover(event).message == (
+        "west gets nothing any more, eu takes over: tunnels to it ended or fell silent"
+    )
+    event = FailoverEvent(5.0, "a/b", EventKind.EXHAUSTED, "east/a", Cause.PUBLISHED_HEALTH)
+    assert from_failover(event).message == (
+        "the preferred place gets nothing any more and no place is left, requests are refused: "
+        "so the owner's health checks say"
+    )
+
+
 def test_shares_are_shown_in_per_cent() -> None:
     event = FailoverEvent(
         5.0, "a/b", EventKind.SPILLED, "east", Cause.PUBLISHED_HEALTH, {"share.west": 0.7, "rtt_ms": 12.5}

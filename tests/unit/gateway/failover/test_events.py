@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -42,6 +44,29 @@ def test_spill_failover_and_recovery_are_told_once_each() -> None:
     assert told(worker) == [EventKind.FAILED_OVER]
     worker.apply(service((endpoint(1),), (share("west"),)))
     assert told(worker) == [EventKind.RECOVERED]
+
+
+def test_each_step_names_the_place_that_was_lost_and_why_it_was() -> None:
+    """The cause is that of the place which had the requests: the preferred one may be down since long, of another."""
+    worker = Worker(service((endpoint(1),), (share("west"), share("eu"))))
+    told(worker)
+    steps = []
+    happens: tuple[Callable[[], object], ...] = (
+        lambda: worker.apply(service((endpoint(1, healthy=False),), (share("west"), share("eu")))),
+        lambda: worker.decisions.take_tunnels(tunnels("eu"), worker.now),
+        lambda: worker.decisions.take_tunnels([], worker.now),
+    )
+    for change in happens:
+        change()
+        worker.plan()
+        [event] = worker.decisions.events.take(worker.now, 1e9)
+        steps.append((event.kind, event.lost, event.where, event.cause))
+        worker.now += 2.0
+    assert steps == [
+        (EventKind.FAILED_OVER, "east/a", "west", Cause.PUBLISHED_HEALTH),
+        (EventKind.FAILED_OVER, "west", "eu", Cause.TUNNELS),
+        (EventKind.EXHAUSTED, "eu", "east/a", Cause.TUNNELS),
+    ]
 
 
 def test_a_recovery_is_told_though_nobody_asks() -> None:
