@@ -117,7 +117,8 @@ class Zone:
         self._made: dict[_Key, _Records] = {}
         """Records of services that were asked for lately; empty where there are none."""
         self._below: dict[_Key, int] = {}
-        """How many names with records lie below each name: an empty non-terminal is in here only."""
+        """How many names lie directly below each name, as names with records or above such: an empty non-terminal is in
+        here only."""
         self._apexes: dict[_Key, dns.name.Name] = {}
         self._negative_soas: dict[tuple[_Key, int, int], RecordSet] = {}
         """By apex, generation and time to live."""
@@ -161,10 +162,20 @@ class Zone:
 
     def _count(self, service: ZoneService, step: int) -> None:
         for owner in _owners(service, self._federation_apex):
-            for ancestor in _ancestors(owner):
-                self._below[ancestor] = self._below.get(ancestor, 0) + step
-                if not self._below[ancestor]:
-                    del self._below[ancestor]
+            self._count_below(owner[1:], step)
+
+    def _count_below(self, parent: _Key, step: int) -> None:
+        """One name more or less below `parent`. Only with the first and the last of them does `parent` itself come or
+        go, and count where it lies."""
+        while parent:
+            before = self._below.get(parent, 0)
+            if before + step:
+                self._below[parent] = before + step
+            else:
+                del self._below[parent]
+            if before and before + step:
+                return
+            parent = parent[1:]
 
     def lookup(self, qname: dns.name.Name, qtype: RdataType, ttl_s: int) -> Answer:
         """What the zones say to a question of class IN.
@@ -270,8 +281,7 @@ class Zone:
 
     def _add(self, key: _Key, records: _Records) -> None:
         self._records[key] = records
-        for ancestor in _ancestors(key):
-            self._below[ancestor] = self._below.get(ancestor, 0) + 1
+        self._count_below(key[1:], 1)
 
 
 def _owners(service: ZoneService, federation_apex: _Key) -> Iterable[_Key]:
@@ -356,7 +366,3 @@ def _labels(name: dns.name.Name) -> _Key:
 
 def _name(key: _Key) -> dns.name.Name:
     return dns.name.Name((*key, b""))
-
-
-def _ancestors(key: _Key) -> Iterable[_Key]:
-    return (key[depth:] for depth in range(1, len(key)))

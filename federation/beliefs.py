@@ -43,6 +43,7 @@ from federation.peer_events import (
 from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.publication import PutRecord, Write
 from federation.readings import Found, Readings
+from federation.recognition import Recognition
 from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
@@ -73,6 +74,7 @@ class Beliefs:
         self.cache = cache
         self.addresses = ServiceAddresses(settings.cluster, VipBook(settings.vip_range), self.catalog, cache)
         self.readings = Readings(settings, self.members)
+        self.recognition = Recognition(settings.cluster, self.readings, self.members, self.addresses)
         self._listed = False
         self._locals_complete = False
 
@@ -149,15 +151,6 @@ class Beliefs:
         """More of a listing was read: an etcd that takes long to be read is not silent."""
         if (reading := self.readings.get(source)) is not None and reading.listing:
             self.members.listing_goes_on(source, now)
-
-    def sees_again(self, key: bytes, raw: bytes, revision: int, source: EtcdSource | None = None) -> bool:
-        """A listing shows this: whether it is what is known already, and nothing follows from it."""
-        if (reading := self.readings.get(source)) is None:
-            return False
-        cluster, place = reading.layout.split_key(key)
-        if cluster == self.settings.cluster:
-            return source is None and self.addresses.sees_again(place, raw, revision)
-        return self.readings.is_read(cluster, source) and self.members[cluster].state.sees_again(place, raw)
 
     def found(self, found: Found, now: float, wall: float, source: EtcdSource | None = None) -> None:
         if (reading := self.readings.get(source)) is None:

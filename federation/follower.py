@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -92,8 +92,8 @@ class Follower:
     def claim(self, kv: KeyValue) -> Claim | None:
         return self._beliefs.readings.claim(kv.key, kv.value, self.source)
 
-    def sees_again(self, kv: KeyValue) -> bool:
-        return self._beliefs.sees_again(kv.key, kv.value, kv.mod_revision, self.source)
+    def unknown(self, listed: Sequence[KeyValue]) -> list[KeyValue]:
+        return self._beliefs.recognition.unknown(listed, self.source)
 
     def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
         return self._beliefs.readings.vips_after(key, self.source)

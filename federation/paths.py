@@ -162,11 +162,6 @@ class Layout:
     def key(self, cluster: str, path: Path) -> bytes:
         return self.clusters + f"{cluster}/{path}".encode()
 
-    def split_key(self, key: bytes) -> tuple[str, str]:
-        """The cluster, and the text of the place below it, of whatever lies under `clusters`: nothing is judged."""
-        cluster, _, place = key[len(self.clusters) :].decode("ascii", "replace").partition("/")
-        return cluster, place
-
     def vips_after(self, key: bytes) -> tuple[bytes, bytes]:
         """Where the virtual IPs begin and end of the cluster that this key lies under."""
         name, _, _ = key[len(self.clusters) :].partition(b"/")

@@ -4,8 +4,8 @@ to a `Reader`, which decides."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 import trio
@@ -34,8 +34,8 @@ class Reader(Protocol):
 
     def listing_began(self) -> None: ...
 
-    def sees_again(self, kv: KeyValue) -> bool:
-        """A listing shows this: whether it is known already, and need not be handed to `found`."""
+    def unknown(self, listed: Sequence[KeyValue]) -> list[KeyValue]:
+        """What of a listing is not known already, and is to be handed to `found`."""
 
     def claim(self, kv: KeyValue) -> Claim | None:
         """What of this should be checked in a thread before it is handed to `found`."""
@@ -116,7 +116,7 @@ class Subscriber:
                     failure = page
                     break
                 revision = page.revision
-                await self._hand_over([WatchEvent("put", kv) for kv in page.kvs], listed=True)
+                await self._hand_over_page(page.kvs)
                 self._reader.caught_up()
         if failure is not None:
             raise failure
@@ -148,32 +148,31 @@ class Subscriber:
         if batch.events:
             self._reader.caught_up()
 
-    async def _hand_over(self, events: Sequence[WatchEvent], *, listed: bool = False) -> None:
-        """In order, with the signatures checked in threads where there are many: up to each bundle, which may bring the
-        keys that what comes after it is signed with. What is `listed` is mostly known."""
-        begin = 0
-        for end in [*(i + 1 for i, event in enumerate(events) if is_bundle(event.kv.key)), len(events)]:
-            part, begin = events[begin:end], end
-            if listed:
-                part = await self._leave_known(part)
-            proofs = await self._check(part) if len(part) >= WORTH_A_THREAD else [b""] * len(part)
-            for index, (event, proof) in enumerate(zip(part, proofs, strict=True), 1):
-                if event.kind == "put":
-                    self._reader.found(event.kv, proof)
-                else:
-                    self._reader.gone(event.kv)
-                if index % _SHARE == 0:
-                    self._reader.caught_up()
-                if index % _TURN == 0:
-                    await trio.lowlevel.checkpoint()
+    async def _hand_over_page(self, listed: Sequence[KeyValue]) -> None:
+        """Up to each bundle, which may bring the keys that what comes after it is signed with."""
+        for part in _up_to_bundles(listed, lambda kv: kv.key):
+            new: list[KeyValue] = []
+            for begin in range(0, len(part), _SHARE):
+                new += self._reader.unknown(part[begin : begin + _SHARE])
+                await trio.lowlevel.checkpoint()
+            await self._hand_over_part([WatchEvent("put", kv) for kv in new])
 
-    async def _leave_known(self, listed: Sequence[WatchEvent]) -> list[WatchEvent]:
-        """Those that are not known already."""
-        new: list[WatchEvent] = []
-        for begin in range(0, len(listed), _SHARE):
-            new += [event for event in listed[begin : begin + _SHARE] if not self._reader.sees_again(event.kv)]
-            await trio.lowlevel.checkpoint()
-        return new
+    async def _hand_over(self, events: Sequence[WatchEvent]) -> None:
+        for part in _up_to_bundles(events, lambda event: event.kv.key):
+            await self._hand_over_part(part)
+
+    async def _hand_over_part(self, part: Sequence[WatchEvent]) -> None:
+        """In order, with the signatures checked in threads where there are many."""
+        proofs = await self._check(part) if len(part) >= WORTH_A_THREAD else [b""] * len(part)
+        for index, (event, proof) in enumerate(zip(part, proofs, strict=True), 1):
+            if event.kind == "put":
+                self._reader.found(event.kv, proof)
+            else:
+                self._reader.gone(event.kv)
+            if index % _SHARE == 0:
+                self._reader.caught_up()
+            if index % _TURN == 0:
+                await trio.lowlevel.checkpoint()
 
     async def _check(self, part: Sequence[WatchEvent]) -> list[bytes]:
         claims: list[Claim | None] = []
@@ -194,3 +193,14 @@ class Subscriber:
         if link != self.link:
             self.link = link
             self._reader.link_changed(link)
+
+
+_T = TypeVar("_T")
+
+
+def _up_to_bundles(what: Sequence[_T], key: Callable[[_T], bytes]) -> Iterator[Sequence[_T]]:
+    """In parts that end with a bundle, but for the last."""
+    begin = 0
+    for end in [*(i + 1 for i, one in enumerate(what) if is_bundle(key(one))), len(what)]:
+        yield what[begin:end]
+        begin = end

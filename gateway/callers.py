@@ -122,8 +122,11 @@ class AllowedWorkloads:
 
     def changed(self, before: ServiceResource | None, after: ServiceResource | None) -> bool:
         """Follows a service. True if fewer are let in now."""
-        lost = [*(before.allow if before is not None else ())]
-        self._patterns.update(after.allow if after is not None else ())
+        lost = before.allow if before is not None else ()
+        found = after.allow if after is not None else ()
+        if lost == found:
+            return False
+        self._patterns.update(found)
         self._patterns.subtract(lost)
         gone = [text for text in lost if self._patterns[text] <= 0]
         for text in gone:

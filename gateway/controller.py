@@ -25,7 +25,7 @@ from federation.invitation_files import InvitationFiles
 from federation.report import PeerTransition
 from gateway.admissions import Admissions
 from gateway.bundle_endpoint import BundleEndpoint
-from gateway.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners
+from gateway.compile import compile_local, compile_peer, compile_service
 from gateway.config import Config
 from gateway.control import Explained, ListenerSpec, Report
 from gateway.descriptors import vip_listener_limit
@@ -39,9 +39,10 @@ from gateway.listeners import Listeners
 from gateway.reloading import Reloading
 from gateway.service_counts import ServiceCounts
 from gateway.settings import config_listeners, federation_settings, workers_wanted
-from gateway.snapshot import LOCAL_KEY, Resource, ServiceResource, UpstreamTls, peer_key, service_key
+from gateway.snapshot import LOCAL_KEY, ServiceResource, UpstreamTls, peer_key, service_key
 from gateway.totals import Totals
 from gateway.trust_sources import open_identity, trust_keeper
+from gateway.vip_listeners import VipListeners
 from gateway.worker_link import WorkerLink
 from trust.fingerprint import fingerprint_of
 from trust.workload_authority import WorkloadAuthority
@@ -64,6 +65,7 @@ class Controller:
         self.events = EventRecorder(lambda: wall_clock().timestamp(), self.counts.change)
         self.totals = Totals()
         self.listeners = Listeners(vip_listener_limit())
+        self._vip_listeners = VipListeners(self.listeners)
         self.upgrade_problem = ""
         """Why the last upgrade was refused."""
         self.moved: Callable[[], None] = lambda: None
@@ -114,7 +116,6 @@ class Controller:
             reload=self.reloading.reload,
         )
         self._services: dict[ServiceName, LocalService] = {}
-        self._vip_specs: dict[ServiceName, dict[str, ListenerSpec]] = {}
         self._links_up: dict[str, bool] = {}
 
     # Life.
@@ -224,13 +225,13 @@ class Controller:
 
     def services_changed(self, names: set[ServiceName]) -> None:
         self.events.services_changed(names, self.federation.services())
-        changes: dict[str, Resource | None] = {}
         services = self.federation.services()
-        for name in names:
-            resource = self._compile_service(name, services.get(name))
-            changes[service_key(name)] = resource
-            self._follow_vip(name, resource)
-        self.fleet.apply(changes)
+        resources = {name: self._compile_service(name, services.get(name)) for name in names}
+        closed, opened = self._vip_listeners.follow(resources)
+        if closed:
+            self.fleet.unlisten(closed)
+        self.fleet.listen(opened)
+        self.fleet.apply({service_key(name): resource for name, resource in resources.items()})
 
     def peers_changed(self, clusters: set[str]) -> None:
         peers = self.federation.peers()
@@ -253,16 +254,6 @@ class Controller:
     def _endpoint_tls(self, name: ServiceName) -> UpstreamTls | None:
         return self.endpoint_authorities.of(self._services.get(name))
 
-    def _follow_vip(self, name: ServiceName, resource: ServiceResource | None) -> None:
-        """Opens and closes the listening sockets of a service's virtual IP."""
-        before = self._vip_specs.pop(name, {})
-        after = vip_listeners(resource) if resource is not None else {}
-        if after:
-            self._vip_specs[name] = after
-        gone, new = changed_listeners(before, after)
-        self._close_listeners(gone)
-        self.fleet.listen([spec.name for spec in new if self.listeners.try_open(spec)])
-
     def _close_listeners(self, names: list[str]) -> None:
         for name in names:
             self.listeners.close(name)
@@ -279,7 +270,7 @@ class Controller:
         await trio.sleep(CATALOG_SETTLED_S)
         # The catalog is here for good: what changes later is little beside it.
         tame_garbage_collector()
-        self._close_listeners(self.listeners.left_over({name for specs in self._vip_specs.values() for name in specs}))
+        self._close_listeners(self._vip_listeners.left_over())
 
     # What lives here.
 

@@ -1,0 +1,60 @@
+"""What of a listing is known already: nearly all, where a gateway starts from its disk or lists etcd again. Pure.
+
+A key is not taken apart for that: it is looked up as it is among what lies in the same cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from federation.addresses import ServiceAddresses
+from federation.etcd.kv import KeyValue
+from federation.members import Members
+from federation.readings import Readings
+from federation.settings import EtcdSource
+
+Knows: TypeAlias = Callable[[str, bytes, int], bool]
+"""Whether these bytes lie at the place of this text (below a cluster) as they did, since this revision."""
+
+
+class Recognition:
+    """Asks the peers, and for our own cluster, `cluster`, its addresses."""
+
+    def __init__(self, cluster: str, readings: Readings, members: Members, addresses: ServiceAddresses) -> None:
+        self._cluster = cluster
+        self._readings = readings
+        self._members = members
+        self._addresses = addresses
+
+    def unknown(self, listed: Iterable[KeyValue], source: EtcdSource | None = None) -> list[KeyValue]:
+        """What is to be looked at, in order. The rest is noted as seen, and nothing follows from it."""
+        new: list[KeyValue] = []
+        prefix = b""
+        knows: Knows = _nobody
+        for kv in listed:
+            if not prefix or not kv.key.startswith(prefix):
+                prefix, knows = self._who_knows(kv.key, source)
+            if not knows(kv.key[len(prefix) :].decode("ascii", "replace"), kv.value, kv.mod_revision):
+                new.append(kv)
+        return new
+
+    def _who_knows(self, key: bytes, source: EtcdSource | None) -> tuple[bytes, Knows]:
+        """What the keys of the same cluster begin with, and who knows the places below; nothing and nobody where this
+        is nobody's key."""
+        reading = self._readings.get(source)
+        if reading is None or not key.startswith(reading.layout.clusters):
+            return b"", _nobody
+        cluster, slash, _ = key.removeprefix(reading.layout.clusters).partition(b"/")
+        name = cluster.decode("ascii", "replace")
+        prefix = reading.layout.clusters + cluster + slash
+        if name == self._cluster:
+            return prefix, self._addresses.sees_again if source is None else _nobody
+        if slash and self._readings.is_read(name, source):
+            state = self._members[name].state
+            return prefix, lambda place, raw, _: state.sees_again(place, raw)
+        return b"", _nobody
+
+
+def _nobody(place: str, raw: bytes, revision: int) -> bool:
+    return False
