@@ -12,6 +12,7 @@ from discovery.model import ServiceName
 from federation import paths
 from federation.beliefs import Beliefs
 from federation.cache import CachedCluster, CatalogCache
+from federation.etcd.kv import KeyValue
 from federation.freshness import Freshness
 from federation.publication import PutRecord
 from federation.readings import Found
@@ -52,11 +53,18 @@ class Etcd:
     def list_for(self, reader: Beliefs) -> None:
         reader.listing_began(WALL)
         for key in sorted(self.kvs):
-            reader.found(self.kvs[key], 0.0, WALL)
+            if self.unknown(reader, key):
+                reader.found(self.kvs[key], 0.0, WALL)
         reader.listing_ended(0.0, WALL)
         reader.observe_etcd(True, 0.0, WALL)
         if reader not in self.readers:
             self.readers.append(reader)
+
+    def unknown(self, reader: Beliefs, *keys: bytes) -> list[bytes]:
+        """Which of these a listing has to hand to the reader."""
+        listed = [self.kvs[key] for key in keys]
+        kvs = [KeyValue(found.key, found.raw, 1, found.revision, 1, found.lease) for found in listed]
+        return [kv.key for kv in reader.recognition.unknown(kvs)]
 
     def publish(self, writer: Beliefs) -> None:
         """What the publisher would do, until all is written."""
@@ -302,3 +310,63 @@ def test_an_address_that_becomes_free_goes_to_a_service_that_has_none(
     beliefs.remove_local(ServiceName("shop", "s0"), 1.0)
     assert beliefs.take_changes().services == {ServiceName("shop", "s0"), late}
     assert late in beliefs.addresses.book.addresses
+
+
+def restarted(etcd: Etcd, before: Beliefs, authorities: dict[str, Authority], tmp_path: FilePath) -> Beliefs:
+    """The same member from its disk, with its peers' bundles remembered, before it has read etcd."""
+    flush(before)
+    etcd.readers.remove(before)
+    cluster = before.settings.cluster
+    after = make(authorities, tmp_path, cluster)
+    cached = CatalogCache(tmp_path / cluster / "catalog").load()
+    for peer in after.members:
+        if peer in cached:
+            list(after.restore_peer(peer, cached[peer], 0.0, WALL))
+    return after
+
+
+def test_a_listing_after_a_restart_brings_little_news(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """Exports and addresses that are on disk as they are in etcd are recognised by their keys and bytes; whatever says
+    more than that (bundles, gateways, acknowledgements), is another's, or changed by a byte, is looked at."""
+    etcd = Etcd()
+    east, west = make(authorities, tmp_path, "east"), make(authorities, tmp_path, "west")
+    for number in range(3):
+        west.upsert_local(local_service(f"s{number}"), 0.0, WALL - 100)
+    join(etcd, west, east)
+    again = restarted(etcd, east, authorities, tmp_path)
+    assert {name.name for name in again.catalog.services} == {"s0", "s1", "s2"}
+    keys = sorted(etcd.kvs)
+    export = LAYOUT.key("west", paths.export(ServiceName("shop", "s1")))
+    address = LAYOUT.key("east", paths.vip(ServiceName("shop", "s1")))
+    known = {*keys} - {*etcd.unknown(again, *keys)}
+    assert {export, address} <= known
+    assert {key.split(b"/")[-3] for key in known} == {b"exports", b"vips"}
+    assert len(known) == 6, "three exports of west, and three addresses of east"
+    for key in (export, address):
+        good = etcd.kvs[key]
+        etcd.kvs[key] = Found(key, good.raw + b"x", 0, good.revision + 1)
+        assert etcd.unknown(again, key) == [key]
+        etcd.kvs[key] = good
+    strange = [LAYOUT.clusters + rest for rest in (b"west", b"nobody/exports/shop/s1", b"\xff/exports/shop/s1")]
+    for key in strange:
+        etcd.kvs[key] = Found(key, etcd.kvs[export].raw, 0, 1)
+    assert etcd.unknown(again, *strange) == strange
+
+
+def test_what_a_listing_does_not_show_again_is_gone(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """Recognised is seen: a restart must neither keep what was withdrawn meanwhile, nor drop what lies there still, nor
+    claim addresses anew that etcd holds."""
+    etcd = Etcd()
+    east, west = make(authorities, tmp_path, "east"), make(authorities, tmp_path, "west")
+    for number in range(3):
+        west.upsert_local(local_service(f"s{number}"), 0.0, WALL - 100)
+    join(etcd, west, east)
+    again = restarted(etcd, east, authorities, tmp_path)
+    west.remove_local(ServiceName("shop", "s1"), 0.0)
+    etcd.publish(west)
+    again.complete_locals()
+    etcd.list_for(again)
+    assert {name.name for name in again.catalog.services} == {"s0", "s2"}
+    assert again.addresses.book.take_claims(100) == []
+    assert again.addresses.book.take_released(100) == [ServiceName("shop", "s1")]
+    assert not again.take_changes().refused
