@@ -26,6 +26,8 @@ from gateway.connection import Connection
 from gateway.reactor import Reactor
 from gateway.tls_socket import TlsSocket
 
+GOAWAY_DEBUG_BYTES = 64
+
 
 class ResponseHandler(Protocol):
     """What a client's connection tells about one of its streams."""
@@ -63,6 +65,8 @@ class ClientConnection(Connection):
         """Of its streams, those so old that they say nothing of how busy it is: TCP streams, WebSockets, watches."""
         self.goaway_code: int | None = None
         """Why the far end takes no new streams, if it has said so."""
+        self.goaway_debug = b""
+        """The beginning of what it said beside."""
         self._released = released
         self._ping_ack = ping_ack
         self._going_away = going_away
@@ -130,7 +134,7 @@ class ClientConnection(Connection):
         elif type(event) is PingAck:
             self._ping_ack(event.payload)
         elif type(event) is GoAway:
-            self.goaway_code = event.code
+            self.goaway_code, self.goaway_debug = event.code, event.debug[:GOAWAY_DEBUG_BYTES]
             self._going_away()
 
     def _end_streams(self) -> None:

@@ -107,9 +107,9 @@ class Clientele:
             conn.touch()
         self._reactor.flush()
 
-    def take_leave(self) -> None:
-        """Nothing new is taken from any of them."""
-        for conn in self.served:
+    def take_leave(self, connections: Iterable[ServerConnection]) -> None:
+        """Nothing new is taken from them."""
+        for conn in connections:
             conn.codec.drained()
             conn.touch()
         self._reactor.flush()

@@ -364,10 +364,11 @@ class Fleet:
     def _bring_up_to_date(self, link: WorkerLink, brought: Mapping[str, ListenerSpec]) -> None:
         link.tell_all(self._resources, whole=self._whole)
         sockets = self._listeners.sockets
-        outdated = [name for name, spec in brought.items() if name not in sockets or sockets[name][0] != spec]
-        if outdated:
-            link.tell(Unlisten(outdated))
-        link.give(entry for name, entry in sockets.items() if name in outdated or name not in brought)
+        gone = [name for name in brought if name not in sockets]
+        if gone:
+            link.tell(Unlisten(gone))
+        # One that is elsewhere now takes the place of the one before it.
+        link.give(entry for name, entry in sockets.items() if brought.get(name) != entry[0])
 
     def _hear(self, link: WorkerLink, message: object, descriptors: list[int]) -> None:
         self._watchdog.heard(link.id, trio.current_time())

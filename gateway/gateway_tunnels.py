@@ -142,7 +142,7 @@ class GatewayTunnels:
         """What is believed has changed: ends what is not believed any more, and lets those that wait try at once."""
         for link in [*self.links]:
             if not self._ground.identity.still_believed(link.proof):
-                self._error = f"{link.proof.spiffe_id} is not believed any more"
+                link.reason = f"{link.proof.spiffe_id} is not believed any more"
                 link.conn.abort()
         news, self._news = self._news, trio.Event()
         news.set()
@@ -402,7 +402,7 @@ class GatewayTunnels:
                 look, last_stream = probe.look(trio.current_time(), conn.last_active, idle=idle), conn.last_stream
                 conn.settled = settled.count(conn.handlers, conn.last_stream, trio.current_time())
                 if look.standing is Standing.DEAD:
-                    self._error = f"no answer to a PING within {look.silent_s:.1f} s"
+                    link.reason = f"no answer to a PING within {look.silent_s:.1f} s"
                     break
                 if look.standing is not was:
                     self._restand(link, look.silent_s)
@@ -419,7 +419,7 @@ class GatewayTunnels:
             self._ground.reactor.flush()
             self.links.remove(link)
             if not link.leaving or not was_good:
-                self._error = self._error or why_ended(conn, was_good)
+                self._error = link.reason or why_ended(conn, was_good)
             link.leave()
             self._changed()
 

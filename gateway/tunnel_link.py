@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import trio
@@ -11,6 +12,8 @@ from gateway.codec.events import ErrorCode
 from gateway.identity import Proof
 from gateway.resolver import Place
 from gateway.tunnel_probe import ABSENT, SILENT, Standing, TunnelProbe
+
+_CODE = re.compile(rb"[a-z0-9-]{1,40}")
 
 
 class Link:
@@ -35,6 +38,8 @@ class Link:
         self.before = before
         self.leaving = False
         """It takes no requests any more, and ends when it carries none."""
+        self.reason = ""
+        """Why we end it; empty: we do not."""
         self.needed = trio.Event()
         """Another tunnel shall be opened in its place."""
 
@@ -67,5 +72,7 @@ def why_ended(conn: ClientConnection, was_good: bool) -> str:
     if error is not None:
         return f"the connection was lost: {error.strerror or error}"
     if conn.goaway_code == ErrorCode.INADEQUATE_SECURITY:
-        return "the peer does not let us in: does its `peers` name our trust domain?"
+        # Gateways say the code of what was wrong (`dial.send_away`); what others say is nothing to show.
+        said = f" ({conn.goaway_debug.decode()})" if _CODE.fullmatch(conn.goaway_debug) else ""
+        return f"the peer does not let us in{said}: does its `peers` name our trust domain, and our root?"
     return "the connection ended" if was_good else "the peer closed it: are we its peer?"

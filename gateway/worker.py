@@ -37,7 +37,7 @@ from gateway.control import (
     listen_messages,
 )
 from gateway.deadlines import Deadline
-from gateway.departure import depart
+from gateway.departure import depart, let_go
 from gateway.endpoint_tls import EndpointContexts
 from gateway.endpoints import EndpointPools
 from gateway.failover.explain import explain
@@ -181,6 +181,10 @@ class Worker:
             for spec, descriptor in zip(message.listeners, descriptors, strict=True):
                 self._reception.listen(spec, socket.socket(fileno=descriptor))
         elif isinstance(message, Unlisten):
+            held = self._reception.listeners
+            if any(held[name][0].kind in PEERS for name in message.names if name in held):
+                # Whoever takes `mesh` out of the configuration wants no peer in here, also none that is.
+                self._nursery.start_soon(let_go, self._clientele, [*self._clientele.peers])
             for name in message.names:
                 self._reception.unlisten(name)
         elif isinstance(message, Certificate):

@@ -94,6 +94,8 @@ class GoAway(msgspec.Struct, gc=False):
 
     last_stream_id: int
     code: int
+    debug: bytes = b""
+    """What it says of why (RFC 9113 section 6.8): not to be trusted, a frame long at most."""
 
 
 class PingAck(msgspec.Struct, gc=False):

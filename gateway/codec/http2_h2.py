@@ -341,7 +341,7 @@ class H2Codec:
             return
         self._peer_last_stream = last_stream_id
         self._peer_left = True
-        events.append(GoAway(last_stream_id, int.from_bytes(frame[13:17], "big")))
+        events.append(GoAway(last_stream_id, int.from_bytes(frame[13:17], "big"), frame[17:]))
         if self._client:
             for stream_id in [stream_id for stream_id in self._open if stream_id > last_stream_id]:
                 self.reset(stream_id, ErrorCode.CANCEL)

@@ -348,7 +348,7 @@ class Ngh2Codec:
 
     def _on_goaway(self, event: ngh2.GoAwayReceived, events: list[Event]) -> None:
         self._peer_left = True
-        events.append(GoAway(event.last_stream_id, event.error_code))
+        events.append(GoAway(event.last_stream_id, event.error_code, event.debug_data))
         if self._client:
             for stream_id in [stream_id for stream_id in self._open if stream_id > event.last_stream_id]:
                 del self._open[stream_id]

@@ -16,6 +16,7 @@ from discovery.address import parse_host_port
 from gateway.demo.waiting import wait_until
 from gateway.loopback_ports import LOOPBACK
 from tests.fault_rig.clusters import FaultLab, Gateway, Site, open_fault_lab
+from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder
 from tests.fault_rig.load import Load, now
 
@@ -106,6 +107,26 @@ def test_a_listener_moves_to_where_it_is_already(lab: FaultLab) -> None:
             newcomers.wait_more(30)
         assert load.account().failed == 0
         assert newcomers.problems == []
+
+
+def test_the_mesh_listener_goes_and_comes(lab: FaultLab) -> None:
+    """Without `mesh` nobody is let in any more, and tunnels that are open end; with it again, all is as before."""
+    west = lab["west"].gateways[0]
+    good, old = west.config_path.read_text(), parse_host_port(west.addresses.mesh)
+    with Load(lab.plan()) as load:
+        load.wait_served_by("west")
+        text = re.sub(r"mesh: ['\"][^'\"]*['\"], ", "", good)
+        west.config_path.write_text(re.sub(r"advertise: \[[^]]*\], ", "", text))
+        os.kill(west.group.pid("gateway"), signal.SIGHUP)
+        wait_until(lambda: west.addresses.mesh == "", "west says that it does not listen for peers")
+        wait_until(lambda: _refuses(old.host, old.port), "nobody listens there")
+        wait_until(lambda: not _tunnel_addresses(lab), "east has no tunnel there", timeout_s=30)
+        explained(lab, lambda e: "no tunnel to west is ready" in e.summary)
+        load.wait(lambda samples: samples[-1].problem == "no-healthy-upstream", "east refuses by itself")
+        west.config_path.write_text(good)
+        os.kill(west.group.pid("gateway"), signal.SIGHUP)
+        wait_until(lambda: west.addresses.mesh, "west listens again")
+        load.wait_served_by("west")
 
 
 def move(gateway: Gateway, key: str, address: str) -> None:

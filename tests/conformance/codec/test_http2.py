@@ -21,6 +21,7 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.http2 import available_engines
+from gateway.codec.http2_frames import goaway_frame
 from gateway.codec.interface import Codec, CodecLimits
 from tests.codec_pair import LIMITS, make_client, make_server, only, request, response, wants
 from tests.http2_wire import GET, POST, Wire
@@ -349,6 +350,13 @@ def test_goaway_tells_what_was_not_processed(client: Peer) -> None:
     assert events == [Response(first, response(), False), Data(first, b"x", True)]
     assert wants(client.codec, "closing")
     assert client.codec.failure is None
+
+
+def test_goaway_says_why(client: Peer) -> None:
+    """A gateway that does not let us in gives its reason as debug data."""
+    assert client.tell(goaway_frame(0, ErrorCode.INADEQUATE_SECURITY, b"not-a-gateway")) == [
+        GoAway(0, ErrorCode.INADEQUATE_SECURITY, b"not-a-gateway")
+    ]
 
 
 def test_goaway_gives_back_requests_that_were_never_sent(client: Peer) -> None:
