@@ -146,7 +146,8 @@ class Connection:
             else:
                 assert tls is not None
                 view = self._reactor.buffer
-                data = view[: tls.recv_into(view if size == READ_BYTES else view[:size])]
+                count = tls.recv_into(view if size == READ_BYTES else view[:size])
+                data = view[:count]
                 self._emptied = tls.emptied and not tls.ended
         except WOULD_BLOCK:
             return None

@@ -149,8 +149,8 @@ class WorkerRequestPath:
             caller.check(route.service, identity, connect=exchange.connect and not head.protocol)
         except SourceNotBelieved as error:
             return SOURCE_NOT_BELIEVED, str(error)
-        except NotAllowed as error:
-            return NOT_ALLOWED, str(error)
+        except NotAllowed as refusal:
+            return NOT_ALLOWED, str(refusal)
         return None
 
     def choose(self, exchange: Exchange, route: Route) -> Target | None:

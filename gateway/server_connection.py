@@ -25,8 +25,6 @@ class RequestHandler(Protocol):
 class ServerConnection(Connection):
     """A connection that asks us: a local workload's, or a peer gateway's."""
 
-    sock: socket.socket
-
     def __init__(
         self,
         reactor: Reactor,

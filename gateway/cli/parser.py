@@ -52,9 +52,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        from gateway.version import VERSION
+        from gateway.version import VERSION, compiled
 
-        print(f"isthmus {VERSION}")
+        print(f"isthmus {VERSION} ({'compiled' if compiled() else 'interpreted'})")
         parser.exit()
 
 

@@ -8,7 +8,7 @@ values, and never part of a cycle, so the garbage collector does not follow them
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -108,12 +108,12 @@ Event: TypeAlias = Request | Response | Informational | Data | Trailers | Reset 
 class ErrorCode:
     """HTTP/2 error codes (RFC 9113 section 7), used for every protocol's resets."""
 
-    NO_ERROR = 0x0
-    PROTOCOL_ERROR = 0x1
-    INTERNAL_ERROR = 0x2
-    FLOW_CONTROL_ERROR = 0x3
-    REFUSED_STREAM = 0x7
-    CANCEL = 0x8
-    CONNECT_ERROR = 0xA
-    ENHANCE_YOUR_CALM = 0xB
-    INADEQUATE_SECURITY = 0xC
+    NO_ERROR: Final = 0x0
+    PROTOCOL_ERROR: Final = 0x1
+    INTERNAL_ERROR: Final = 0x2
+    FLOW_CONTROL_ERROR: Final = 0x3
+    REFUSED_STREAM: Final = 0x7
+    CANCEL: Final = 0x8
+    CONNECT_ERROR: Final = 0xA
+    ENHANCE_YOUR_CALM: Final = 0xB
+    INADEQUATE_SECURITY: Final = 0xC

@@ -157,7 +157,8 @@ class Http1ClientCodec:
         if not size:
             return False
         data, self._input = self._input[:size], self._input[size:]
-        line = data[: data.find(CRLF)]
+        end = data.find(CRLF)
+        line = data[:end]
         minor, status = _SEEN.get(line) or _read_status_line(line)
         fields = self._reader.read(data, self._limits)
         if status == 101 or (self._head.method == b"CONNECT" and 200 <= status < 300):

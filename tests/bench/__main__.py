@@ -1,4 +1,7 @@
-"""Lists and runs the benchmarks: every module here that has `main(argv)` is one."""
+"""Lists and runs the benchmarks: every module here that has `main(argv)` is one.
+
+They measure what a user installs, which is the wheel with its request path compiled; `--interpreted` takes the sources.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ import importlib
 import sys
 from pathlib import Path
 
+from gateway.version import compiled as is_compiled
+from tests import compiled
+
 HERE = Path(__file__).parent
+INTERPRETED = "--interpreted"
 
 
 def benchmarks() -> dict[str, str]:
@@ -25,11 +32,18 @@ def main(argv: list[str]) -> int:
         width = max(map(len, known), default=0)
         for name, summary in known.items():
             print(f"{name:<{width}}  {summary}")
-        print("\nRun one with: python -m tests.bench NAME [--json]")
+        print("\nRun one with: python -m tests.bench NAME [--json] [--interpreted]")
         return 0
     if argv[0] not in known:
         print(f"no benchmark {argv[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
+    if INTERPRETED in argv:
+        argv = [argument for argument in argv if argument != INTERPRETED]
+    elif not is_compiled():
+        reason = compiled.build()
+        if not reason:
+            return compiled.run("tests.bench", *argv)
+        print(f"the request path is interpreted: {reason}", file=sys.stderr)
     return int(importlib.import_module(f"tests.bench.{argv[0]}").main(argv[1:]) or 0)
 
 

@@ -18,7 +18,7 @@ _TIMEOUT_S = 90
 def test_a_benchmark_runs_and_its_last_line_is_one_object() -> None:
     options = ["--rounds", "1", "--seconds", "0.2", "--peers", "", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "connect", *options],
+        [sys.executable, "-m", "tests.bench", "connect", "--interpreted", *options],
         cwd=_ROOT,
         capture_output=True,
         text=True,
@@ -41,7 +41,7 @@ def test_a_benchmark_runs_and_its_last_line_is_one_object() -> None:
 def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
     """Whole gateways, a real etcd and eight signed catalogs: registered services are routable, also after a restart."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "propagation", "--quick", "--json"],
+        [sys.executable, "-m", "tests.bench", "propagation", "--interpreted", "--quick", "--json"],
         cwd=_ROOT,
         capture_output=True,
         text=True,
@@ -58,7 +58,20 @@ def test_the_propagation_benchmark_runs_and_knows_its_figures() -> None:
 def test_the_failover_benchmark_runs() -> None:
     """Ours alone, and a short look: what it prints is what the comparison is made of."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "failover", "--rounds", "1", "--seconds", "2", "--peers", "", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "tests.bench",
+            "failover",
+            "--interpreted",
+            "--rounds",
+            "1",
+            "--seconds",
+            "2",
+            "--peers",
+            "",
+            "--json",
+        ],
         cwd=_ROOT,
         capture_output=True,
         text=True,

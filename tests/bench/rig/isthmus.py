@@ -22,7 +22,7 @@ from gateway.demo.leash import Program
 from gateway.demo.numbers import free_client_port, free_vip_ranges
 from gateway.demo.waiting import NotInTime, wait_until
 from gateway.state_dir import prepare
-from gateway.version import VERSION
+from gateway.version import VERSION, compiled
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.endpoints import Endpoints
 from tests.bench.rig.figures import OURS
@@ -173,7 +173,7 @@ def _contender(east: Cluster, west: Cluster, tcp_port: int) -> Contender:
     http_address = east.http_address()
     return Contender(
         name=OURS,
-        version=VERSION,
+        version=f"{VERSION} ({'compiled' if compiled() else 'interpreted'})",
         entrances={
             Entrance.HTTP1: http_address,
             Entrance.HTTP2: http_address,

@@ -517,6 +517,7 @@ class Bursting(TcpServerCodec):
         raise RuntimeError("a defect")
 
 
+@pytest.mark.stand_in
 async def test_a_defect_while_flushing_leaves_the_others_flushed(pair: Pair) -> None:
     """They are in one list, and the one with the defect may be first."""
     other_ours, other_theirs = tcp_pair()
@@ -606,6 +607,7 @@ class Counting(Http1ServerCodec):
         return super().data_to_send()
 
 
+@pytest.mark.stand_in
 async def test_nothing_is_sent_while_events_are_handled(pair: Pair) -> None:
     """A chunk is handled whole, then each connection is flushed once: small answers leave together, and no handler
     finds itself called from within itself."""
@@ -730,6 +732,7 @@ class Source:
     def touch(self) -> None: ...
 
 
+@pytest.mark.stand_in
 async def test_streams_of_a_full_tunnel_go_on_one_by_one(pair: Pair) -> None:
     """One whose bytes are under way gets its window back although the socket is full with the others': waiting until
     it is empty would stop them all, and start them all, together."""

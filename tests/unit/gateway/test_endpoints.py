@@ -24,6 +24,8 @@ from gateway.traffic import Limits
 from tests.gateway_ends import deaf_address, running_reactor, seeded, wait_until
 from tests.ports import refusing_address
 
+pytestmark = pytest.mark.stand_in  # `Try` is no `Attempt`.
+
 GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 

@@ -383,6 +383,7 @@ async def test_a_signing_request_that_is_none(
         assert "gets no certificate" in caplog.text
 
 
+@pytest.mark.stand_in
 async def test_a_defect_in_taking_a_report(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import prometheus_client.parser
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.telemetry import (
@@ -57,6 +58,7 @@ def test_workers_are_added_up() -> None:
     assert totals.counter(RETRIES) == {}
 
 
+@pytest.mark.stand_in
 def test_a_worker_that_died_keeps_its_share() -> None:
     """A counter never falls, and a thousand dead workers take the room of one."""
     totals = Totals()

@@ -15,6 +15,7 @@ def test_an_engine_can_be_named() -> None:
     assert isinstance(http2_codec("h2", client=True, limits=CodecLimits()), H2Codec)
 
 
+@pytest.mark.stand_in
 def test_auto_takes_the_first_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ngh2 (PyPy, musl) the gateway still speaks HTTP/2."""
     monkeypatch.setitem(sys.modules, "ngh2", None)

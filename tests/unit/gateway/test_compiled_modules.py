@@ -1,0 +1,59 @@
+"""What is compiled must do what its source says: mypyc has limits that neither it nor mypy tells of."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pathspec
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
+INCLUDE, EXCLUDE = (pathspec.PathSpec.from_lines("gitignore", HOOK["mypyc"][which]) for which in ("include", "exclude"))
+
+
+def compiled_modules() -> Iterator[str]:
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        if INCLUDE.match_file(name) and not EXCLUDE.match_file(name):
+            yield name
+
+
+@pytest.fixture(params=compiled_modules())
+def module(request: pytest.FixtureRequest) -> ast.Module:
+    name: str = request.param
+    return ast.parse((ROOT / name).read_text())
+
+
+def test_every_name_is_one() -> None:
+    """A module that was renamed would be interpreted from then on, and nobody would notice."""
+    names = [str(path.relative_to(ROOT)) for path in (ROOT / "gateway").rglob("*.py")]
+    for patterns in (HOOK["mypyc"]["include"], HOOK["mypyc"]["exclude"]):
+        for pattern in patterns:
+            assert pathspec.PathSpec.from_lines("gitignore", [pattern]).match_files(names), pattern
+
+
+def test_no_struct_is_compiled(module: ast.Module) -> None:
+    """The class's options (`frozen=True`) would be lost, and with them its hash."""
+    bases = [ast.unparse(base) for node in ast.walk(module) if isinstance(node, ast.ClassDef) for base in node.bases]
+    assert "msgspec.Struct" not in bases
+
+
+def test_no_bound_of_a_slice_does_anything(module: ast.Module) -> None:
+    """`view[: read()]` reads twice where `view` is not of a type that mypyc knows."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Slice):
+            for bound in (node.lower, node.upper):
+                calls = [part for part in ast.walk(bound or ast.Constant(None)) if isinstance(part, ast.Call)]
+                assert all(ast.unparse(call.func) in ("len", "min", "max") for call in calls), ast.unparse(node)
+
+
+def test_no_two_handlers_share_a_name(module: ast.Module) -> None:
+    """The first one's type would be demanded of the second one's exception."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Try):
+            names = [handler.name for handler in node.handlers if handler.name]
+            assert len(names) == len(set(names)), [ast.unparse(handler.type or handler) for handler in node.handlers]
