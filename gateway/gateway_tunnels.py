@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import msgspec
 import trio
 
-from discovery.address import HostPort
 from gateway.backoff import Backoff
 from gateway.client_connection import ClientConnection
 from gateway.codec.interface import Codec
 from gateway.control import Tunnel as TunnelReport
-from gateway.dial import connect, handshake
 from gateway.flapping import Flapping
+from gateway.gateway_places import GatewayPlaces
 from gateway.identity import Identity, NotReady, Proof
 from gateway.reactor import Reactor
-from gateway.resolver import SYSTEM_TTL_S, TTL_LEAST_S, Place, Resolver
+from gateway.resolver import SYSTEM_TTL_S, Place, Resolver
 from gateway.settled_streams import SettledStreams
 from gateway.snapshot import GatewayAddress
 from gateway.tls_socket import TlsSocket
 from gateway.tunnel_link import Link, why_ended
+from gateway.tunnel_opening import open_tunnel, shown
 from gateway.tunnel_probe import Standing, TunnelProbe
 from trust.errors import TrustError
 
@@ -39,8 +37,6 @@ log = logging.getLogger("isthmus.tunnels")
 TUNNELS_PER_GATEWAY = 2
 """At least; one for each address if there are more."""
 TUNNELS_LIMIT = 8
-CONNECT_TIMEOUT_S = 2.0
-HANDSHAKE_TIMEOUT_S = 5.0
 RECONNECT_FIRST_S = 0.05
 RECONNECT_LIMIT_S = 5.0
 # What all peers hear at the same moment must not make all of them knock at the same moment.
@@ -78,10 +74,7 @@ class GatewayTunnels:
         self.tried = False
         """The first attempt to open a tunnel has ended, well or not."""
         self._ground = ground
-        self._places: tuple[Place, ...] = ()
-        self._places_until = float("-inf")
-        self._looked_up_at = float("-inf")
-        self._looking_up = trio.Lock()
+        self._places = GatewayPlaces(gateway, ground.resolver, self._moved)
         self._opening: dict[trio.CancelScope, Place] = {}
         self._scopes: set[trio.CancelScope] = set()
         self._keepers: set[trio.CancelScope] = set()
@@ -136,7 +129,7 @@ class GatewayTunnels:
     def readdress(self, gateway: GatewayAddress) -> None:
         """It says that it is elsewhere now. The old tunnels stay until there is a new one."""
         self.gateway = gateway
-        self._places_until = float("-inf")
+        self._places.readdress(gateway)
 
     def check_again(self) -> None:
         """What is believed has changed: ends what is not believed any more, and lets those that wait try at once."""
@@ -181,7 +174,7 @@ class GatewayTunnels:
 
     def _fill_slots(self) -> None:
         """One slot for each address, within bounds."""
-        wanted = min(max(len(self._places), TUNNELS_PER_GATEWAY), TUNNELS_LIMIT)
+        wanted = min(max(len(self._places.known), TUNNELS_PER_GATEWAY), TUNNELS_LIMIT)
         first, self._slots = self._slots, wanted
         for slot in range(first, wanted):
             self._keepers.add(self._start(self._keep, slot))
@@ -198,49 +191,24 @@ class GatewayTunnels:
         """Looks its names up again whenever the last answer has had its time."""
         while True:
             try:
-                await self._look_up()
+                await self._places.look_up()
             except OSError as error:
                 self._error = str(error)
                 self._changed()
             # A name that could not be found is asked for by those who dial, with their own patience.
-            left_s = self._places_until - trio.current_time()
+            left_s = self._places.left_s
             await self._pause(left_s if left_s > 0 else SYSTEM_TTL_S)
 
-    async def _look_up(self) -> None:
-        """Brings `_places` up to date. Raises OSError if there is no address at all."""
-        async with self._looking_up:
-            if trio.current_time() >= self._places_until:
-                await self._look_up_now()
-
-    async def _look_up_now(self) -> None:
-        places: list[Place] = []
-        errors: list[str] = []
-        ttl_s = float("inf")
-        for address in self.gateway.addresses:
-            try:
-                found = await self._ground.resolver.resolve(address)
-            except OSError as error:
-                errors.append(str(error))
-                ttl_s = min(ttl_s, SYSTEM_TTL_S)
-            else:
-                places += found.places
-                ttl_s = min(ttl_s, found.ttl_s)
-        if not places:
-            # What was known stays in use: a resolver that is away must not take a gateway with it.
-            raise OSError("; ".join(errors) or "the gateway advertises no address")
-        self._looked_up_at = trio.current_time()
-        self._places_until = self._looked_up_at + ttl_s
-        if set(places) != set(self._places):
-            self._places = tuple(dict.fromkeys(places))
-            self._leave_places_that_are_gone()
-            self._fill_slots()
-            self._spread()
+    def _moved(self) -> None:
+        self._leave_places_that_are_gone()
+        self._fill_slots()
+        self._spread()
 
     def _spread(self) -> None:
         """Moves tunnels from where there are several to addresses that have none, beyond what free slots will do."""
         held = [link for link in self.links if not link.leaving and not link.needed.is_set()]
         free = self._slots - len(held)
-        for place in self._places:
+        for place in self._places.known:
             places = [link.place for link in held]
             crowded = [link for link in held if places.count(link.place) > 1]
             if place in places:
@@ -254,17 +222,17 @@ class GatewayTunnels:
     def _leave_places_that_are_gone(self) -> None:
         """What is open there stays until there is something better; what is being opened there is dropped."""
         for link in self.links:
-            if link.place not in self._places:
+            if link.place not in self._places.known:
                 link.needed.set()
         for scope, place in self._opening.items():
-            if place not in self._places:
+            if place not in self._places.known:
                 scope.cancel()
 
     def _places_in_turn(self) -> list[Place]:
         """Those with the fewest tunnels first, so that every address is used."""
         used = [link.place for link in self.links if not link.leaving and not link.needed.is_set()]
         used += self._opening.values()
-        return sorted(self._places, key=used.count)
+        return sorted(self._places.known, key=used.count)
 
     # One tunnel's life.
 
@@ -308,56 +276,29 @@ class GatewayTunnels:
 
     async def _open(self) -> tuple[TlsSocket, Proof, Place]:
         """To the first address where the right one answers."""
-        context = self._ground.identity.client_context(self.cluster)
+        ground = self._ground
+        context = ground.identity.client_context(self.cluster)
         try:
-            await self._look_up()
+            await self._places.look_up()
         except OSError:
-            if not self._places:
+            if not self._places.known:
                 raise
         errors: list[str] = []
         for place in self._places_in_turn():
             with trio.CancelScope() as scope:
                 self._opening[scope] = place
                 try:
-                    tls = await self._shake_hands(place, context)
-                    return tls, self._check(tls, place), place
+                    tls, proof = await open_tunnel(
+                        place, self.cluster, context, ground.identity, ground.wall_clock, ground.reactor.turns
+                    )
+                    self._peer_id, self._address = str(proof.spiffe_id), shown(place)
+                    return tls, proof, place
                 except (OSError, TrustError) as error:
                     errors.append(str(error))
                 finally:
                     del self._opening[scope]
-        # A name may have moved before its time was over.
-        self._places_until = min(self._places_until, self._looked_up_at + TTL_LEAST_S)
+        self._places.doubt()
         raise OSError("; ".join(errors) or "its address changed")
-
-    async def _shake_hands(self, place: Place, context: ssl.SSLContext) -> TlsSocket:
-        where = _shown(place)
-        sock: socket.socket
-        try:
-            with trio.fail_after(CONNECT_TIMEOUT_S):
-                sock = await connect(place)
-        except trio.TooSlowError:
-            raise OSError(f"{where}: no answer within {CONNECT_TIMEOUT_S:g} s") from None
-        except OSError as error:
-            raise OSError(f"{where}: {error.strerror or error}") from error
-        try:
-            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                return await handshake(sock, context, server=False, turns=self._ground.reactor.turns)
-        except trio.TooSlowError:
-            raise OSError(f"the TLS handshake with {where} took over {HANDSHAKE_TIMEOUT_S:g} s") from None
-        except ssl.SSLError as error:
-            raise OSError(f"the TLS handshake with {where} failed: {error.reason or error}") from error
-
-    def _check(self, tls: TlsSocket, place: Place) -> Proof:
-        """Believes nobody before the chain fits the one trust domain that this cluster has."""
-        try:
-            proof = self._ground.identity.prove(tls, self._ground.wall_clock())
-            if proof.cluster != self.cluster:
-                raise OSError(f"{_shown(place)} is {proof.spiffe_id}, not a gateway of {self.cluster}")
-        except BaseException:
-            tls.close()
-            raise
-        self._peer_id, self._address = str(proof.spiffe_id), _shown(place)
-        return proof
 
     def _link(self, tls: TlsSocket, proof: Proof, place: Place, replace_at: float, before: Link | None) -> Link:
         probe = TunnelProbe(trio.current_time())
@@ -380,7 +321,7 @@ class GatewayTunnels:
             self._ground.reactor, tls, self._ground.make_codec(), ping_ack=answered, going_away=going_away
         )
         link = Link(conn, proof, place, probe, replace_at=replace_at, before=before)
-        if place not in self._places:
+        if place not in self._places.known:
             # It moved while this one was being opened.
             link.needed.set()
         self.links.append(link)
@@ -451,7 +392,3 @@ class GatewayTunnels:
             self.flapping.gone(now)
         self._was_ready = ready
         self._ground.changed(self.cluster)
-
-
-def _shown(place: Place) -> str:
-    return str(HostPort(*place[1]))

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from gateway import gateway_tunnels as tunnels_module
+from gateway import tunnel_opening as opening_module
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.identity import Identity
@@ -427,7 +428,7 @@ async def test_a_peer_that_stays_silent_is_not_awaited(authorities: dict[str, Au
 
 async def test_a_handshake_that_stalls(authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch) -> None:
     """Something accepts and says nothing: it is given up, and named."""
-    monkeypatch.setattr(tunnels_module, "HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(opening_module, "HANDSHAKE_TIMEOUT_S", 0.05)
     async with both_ends(authorities) as ends:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             address = f"127.0.0.1:{mute.getsockname()[1]}"
