@@ -22,6 +22,8 @@ READERS = 1_000
 DOWNLOAD_BYTES = 1_000_000_000
 HELD_LIMIT_BYTES = 1 << 20
 """In both gateways together, for each reader."""
+IDLE_LIMIT_BYTES = 16 << 10
+"""In both workers together. 4.5 KiB were seen."""
 READ_S = 4
 GAP_LIMIT_S = 5.0
 """Once the windows are full, which takes the machine some 400 MB at once. 0.35 s were seen on two idle cores, the
@@ -62,6 +64,28 @@ def test_slow_readers_cost_little_and_stop_nobody(lab: FaultLab) -> None:
         assert load.account(since=filling).failed == 0
         assert gets.gap_s < GAP_LIMIT_S
         assert each < HELD_LIMIT_BYTES
+
+
+def test_idle_connections_cost_little(lab: FaultLab) -> None:
+    """What a worker keeps for a client that is there, was answered, and says nothing: a codec and what is beside."""
+    east = lab.gateway
+    where = parse_host_port(east.addresses.http)
+    request = f"GET / HTTP/1.1\r\nhost: {lab.plan().authority}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        # The first ones cost what the worker keeps for all.
+        for _ in range(50):
+            ask(stack.enter_context(socket.create_connection((where.host, where.port), timeout=30)), request)
+        before = held_bytes(lab)
+        for _ in range(READERS):
+            ask(stack.enter_context(socket.create_connection((where.host, where.port), timeout=30)), request)
+        each = (held_bytes(lab) - before) / READERS
+        print(f"{each / 1024:.1f} KiB for each idle connection")
+        assert each < IDLE_LIMIT_BYTES
+
+
+def ask(sock: socket.socket, request: bytes) -> None:
+    sock.sendall(request)
+    assert sock.recv(4_096).startswith(b"HTTP/1.1 200 ")
 
 
 def begin_download(lab: FaultLab) -> socket.socket:
