@@ -1,57 +1,41 @@
 """All that this cluster believes and says, in one place: peers, catalog, our own records, virtual IPs. Pure.
 
-Every input (what etcd holds, what lives here, what tunnels see, time) goes in by one method; what became different
-by it gathers in `changes` until somebody takes it.
+Every input goes in by one method: what etcd holds and what lives here, of this class; what tunnels and bundle endpoints
+see of peers, and time, of `peers`, where what became different gathers until somebody takes it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation import paths
 from federation.addresses import ServiceAddresses
 from federation.cache import CachedCluster, CatalogCache
 from federation.catalog import Catalog
-from federation.changes import Changes
-from federation.freshness import Transition
 from federation.imports import ImportPolicy
 from federation.join_answer import AnswerValue, encode_answer
 from federation.join_requests import JoinRequests
 from federation.members import Members
 from federation.own_records import OwnRecords
 from federation.paths import BUNDLE, Key, Kind, Path, StrayKey
+from federation.peer_beliefs import PeerBeliefs
 from federation.peer_events import (
-    BundleChanged,
     Deleted,
-    Dropped,
-    ExportChanged,
-    ExportsRestored,
-    GatewaysChanged,
     ListingBegan,
     ListingEnded,
-    ListingWanted,
-    PeerChange,
-    PeerEvent,
     Put,
-    Refused,
-    Stored,
     StrayDeleted,
     StrayPut,
 )
-from federation.peer_memory import BelievedBundle, recall_bundle
 from federation.publication import PutRecord, Write
 from federation.readings import Found, Readings
 from federation.recognition import Recognition
-from federation.report import PeerTransition
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
-from trust.bundle import Bundle
 from trust.source import TrustSource
 
 _MAX_STRANGERS = 64
-_MAX_TRANSITIONS = 128
 
 
 class Beliefs:
@@ -67,20 +51,17 @@ class Beliefs:
         self.own = OwnRecords(settings, authority, gateway_id)
         self.join = JoinRequests()
         self._request_to_us = paths.request(settings.cluster)
-        self.changes = Changes()
         self.strangers: dict[str, None] = {}
         self.stray_keys: dict[str, None] = {}
-        self.transitions: deque[PeerTransition] = deque(maxlen=_MAX_TRANSITIONS)
         self.cache = cache
         self.addresses = ServiceAddresses(settings.cluster, VipBook(settings.vip_range), self.catalog, cache)
+        self.peers = PeerBeliefs(
+            settings.federation, self.members, self.catalog, self.addresses, cache, self._settle_request
+        )
         self.readings = Readings(settings, self.members)
         self.recognition = Recognition(settings.cluster, self.readings, self.members, self.addresses)
         self._listed = False
         self._locals_complete = False
-
-    def take_changes(self) -> Changes:
-        taken, self.changes = self.changes, Changes()
-        return taken
 
     # From disk.
 
@@ -91,43 +72,10 @@ class Beliefs:
             if path.kind is not Kind.VIP:
                 self.own.recall(path, raw, verified_before=self._is_sealed_own(path, raw))
 
-    def recall_peer(self, cluster: str, believed: BelievedBundle, now: float, wall: float) -> None:
-        """The bundle that we believed of a peer. Do it before `restore_peer`."""
-        peer = self.members[cluster].peer
-        bundle = recall_bundle(
-            believed,
-            federation=self.settings.federation,
-            cluster=cluster,
-            trust_domain=peer.trust_domain,
-            pin=peer.root,
-        )
-        if bundle is not None:
-            changes = self.members[cluster].state.recall(bundle, believed.record.encode())
-            self._take(cluster, changes, now, wall)
-
-    def remember(self, cluster: str) -> BelievedBundle | None:
-        """What to keep on disk of the bundle that we believe of a peer."""
-        if cluster not in self.members or (raw := self.members[cluster].state.bundle_record) is None:
-            return None
-        peer = self.members[cluster].peer
-        return BelievedBundle(peer.trust_domain, peer.root, raw.decode())
-
     def acknowledge(self, cluster: str, now: float) -> None:
         """Tells a peer which bundle of it we believe, now that a restart would not forget it."""
         if cluster in self.members:
             self.own.want_ack(cluster, self.members[cluster].state.keys.sequence, now)
-
-    def restore_peer(self, cluster: str, cached: CachedCluster, now: float, wall: float) -> Iterator[None]:
-        """What a peer said, as far as it can be verified still: little by little, so that others can have a turn in
-        between. Those that are no peers now are passed over."""
-        if cluster not in self.members:
-            return
-        state = self.members[cluster].state
-        for change in state.restore(cached.entries, cached.buried, wall):
-            if cluster not in self.members or self.members[cluster].state is not state:
-                return  # It was removed meanwhile.
-            self._take(cluster, (change,), now, wall)
-            yield
 
     def _is_sealed_own(self, path: Path, raw: bytes) -> bool:
         return path != BUNDLE and self.cache.is_sealed(self.settings.cluster, path, raw, self.own.publication.key_id)
@@ -165,9 +113,9 @@ class Beliefs:
                 if reading.listing and path.kind is Kind.ACK:
                     reading.late.append((path, cluster, found.raw))
                 else:
-                    self._apply(cluster, Put(path, found.raw, found.proof), now, wall)
+                    self.peers.apply(cluster, Put(path, found.raw, found.proof), now, wall)
             case StrayKey(cluster) as stray if self.readings.is_read(cluster, source):
-                self._apply(cluster, StrayPut(stray), now, wall)
+                self.peers.apply(cluster, StrayPut(stray), now, wall)
             case Key() | StrayKey() if source is not None:
                 pass  # Whatever else lies in another's etcd is its owner's business.
             case Key(cluster, path) if cluster == self.settings.cluster:
@@ -186,9 +134,9 @@ class Beliefs:
                     self.join.gone(cluster)
                     self.own.publication.discard(paths.answer(cluster))
             case Key(cluster, path) if self.readings.is_read(cluster, source):
-                self._apply(cluster, Deleted(path), now, wall)
+                self.peers.apply(cluster, Deleted(path), now, wall)
             case StrayKey(cluster) as stray if self.readings.is_read(cluster, source):
-                self._apply(cluster, StrayDeleted(stray), now, wall)
+                self.peers.apply(cluster, StrayDeleted(stray), now, wall)
             case Key(cluster, path) if source is None and cluster == self.settings.cluster:
                 if path.kind is Kind.VIP:
                     self.addresses.book.missing(path.service)
@@ -207,9 +155,9 @@ class Beliefs:
         late, reading.late, reading.listing = reading.late, [], False
         for path, cluster, raw in late:
             if self.readings.is_read(cluster, source):
-                self._apply(cluster, Put(path, raw), now, wall)
+                self.peers.apply(cluster, Put(path, raw), now, wall)
         for cluster in self.members.read_in(source):
-            self._apply(cluster, ListingEnded(), now, wall)
+            self.peers.apply(cluster, ListingEnded(), now, wall)
         if source is None:
             self._listed = True
             self.addresses.book.end_listing()
@@ -222,7 +170,7 @@ class Beliefs:
     def observe_etcd(self, synced: bool, now: float, wall: float, source: EtcdSource | None = None) -> None:
         if source in self.readings:
             for cluster, transition in self.members.observe_etcd(source, synced, now).items():
-                self._transitioned(cluster, transition, wall)
+                self.peers.transitioned(cluster, transition, wall)
 
     # From the publisher.
 
@@ -234,7 +182,7 @@ class Beliefs:
                 self.cache.drop(self.settings.cluster, write.path, -1)
 
     def vip_agreed(self, claim: VipClaim, revision: int) -> None:
-        self.changes.services |= self.addresses.found(claim.name, claim.address, revision)
+        self.peers.changes.services |= self.addresses.found(claim.name, claim.address, revision)
 
     # From our own cluster.
 
@@ -244,7 +192,7 @@ class Beliefs:
 
     def remove_local(self, name: ServiceName, now: float) -> None:
         if self.own.exports.remove(name):
-            self._note(self.catalog.remove_local(name))
+            self.peers.note(self.catalog.remove_local(name))
             self.own.want_export(name, now)
 
     def set_local_health(self, name: ServiceName, zones: tuple[ZoneHealth, ...], now: float) -> None:
@@ -265,40 +213,23 @@ class Beliefs:
     def set_gateway(self, addresses: Sequence[str], now: float) -> None:
         self.own.want_gateway(addresses, now)
 
-    def observe_link(self, cluster: str, up: bool, now: float, wall: float) -> None:
-        """Unknown clusters are passed over: a worker may still close the tunnels of a peer that was removed."""
-        if cluster in self.members:
-            self._transitioned(cluster, self.members.observe_link(cluster, up, now), wall)
-
-    def follow(self, cluster: str, bundle: Bundle | None, heard: bool, now: float, wall: float) -> None:
-        """What a peer's bundle endpoint said; `heard`: it answered well just now."""
-        if cluster in self.members:
-            changed, transition = self.members.follow(cluster, bundle, heard, now)
-            if changed:
-                self.changes.peers |= {cluster} | self.members.review_roots()
-            self._transitioned(cluster, transition, wall)
-
-    def tick(self, now: float, wall: float) -> None:
-        for cluster, transition in self.members.tick(now).items():
-            self._transitioned(cluster, transition, wall)
-
     def configure(self, settings: FederationSettings, now: float, wall: float) -> None:
         """Takes other peers, imports and limits. The etcds of new peers are to be listed again."""
         gone, new, moved = self.members.configure(settings, now)
         for cluster in gone:
-            self._note(self.catalog.drop_cluster(cluster))
+            self.peers.note(self.catalog.drop_cluster(cluster))
             self.own.want_ack(cluster, -1, now)
-        self.changes.peers |= gone | new | self.members.review_roots()
-        self.changes.list_again |= {settings.peers[cluster].etcd for cluster in new | moved}
+        self.peers.changes.peers |= gone | new | self.members.review_roots()
+        self.peers.changes.list_again |= {settings.peers[cluster].etcd for cluster in new | moved}
         before = self.settings
         if (settings.imports, settings.import_limits) != (before.imports, before.import_limits):
             policy = ImportPolicy(settings.imports, settings.import_limits)
             exports = {cluster: self.members[cluster].state.exports for cluster in self.members}
-            self._note(self.catalog.apply_imports(policy, exports))
+            self.peers.note(self.catalog.apply_imports(policy, exports))
         self.settings = settings
         self.readings.adjust(settings)
         for cluster in moved:
-            self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
+            self.peers.transitioned(cluster, self.members.observe_lease(cluster, now), wall)
 
     def trust_changed(self, now: float) -> None:
         """Our roots, or what certifies our record key, are others now: the bundle says so at once."""
@@ -311,7 +242,7 @@ class Beliefs:
     def _found_own(self, path: Path, found: Found, now: float) -> None:
         if path.kind is Kind.VIP:
             address = found.raw[:64].decode("ascii", "replace")
-            self.changes.services |= self.addresses.found(path.service, address, found.revision)
+            self.peers.changes.services |= self.addresses.found(path.service, address, found.revision)
             return
         record, aged = self.own.recall(path, found.raw, verified_before=self._is_sealed_own(path, found.raw))
         current = record is not None and self.own.publication.is_current(path, found.raw)
@@ -347,51 +278,11 @@ class Beliefs:
         if len(into) < _MAX_STRANGERS:
             into[cluster if into is self.strangers else key[:256].decode("utf-8", "backslashreplace")] = None
 
-    def _apply(self, cluster: str, event: PeerEvent, now: float, wall: float) -> None:
-        self._take(cluster, self.members[cluster].state.apply(event, wall), now, wall)
-
-    def _take(self, cluster: str, changes: Iterable[PeerChange], now: float, wall: float) -> None:
-        for change in changes:
-            match change:
-                case ExportChanged(name, value):
-                    self._note(self.catalog.apply_export(cluster, name, value))
-                case ExportsRestored(exports):
-                    self._note(self.catalog.apply_exports(cluster, exports))
-                case BundleChanged():
-                    self.changes.bundles.add(cluster)
-                    self.changes.peers |= {cluster} | self.members.review_roots()
-                case GatewaysChanged():
-                    self.changes.peers.add(cluster)
-                    self._transitioned(cluster, self.members.observe_lease(cluster, now), wall)
-                case Stored(path, raw, key_id, sequence, export):
-                    self.cache.put(cluster, path, raw, key_id, sequence, export)
-                    if path.kind is Kind.ACK:
-                        self._settle_request(cluster)
-                case Dropped(path, sequence):
-                    self.cache.drop(cluster, path, sequence)
-                case Refused():
-                    self.changes.refused.append((cluster, change))
-                case ListingWanted():
-                    self.changes.list_again.add(self.members[cluster].peer.etcd)
-
     def _local_changed(self, name: ServiceName, now: float) -> None:
         exports = self.own.exports
         if name in exports:
-            self._note(self.catalog.apply_local(exports.service(name), exports.zones(name), exports.created(name)))
+            self.peers.note(self.catalog.apply_local(exports.service(name), exports.zones(name), exports.created(name)))
         self.own.want_export(name, now)
-
-    def _transitioned(self, cluster: str, transition: Transition | None, wall: float) -> None:
-        if transition is None:
-            return
-        seen = PeerTransition(cluster, transition.before, transition.after, transition.reason, wall)
-        self.transitions.append(seen)
-        self.changes.transitions.append(seen)
-        self.changes.peers.add(cluster)
-        self._note(self.catalog.apply_freshness(cluster, transition.after))
-
-    def _note(self, names: set[ServiceName]) -> None:
-        """These services are different now."""
-        self.changes.services |= self.addresses.follow(names)
 
     def _release_unneeded(self) -> None:
         if self._listed and self._locals_complete:

@@ -43,6 +43,8 @@ _FLUSH_S = 1.0
 """How often the cache is written at most."""
 _TURN = 128
 """Records that are restored from disk in one go, a few milliseconds: the status API answers meanwhile."""
+_SHARE = 1_024
+"""Services of them after which others are told."""
 
 
 class FederationListener(Protocol):
@@ -123,7 +125,7 @@ class Federation:
 
     def observe_link(self, cluster: str, up: bool) -> None:
         """Whether our tunnels to a peer answer."""
-        self._beliefs.observe_link(cluster, up, trio.current_time(), self._wall())
+        self._beliefs.peers.observe_link(cluster, up, trio.current_time(), self._wall())
         self._tell()
 
     def trust_changed(self) -> None:
@@ -195,15 +197,19 @@ class Federation:
         began = trio.current_time()
         for cluster, believed in [*self._remembered.items()]:
             if cluster in self._beliefs.members:
-                self._beliefs.recall_peer(cluster, believed, trio.current_time(), self._wall())
+                self._beliefs.peers.recall(cluster, believed, trio.current_time(), self._wall())
             else:
                 self._forget_peer(cluster)
         for cluster, cached in self._cached.items():
-            restored = self._beliefs.restore_peer(cluster, cached, trio.current_time(), self._wall())
-            for count, _ in enumerate(restored, 1):
-                if count % _TURN == 0 or len(self._beliefs.changes.services) >= _TURN:
-                    self._tell()
+            restored = self._beliefs.peers.restore(cluster, cached, trio.current_time(), self._wall())
+            taken = 0
+            for records in restored:
+                taken += records
+                if taken >= _TURN:
+                    taken = 0
                     await trio.lowlevel.checkpoint()
+                if len(self._beliefs.peers.changes.services) >= _SHARE:
+                    self._tell()
             self._tell()
         if self._cached:
             took_s = trio.current_time() - began
@@ -227,7 +233,7 @@ class Federation:
             with trio.move_on_at(deadline if deadline is not None else float("inf")):
                 await self._tick_wanted.wait()
             self._tick_wanted = trio.Event()
-            self._beliefs.tick(trio.current_time(), self._wall())
+            self._beliefs.peers.tick(trio.current_time(), self._wall())
             self._tell()
 
     def save(self) -> None:
@@ -242,7 +248,7 @@ class Federation:
 
     def _tell(self) -> None:
         """Hands on what changed: to the listener, the log, the publisher and the clock."""
-        changes = self._beliefs.take_changes()
+        changes = self._beliefs.peers.take_changes()
         for cluster, refused in changes.refused:
             log.warning("a value of %s in etcd is refused: %s: %s", cluster, refused.path, refused.detail)
         for seen in changes.transitions:
@@ -268,7 +274,7 @@ class Federation:
 
     def _remember_peer(self, cluster: str) -> bool:
         """Returns whether the bundle that we believe of a peer is on disk."""
-        believed = self._beliefs.remember(cluster)
+        believed = self._beliefs.peers.remember(cluster)
         if believed is None:
             return False
         if self._remembered.get(cluster) != believed:

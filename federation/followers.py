@@ -75,5 +75,5 @@ class Followers:
 
     def _bundle_heard(self, follower: BundleFollower) -> None:
         heard = follower.heard_at is not None and not follower.problem
-        self._beliefs.follow(follower.cluster, follower.bundle, heard, trio.current_time(), self._wall())
+        self._beliefs.peers.follow(follower.cluster, follower.bundle, heard, trio.current_time(), self._wall())
         self._tell()

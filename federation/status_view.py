@@ -35,7 +35,7 @@ def view_status(
         services=len(beliefs.catalog.services),
         vips_exhausted=tuple(str(name) for name in sorted(beliefs.addresses.book.exhausted)),
         cache_complaints=tuple(beliefs.cache.complaints),
-        transitions=tuple(beliefs.transitions),
+        transitions=tuple(beliefs.peers.transitions),
         peer_etcds=tuple(sorted((_view_peer_etcd(beliefs, other) for other in others), key=_by_clusters)),
     )
 

@@ -71,4 +71,4 @@ class ServiceCounts:
         return cluster == self._own or cluster in linked
 
     def _shape(self, view: ServiceView) -> Shape:
-        return tuple((export.cluster, is_usable(export, self._own)) for export in view.exports)
+        return tuple([(export.cluster, is_usable(export, self._own)) for export in view.exports])

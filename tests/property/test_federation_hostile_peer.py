@@ -109,7 +109,7 @@ def test_nothing_that_lies_in_etcd_raises(
         reader.write(*step)
     beliefs = reader.beliefs
     beliefs.cache.take_pending()
-    beliefs.take_changes()
+    beliefs.peers.take_changes()
     refusals = beliefs.members["west"].state.refusals.current()
     assert msgspec.json.encode(refusals)
     assert all(refusal.path.isprintable() and refusal.detail.isprintable() for refusal in refusals)

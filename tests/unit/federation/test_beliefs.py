@@ -112,10 +112,10 @@ def join(etcd: Etcd, *members: Beliefs) -> None:
     for member in members:
         etcd.publish(member)
     for member in members:
-        changes = member.take_changes()
+        changes = member.peers.take_changes()
         if changes.list_again:
             etcd.list_for(member)
-        for cluster in {*changes.bundles, *member.changes.bundles}:
+        for cluster in {*changes.bundles, *member.peers.changes.bundles}:
             member.acknowledge(cluster, 0.0)  # As if it were kept on disk by now.
         etcd.publish(member)
 
@@ -152,11 +152,11 @@ def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
         member.upsert_local(local_service("pay"), 0.0, WALL)
     join(etcd, *members)
     east = members[0]
-    east.take_changes()
+    east.peers.take_changes()
     peers = as_peers(authorities)
     east.configure(settings(authorities, tmp_path, "east", eu=peers["eu"]), 0.0, WALL)
-    assert not east.changes.list_again
-    changes = east.take_changes()
+    assert not east.peers.changes.list_again
+    changes = east.peers.take_changes()
     assert changes.peers == {"west"}
     assert changes.services == {PAY}
     assert shares(east) == ["eu"]
@@ -164,17 +164,17 @@ def test_a_removed_peer_is_gone_at_once_and_a_new_one_is_listed(
     etcd.publish(east)
     assert LAYOUT.key("east", paths.ack("west")) not in etcd.kvs
     # What workers and etcd still say about it means nothing.
-    east.observe_link("west", True, 0.0, WALL)
+    east.peers.observe_link("west", True, 0.0, WALL)
     etcd.delete(LAYOUT.key("west", paths.export(PAY)))
 
     east.configure(settings(authorities, tmp_path, "east"), 0.0, WALL)
-    assert east.changes.list_again == {None}
+    assert east.peers.changes.list_again == {None}
     etcd.list_for(east)
     assert "west" in east.members
     # Another root under the same name is another peer: nothing of the old one is kept.
-    east.take_changes()
+    east.peers.take_changes()
     east.configure(settings(authorities, tmp_path, "east", eu=Peer("eu.acme.test", "sha256:0")), 0.0, WALL)
-    assert east.changes.list_again == {None}
+    assert east.peers.changes.list_again == {None}
     assert shares(east) == []
 
 
@@ -185,9 +185,9 @@ def test_changed_imports_let_in_and_out(authorities: dict[str, Authority], tmp_p
     join(etcd, *members)
     east = members[0]
     closed = dataclasses.replace(east.settings, imports={"west": ("web/*",)})
-    east.take_changes()
+    east.peers.take_changes()
     east.configure(closed, 0.0, WALL)
-    assert not east.changes.list_again
+    assert not east.peers.changes.list_again
     assert shares(east) == []
     assert PAY not in east.addresses.book.addresses
     east.configure(dataclasses.replace(closed, imports={"west": ("shop/p*",)}), 0.0, WALL)
@@ -203,25 +203,29 @@ def test_a_silent_peer_is_stale_then_withdrawn_and_each_step_is_told(
     east, west = (make(authorities, tmp_path, name) for name in ("east", "west"))
     west.upsert_local(local_service("pay"), 0.0, WALL)
     join(etcd, east, west)
-    east.observe_link("west", True, 0.0, WALL)
-    east.take_changes()
+    east.peers.observe_link("west", True, 0.0, WALL)
+    east.peers.take_changes()
     etcd.delete(LAYOUT.key("west", paths.gateway("gw-west")))
-    east.observe_link("west", False, 10.0, WALL)
-    changes = east.take_changes()
+    east.peers.observe_link("west", False, 10.0, WALL)
+    changes = east.peers.take_changes()
     assert [step.after for step in changes.transitions] == ["suspect", "suspect"]
     assert changes.services == set()
     assert east.members.next_deadline() == 30.0  # eu was never heard
-    east.tick(40.0, WALL)
-    assert [(s.cluster, s.after, s.reason) for s in east.take_changes().transitions if s.cluster == "west"] == [
+    east.peers.tick(40.0, WALL)
+    assert [(s.cluster, s.after, s.reason) for s in east.peers.take_changes().transitions if s.cluster == "west"] == [
         ("west", "stale", "stale-after")
     ]
     assert east.catalog.services[PAY].exports[0].freshness is Freshness.STALE
-    east.tick(86_410.0, WALL)
-    assert east.take_changes().services == {PAY}
+    east.peers.tick(86_410.0, WALL)
+    assert east.peers.take_changes().services == {PAY}
     assert shares(east) == []
-    east.observe_link("west", True, 86_500.0, WALL)
+    east.peers.observe_link("west", True, 86_500.0, WALL)
     assert shares(east) == ["west"]
-    assert [step.after for step in east.transitions if step.cluster == "west"][-3:] == ["stale", "withdrawn", "suspect"]
+    assert [step.after for step in east.peers.transitions if step.cluster == "west"][-3:] == [
+        "stale",
+        "withdrawn",
+        "suspect",
+    ]
 
 
 def test_a_restart_goes_on_where_it_was(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
@@ -306,9 +310,9 @@ def test_an_address_that_becomes_free_goes_to_a_service_that_has_none(
     for number in range(6):
         beliefs.upsert_local(local_service(f"s{number}"), 0.0, WALL)
     (late,) = beliefs.addresses.book.exhausted
-    beliefs.take_changes()
+    beliefs.peers.take_changes()
     beliefs.remove_local(ServiceName("shop", "s0"), 1.0)
-    assert beliefs.take_changes().services == {ServiceName("shop", "s0"), late}
+    assert beliefs.peers.take_changes().services == {ServiceName("shop", "s0"), late}
     assert late in beliefs.addresses.book.addresses
 
 
@@ -321,7 +325,7 @@ def restarted(etcd: Etcd, before: Beliefs, authorities: dict[str, Authority], tm
     cached = CatalogCache(tmp_path / cluster / "catalog").load()
     for peer in after.members:
         if peer in cached:
-            list(after.restore_peer(peer, cached[peer], 0.0, WALL))
+            list(after.peers.restore(peer, cached[peer], 0.0, WALL))
     return after
 
 
@@ -369,4 +373,4 @@ def test_what_a_listing_does_not_show_again_is_gone(authorities: dict[str, Autho
     assert {name.name for name in again.catalog.services} == {"s0", "s2"}
     assert again.addresses.book.take_claims(100) == []
     assert again.addresses.book.take_released(100) == [ServiceName("shop", "s1")]
-    assert not again.take_changes().refused
+    assert not again.peers.take_changes().refused
