@@ -104,8 +104,8 @@ class Attempt:
     def consumed(self, size_bytes: int) -> None:
         """The end of the response's body went on to where it belongs."""
         assert self.conn is not None
-        if self.conn.codec.consumed(self.stream_id, size_bytes):
-            self.conn.touch()
+        self.conn.codec.consumed(self.stream_id, size_bytes)
+        self.conn.touch()
 
     def failed(self, failure: Failure, detail: str) -> None:
         """No connection could be had."""

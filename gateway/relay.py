@@ -34,8 +34,8 @@ class Relay:
         self.queued = False
         if self.owed:
             owed, self.owed = self.owed, 0
-            if self.source.codec.consumed(self.source_stream, owed):
-                self.source.touch()
+            self.source.codec.consumed(self.source_stream, owed)
+            self.source.touch()
 
 
 class Relays:

@@ -90,9 +90,8 @@ class Recorder:
     def reset(self, stream_id: int, code: int) -> None:
         self.said.append(("reset", code))
 
-    def consumed(self, stream_id: int, size: int) -> bool:
+    def consumed(self, stream_id: int, size: int) -> None:
         self.consumed_bytes += size
-        return True
 
     def queued(self, stream_id: int) -> int:
         return self.queued_bytes

@@ -353,11 +353,9 @@ class Http1ClientCodec:
             self._body.done = True
             self._end(code, [])
 
-    def consumed(self, stream_id: int, size: int) -> bool:
-        was_full = self._held >= self._limits.stream_window
+    def consumed(self, stream_id: int, size: int) -> None:
         if stream_id == self._stream:
             self._held = max(0, self._held - size)
-        return was_full
 
     def ping(self, payload: bytes) -> bool:
         return False

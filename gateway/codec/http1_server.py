@@ -357,11 +357,9 @@ class Http1ServerCodec:
         if self._current(stream_id) is not None:
             self._end()
 
-    def consumed(self, stream_id: int, size: int) -> bool:
-        was_full = self._held >= self._limits.stream_window
+    def consumed(self, stream_id: int, size: int) -> None:
         if stream_id == self._stream:
             self._held = max(0, self._held - size)
-        return was_full
 
     def ping(self, payload: bytes) -> bool:
         return False

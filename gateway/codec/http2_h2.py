@@ -487,13 +487,12 @@ class H2Codec:
     # Flow control. The connection's window is given back as soon as bytes come, so that what slow streams hold does not
     # count against it until it is very much; a stream's own window only when its bytes have gone on.
 
-    def consumed(self, stream_id: int, size: int) -> bool:
+    def consumed(self, stream_id: int, size: int) -> None:
         size = self._held.consume(stream_id, size)
         stream = self._open.get(stream_id)
         if stream is not None:
             self._credit_stream(stream_id, stream, size)
         self._credit_connection(0)
-        return True
 
     def _let_go(self, stream_id: int) -> None:
         if self._held.let_go(stream_id):

@@ -447,11 +447,10 @@ class Ngh2Codec:
 
     # Flow control.
 
-    def consumed(self, stream_id: int, size: int) -> bool:
+    def consumed(self, stream_id: int, size: int) -> None:
         size = self._held.consume(stream_id, size)
         if size:
             self._acknowledge(stream_id, size)
-        return self._conn.want_write
 
     def _let_go(self, stream_id: int) -> None:
         """The stream is gone: what is still held of it goes nowhere."""

@@ -131,9 +131,8 @@ class Codec(Protocol):
         """Gives a stream up. On HTTP/1.1 and TCP that ends the connection; no event follows for the stream."""
         ...
 
-    def consumed(self, stream_id: int, size: int) -> bool:
-        """`size` bytes of this stream's `Data` went on to where they belong: the peer may send as many more. Returns
-        whether that may change anything now: there is something to send, or a pause may be over."""
+    def consumed(self, stream_id: int, size: int) -> None:
+        """`size` bytes of this stream's `Data` went on to where they belong: the peer may send as many more."""
         ...
 
     def queued(self, stream_id: int) -> int:

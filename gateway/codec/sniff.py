@@ -100,8 +100,8 @@ class SniffingServerCodec:
     def reset(self, stream_id: int, code: int) -> None:
         self.chosen.reset(stream_id, code)
 
-    def consumed(self, stream_id: int, size: int) -> bool:
-        return self.chosen.consumed(stream_id, size)
+    def consumed(self, stream_id: int, size: int) -> None:
+        self.chosen.consumed(stream_id, size)
 
     def queued(self, stream_id: int) -> int:
         return self.chosen.queued(stream_id)

@@ -98,10 +98,8 @@ class _TcpCodec:
     def reset(self, stream_id: int, code: int) -> None:
         self._over = True
 
-    def consumed(self, stream_id: int, size: int) -> bool:
-        was_full = self._held >= self._limits.stream_window
+    def consumed(self, stream_id: int, size: int) -> None:
         self._held = max(0, self._held - size)
-        return was_full
 
     def queued(self, stream_id: int) -> int:
         return self._output.body_bytes
