@@ -174,8 +174,8 @@ class H2Codec:
                 handler = _HANDLERS.get(type(event))
                 if handler is not None:
                     handler(self, event, events)
-        except h2.exceptions.DenialOfServiceError as flood:
-            self._fail("flood", str(flood), ErrorCode.ENHANCE_YOUR_CALM, events)
+        except h2.exceptions.DenialOfServiceError as too_much:
+            self._fail("flood", str(too_much), ErrorCode.ENHANCE_YOUR_CALM, events)
         except h2.exceptions.ProtocolError as error:
             self._fail("protocol-error", str(error), int(error.error_code), events)
 
