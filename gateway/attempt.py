@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from discovery.model import Protocol as ServiceProtocol
 from gateway.breaker import Breaker
@@ -19,8 +19,8 @@ from gateway.retry import IDEMPOTENT_METHODS, UNPROCESSED_REASONS, Failure
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
-HELD_RESPONSE_BYTES = 16_384
-NEVER = float("inf")
+HELD_RESPONSE_BYTES: Final = 16_384
+NEVER: Final = float("inf")
 
 
 class Attempt:

@@ -7,9 +7,10 @@ time to time, and a random part of that, so that they do not all knock in the mo
 from __future__ import annotations
 
 import random
+from typing import Final
 
 # A wait is this part of its time at least.
-_LEAST = 0.5
+_LEAST: Final = 0.5
 
 
 class Backoff:

@@ -6,9 +6,11 @@ slow fills neither itself nor this worker. Nothing waits here: what waits for a 
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.traffic import Limits
 
-NEWS_S = 1.0
+NEWS_S: Final = 1.0
 """An upstream that overflows is told of so often, not once for each request."""
 
 

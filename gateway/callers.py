@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from discovery.model import Workload
 from gateway.codec.events import Header
@@ -23,10 +23,10 @@ from trust.spiffe_id import SpiffeId, gateway_id, parse_spiffe_id, workload_id
 from trust.spiffe_pattern import SpiffePattern, parse_pattern
 
 # Values of `isthmus-source` remembered for each connection: as many callers as a cluster has, in general.
-_REMEMBERED = 1024
-_PLACE = r"[A-Za-z0-9._-]{0,63}"
+_REMEMBERED: Final = 1024
+_PLACE: Final = r"[A-Za-z0-9._-]{0,63}"
 # What `headers.source_value` writes, and nothing else: one form leaves nothing to interpret in two ways.
-_VALUE = re.compile(
+_VALUE: Final = re.compile(
     rf'cluster="([a-z0-9-]{{1,63}})", region="{_PLACE}", zone="{_PLACE}", identity="([^"\\]{{1,2048}})"'.encode()
 )
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.codec.events import (
     Data,
@@ -26,7 +26,7 @@ from gateway.connection import Connection
 from gateway.reactor import Reactor
 from gateway.tls_socket import TlsSocket
 
-GOAWAY_DEBUG_BYTES = 64
+GOAWAY_DEBUG_BYTES: Final = 64
 
 
 class ResponseHandler(Protocol):

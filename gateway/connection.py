@@ -13,6 +13,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Final
 
 from gateway.codec.events import Event
 from gateway.codec.interface import Codec, Lent
@@ -22,11 +23,11 @@ from gateway.tls_socket import TlsSocket
 
 # How long the rest of a failed request is read and thrown away, so that the refusal arrives before the reset does
 # (RFC 9112 section 9.6).
-LINGER_S = 1.0
-SHUTDOWN_RETRY_S = 0.05
+LINGER_S: Final = 1.0
+SHUTDOWN_RETRY_S: Final = 0.05
 
-WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_GONE = select.EPOLLERR | select.EPOLLHUP
+WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_GONE: Final = select.EPOLLERR | select.EPOLLHUP
 
 
 class Connection:

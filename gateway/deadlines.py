@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from typing import Final
 
 # A heap as short as this is not worth making anew.
-FEW = 64
+FEW: Final = 64
 
 
 class Deadline:

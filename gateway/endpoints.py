@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Collection
+from typing import Final
 
 import trio
 
@@ -22,12 +23,12 @@ from gateway.snapshot import UpstreamTls
 from gateway.tls_socket import TlsSocket
 from gateway.traffic import DEFAULT_TRAFFIC, Limits
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S: Final = 2.0
 # An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
 # request on a connection that is just being closed costs a retry.
-IDLE_S = 30.0
+IDLE_S: Final = 30.0
 # HTTP/2 endpoints: streams on one connection before another is opened beside it.
-STREAMS_PER_CONNECTION = 100
+STREAMS_PER_CONNECTION: Final = 100
 
 
 class EndpointPool:

@@ -7,7 +7,7 @@ costs the heap nothing, and an ordinary request one entry.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.deadlines import Deadline
 from gateway.exchange_failures import idle_out, time_out
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.attempt import Attempt
     from gateway.exchange import Exchange
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class ExchangeTimer:

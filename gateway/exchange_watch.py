@@ -8,7 +8,7 @@ Until then an exchange costs one entry of a dictionary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.deadlines import Deadline
 from gateway.traffic import Traffic
@@ -16,8 +16,8 @@ from gateway.traffic import Traffic
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
-YOUNG_S = 1.0
-PATIENCE_S = 30.0
+YOUNG_S: Final = 1.0
+PATIENCE_S: Final = 30.0
 """A limit on silence that is no shorter than this may be kept a second late."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_FORM = re.compile(rb"([0-9]{1,8})([HMSmun])")
-_UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_DIGITS = 99_999_999
+_FORM: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_UNITS_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_DIGITS: Final = 99_999_999
 
 
 def parse_grpc_timeout(value: bytes) -> float | None:

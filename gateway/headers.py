@@ -7,20 +7,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from discovery.model import Locality
 from gateway.codec.events import Header, ResponseHead
 
-OURS = frozenset({b"isthmus-", b"isthmus_"})
+OURS: Final = frozenset({b"isthmus-", b"isthmus_"})
 """How the names of our fields begin, in 8 bytes. With an underscore too: to CGI and its heirs both spellings are one
 variable (RFC 3875 section 4.1.18)."""
-SOURCE = b"isthmus-source"
-ATTEMPT = b"isthmus-attempt"
-REASON = b"isthmus-reason"
-GRPC_TIMEOUT = b"grpc-timeout"
+SOURCE: Final = b"isthmus-source"
+ATTEMPT: Final = b"isthmus-attempt"
+REASON: Final = b"isthmus-reason"
+GRPC_TIMEOUT: Final = b"grpc-timeout"
 
-NO_HEALTHY_UPSTREAM = b"no-healthy-upstream"
-HEADER_LIMIT = b"header-limit"
+NO_HEALTHY_UPSTREAM: Final = b"no-healthy-upstream"
+HEADER_LIMIT: Final = b"header-limit"
 
 
 def source_value(cluster: str, locality: Locality, identity: str) -> bytes:

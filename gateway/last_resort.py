@@ -9,7 +9,7 @@ and a fast refusal with its reason is worth more than a hope.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.client_connection import ClientConnection
 from gateway.failover.target import RemoteTarget, Target
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.exchange import Exchange
 
 # What says something of a tunnel, and nothing of the cluster behind it.
-_LOST = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
+_LOST: Final = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
 
 
 class WaysOut(Protocol):

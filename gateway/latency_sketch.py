@@ -8,15 +8,16 @@ requests again.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-LEAST_S = 0.000_1
-GROWTH = 1.2
-BUCKETS = 96
+LEAST_S: Final = 0.000_1
+GROWTH: Final = 1.2
+BUCKETS: Final = 96
 """The last one begins at some 54 minutes."""
-ENOUGH = 20
+ENOUGH: Final = 20
 """With fewer durations nothing is said."""
-MANY = 1_000
-_LOG_GROWTH = math.log(GROWTH)
+MANY: Final = 1_000
+_LOG_GROWTH: Final = math.log(GROWTH)
 
 
 class LatencySketch:

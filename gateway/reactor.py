@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -22,20 +22,20 @@ from gateway.deadlines import Deadline, Deadlines
 
 log = logging.getLogger("isthmus.reactor")
 
-READ = select.EPOLLIN | select.EPOLLRDHUP
-WRITE = select.EPOLLOUT
-EVENTS_PER_TURN = 256
+READ: Final = select.EPOLLIN | select.EPOLLRDHUP
+WRITE: Final = select.EPOLLOUT
+EVENTS_PER_TURN: Final = 256
 # Of those that are ready, so many are handled before the shared connections are looked at again.
-EVENTS_PER_SLICE = 32
-READ_BYTES = 262_144
+EVENTS_PER_SLICE: Final = 32
+READ_BYTES: Final = 262_144
 # What one turn reads, shared by the sockets that are ready, and the least and most that a socket gets. Without it a
 # thousand downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
-TURN_BYTES = 4_194_304
-LEAST_SHARE_BYTES = 32_768
-MOST_SHARE_BYTES = 1_048_576
+TURN_BYTES: Final = 4_194_304
+LEAST_SHARE_BYTES: Final = 32_768
+MOST_SHARE_BYTES: Final = 1_048_576
 # Turns in a row, and seconds, before other tasks (handshakes, control messages, probes) are let in.
-TURNS_IN_A_ROW = 8
-TURNS_LIMIT_S = 0.02
+TURNS_IN_A_ROW: Final = 8
+TURNS_LIMIT_S: Final = 0.02
 
 
 class Flushable(Protocol):
@@ -157,7 +157,7 @@ class Reactor:
             self._run_deadlines()
             self.flush()
             due_at = self._deadlines.next()
-        return -1 if due_at == float("inf") else max(0.0, due_at - now)
+        return -1.0 if due_at == float("inf") else max(0.0, due_at - now)
 
     # Turns.
 

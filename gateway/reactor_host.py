@@ -52,7 +52,7 @@ def _alternate(reactor: Reactor, ticks: deque[Callable[[], object]], ended: list
     while True:
         wait_s = reactor.keep_deadlines()
         if ticks:
-            wait_s = 0
+            wait_s = 0.0
             ticks.popleft()()
             if ended:
                 return

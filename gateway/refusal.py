@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import quote
 
 from gateway.codec.events import RequestHead, ResponseHead
 from gateway.headers import REASON
 
-STATUS_OF_REASON = {
+STATUS_OF_REASON: Final = {
     b"no-route": 404,
     b"not-allowed": 403,
     b"source-not-believed": 403,
@@ -26,12 +27,12 @@ otherwise is its endpoint's, whatever it calls itself."""
 
 # gRPC's UNAVAILABLE, which the retry policies of its clients know; DEADLINE_EXCEEDED, which a client's own deadline
 # would have said; PERMISSION_DENIED.
-_GRPC_UNAVAILABLE = b"14"
-_GRPC_STATUS = {504: b"4", 408: b"4", 403: b"7"}
+_GRPC_UNAVAILABLE: Final = b"14"
+_GRPC_STATUS: Final = {504: b"4", 408: b"4", 403: b"7"}
 # What `grpc-message` may hold as it is (gRPC over HTTP/2, Status-Message): printable ASCII without "%".
-_GRPC_MESSAGE_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+_GRPC_MESSAGE_PLAIN: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 # How much of what a client asked for is repeated to it.
-_SHOWN_BYTES = 256
+_SHOWN_BYTES: Final = 256
 
 
 def refusal(

@@ -7,7 +7,7 @@ stream is held here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.codec.interface import Codec
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
 
 # A stream whose sink holds more than this unsent is not given more window yet.
-LOW_WATER_BYTES = 32_768
+LOW_WATER_BYTES: Final = 32_768
 
 
 class Relay:

@@ -10,6 +10,7 @@ import random
 import socket
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 from discovery.model import Protocol
 from gateway.attempt import Attempt
@@ -50,11 +51,11 @@ from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCou
 from gateway.tls_socket import TlsSocket
 from gateway.tunnels import Tunnels
 
-SOURCE_NOT_BELIEVED = "source-not-believed"
-NOT_ALLOWED = "not-allowed"
+SOURCE_NOT_BELIEVED: Final = "source-not-believed"
+NOT_ALLOWED: Final = "not-allowed"
 # Source values for as many local clients as may be at work at once.
-_SOURCES_REMEMBERED = 4096
-_STATUS = [str(status) for status in range(1000)]
+_SOURCES_REMEMBERED: Final = 4096
+_STATUS: Final = [str(status) for status in range(1000)]
 
 
 class WorkerRequestPath:

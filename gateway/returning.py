@@ -7,8 +7,9 @@ otherwise be refused, although a moment later it could be carried.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-RETURN_S = 2.0
+RETURN_S: Final = 2.0
 """For so long a cluster is expected back: the start of a worker and a handshake, on a busy machine."""
 
 

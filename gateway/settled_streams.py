@@ -7,8 +7,9 @@ a few of them would get hardly any requests while another holds none.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-SETTLED_S = 5.0
+SETTLED_S: Final = 5.0
 """A stream of this age, or up to twice this age, is not a request that a busy gateway has not answered yet."""
 
 

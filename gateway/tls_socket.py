@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Any, Final, cast
 
-RECORD_BYTES = 16_384
+RECORD_BYTES: Final = 16_384
 """The most plain text that one record has (RFC 8446 section 5.1)."""
-LEAST_ROOM_BYTES = 2 * RECORD_BYTES
+LEAST_ROOM_BYTES: Final = 2 * RECORD_BYTES
 """What `recv_into` needs: room for the record that OpenSSL has in part, and for more to come."""
-_HANDSHAKE_READ_BYTES = 4_096
+_HANDSHAKE_READ_BYTES: Final = 4_096
 
 
 class TlsSocket:
@@ -99,10 +101,12 @@ class TlsSocket:
 
     def _decrypt(self, view: memoryview) -> int:
         """All whole records that are here."""
-        read, received, count = self.object.read, self._received, 0
+        # typeshed knows `SSLObject.read` as what returns bytes; with a buffer it returns how much it has put there.
+        read: Callable[[int, memoryview], int] = cast(Any, self.object.read)
+        received, count, size = self._received, 0, 0
         try:
-            while size := read(RECORD_BYTES, view[count:]):  # type: ignore[arg-type,unused-ignore]
-                count += size  # type: ignore[operator,unused-ignore]
+            while size := read(RECORD_BYTES, view[count:]):
+                count += size
                 if not received.pending:
                     return count
             self.ended = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from typing import Final
 
 import trio
 
@@ -13,7 +14,7 @@ from gateway.identity import Proof
 from gateway.resolver import Place
 from gateway.tunnel_probe import ABSENT, SILENT, Standing, TunnelProbe
 
-_CODE = re.compile(rb"[a-z0-9-]{1,40}")
+_CODE: Final = re.compile(rb"[a-z0-9-]{1,40}")
 
 
 class Link:

@@ -19,8 +19,8 @@ PING_INTERVAL_S = 0.25
 IDLE_PING_INTERVAL_S = 0.5
 # After a PING, plus the tunnel's round-trip time. Both together bound what a frozen gateway costs: under a second.
 SUSPECT_AFTER_S = 0.4
-# Three PINGs are out by then. With the time until the first of them it makes a refusal of about a second.
-ABSENT_AFTER_S = 0.75
+# A gateway that is flooded lags for a second and more, and is not gone.
+ABSENT_AFTER_S = 2.0
 # A peer that lags for this long is of no use to what could begin again elsewhere (a POST, a TCP stream).
 MUTE_AFTER_S = 3.0
 # A machine that is far too busy gets its gateway a turn again within seconds; a frozen one does not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 import msgspec
 
@@ -14,10 +15,10 @@ from gateway.codec.interface import Codec, CodecLimits
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 
-LIMITS = CodecLimits()
+LIMITS: Final = CodecLimits()
 # A tunnel is shared by all of a peer's workloads: however many of them are slow, it never waits for them. Past this
 # much it is worn out, and another is opened in its place.
-MESH_LIMITS = msgspec.structs.replace(LIMITS, widest_window=1 << 30)
+MESH_LIMITS: Final = msgspec.structs.replace(LIMITS, widest_window=1 << 30)
 
 
 def mesh_codec(http2: str, *, client: bool) -> Codec:

@@ -7,20 +7,20 @@ follows the message. `done` says that the body has ended.
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.codec.events import Header
 from gateway.codec.http1 import CRLF, Fault
 from gateway.codec.interface import CodecLimits
 
-CHUNK_LINE_BYTES = 1_024
+CHUNK_LINE_BYTES: Final = 1_024
 """A chunk's size with its extensions, which are read over (RFC 9112 section 7.1.1)."""
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
+_TRAILER_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 
 # Fields that would change how a message is framed or routed mean nothing in a trailer (RFC 9110 section 6.5.1).
-_NOT_IN_TRAILERS = frozenset(
+_NOT_IN_TRAILERS: Final = frozenset(
     {
         b"authorization",
         b"connection",

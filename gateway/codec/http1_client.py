@@ -12,6 +12,7 @@ import http
 import random
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import httptools
 
@@ -33,9 +34,9 @@ from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, new_key
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 # A request with one of these methods and no body says so (RFC 9110 section 8.6).
-_BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
+_BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 class _In(enum.Enum):
@@ -49,7 +50,7 @@ class _In(enum.Enum):
     """Of no interest: the connection ends."""
 
 
-_SEEN = {b"HTTP/1.1 " + status_and_reason(status.value): (1, status.value) for status in http.HTTPStatus}
+_SEEN: Final = {b"HTTP/1.1 " + status_and_reason(status.value): (1, status.value) for status in http.HTTPStatus}
 """What nearly all responses begin with: the minor version and the status."""
 
 

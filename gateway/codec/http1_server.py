@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
 from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
@@ -25,8 +26,8 @@ from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
 from gateway.headers import REASON
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_BODY = frozenset({204, 304})
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_BODY: Final = frozenset({204, 304})
 
 
 class _In(enum.Enum):

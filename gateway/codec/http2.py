@@ -27,9 +27,11 @@ half a DATA frame, then we reset          | lost to the connection's | given bac
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.codec.interface import Codec, CodecLimits
 
-ENGINES = ("ngh2", "h2")
+ENGINES: Final = ("ngh2", "h2")
 
 
 def http2_codec(kind: str, *, client: bool, limits: CodecLimits) -> Codec:

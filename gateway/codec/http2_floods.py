@@ -5,15 +5,17 @@ There is no clock here: each bound is a count that useful work pays back.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.codec.http2_frames import ACK, CONTINUATION, DATA, END_STREAM, HEADER_BYTES, PING, RST_STREAM, SETTINGS
 
-RESETS = 2_000
+RESETS: Final = 2_000
 """Streams that the peer reset and that none which ended well has paid for (CVE-2023-44487)."""
-UNSENT_ACKS = 1_000
+UNSENT_ACKS: Final = 1_000
 """Answers to PING and SETTINGS that the peer does not read (CVE-2019-9512, CVE-2019-9515)."""
-CONTINUATIONS = 8
+CONTINUATIONS: Final = 8
 """CONTINUATION frames of one header block (CVE-2024-27316)."""
-EMPTY_FRAMES = 1_000
+EMPTY_FRAMES: Final = 1_000
 """DATA frames in a row that carry nothing (CVE-2019-9518)."""
 
 

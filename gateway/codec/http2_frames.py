@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.codec.interface import CodecLimits, Lent
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADER_BYTES = 9
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_BYTES: Final = 9
 
-DATA = 0x0
-HEADERS = 0x1
-RST_STREAM = 0x3
-SETTINGS = 0x4
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-CONTINUATION = 0x9
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+CONTINUATION: Final = 0x9
 # Not types of frames, but what else a splitter finds.
-CONNECTION_PREFACE = -1
-OVERLONG = -2
+CONNECTION_PREFACE: Final = -1
+OVERLONG: Final = -2
 
 END_STREAM = ACK = 0x1
-END_HEADERS = 0x4
+END_HEADERS: Final = 0x4
 
-ASSUMED_STREAMS = 100
+ASSUMED_STREAMS: Final = 100
 """How many streams a client opens before the server's SETTINGS say how many it takes."""
-UNLIMITED_STREAMS = 0x7FFFFFFF
+UNLIMITED_STREAMS: Final = 0x7FFFFFFF
 
 
 def settings(limits: CodecLimits, *, client: bool) -> dict[int, int]:

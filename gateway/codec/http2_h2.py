@@ -13,7 +13,7 @@ How h2 is used:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import h2.config
 import h2.connection
@@ -75,11 +75,11 @@ from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 from gateway.headers import HEADER_LIMIT, REASON
 
-DATA_FRAME_BYTES = 16_384
+DATA_FRAME_BYTES: Final = 16_384
 """As libnghttp2 does: small frames let streams take turns."""
 
-FRAME_SIZE_ERROR = 0x6
-GOAWAY_BYTES = 17
+FRAME_SIZE_ERROR: Final = 0x6
+GOAWAY_BYTES: Final = 17
 
 
 class H2Codec:
@@ -555,7 +555,7 @@ def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection
     return conn
 
 
-_HANDLERS: dict[type[h2.events.Event], Callable[[H2Codec, Any, list[Event]], None]] = {
+_HANDLERS: Final[dict[type[h2.events.Event], Callable[[H2Codec, Any, list[Event]], None]]] = {
     h2.events.RequestReceived: H2Codec._on_request,
     h2.events.ResponseReceived: H2Codec._on_response,
     h2.events.InformationalResponseReceived: H2Codec._on_informational,

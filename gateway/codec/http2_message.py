@@ -17,31 +17,32 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from typing import Final
 
 import msgspec
 
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import CodecLimits
 
-FIELD_OVERHEAD_BYTES = 32
+FIELD_OVERHEAD_BYTES: Final = 32
 """What each field counts beyond its name and value (RFC 9113 section 6.5.2)."""
 
-CONNECTION_SPECIFIC = frozenset(
+CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 
-HARD_LIMIT_FACTOR = 2
+HARD_LIMIT_FACTOR: Final = 2
 """An engine drops the connection, with all its streams, for a header list above its own limit. A list between the
 limit that we advertise and that one costs only its stream, so that one workload's headers never close a tunnel that
 others share."""
 
 # As long as a host name and a port can be.
-_SHORT_BYTES = 260
+_SHORT_BYTES: Final = 260
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PATH = re.compile(rb"/[!-~\x80-\xff]*")
-_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]+")
-_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PATH: Final = re.compile(rb"/[!-~\x80-\xff]*")
+_AUTHORITY: Final = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]+")
+_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 
 
 class MalformedMessage(Exception):
@@ -166,8 +167,8 @@ def parse_response(headers: Sequence[Header]) -> ResponseHead:
     return ResponseHead(_STATUS_OF.get(status) or int(status), [*headers[1:]])
 
 
-_STATUS = {status: (b":status", b"%d" % status) for status in range(100, 600)}
-_STATUS_OF = {text: status for status, (_, text) in _STATUS.items()}
+_STATUS: Final = {status: (b":status", b"%d" % status) for status in range(100, 600)}
+_STATUS_OF: Final = {text: status for status, (_, text) in _STATUS.items()}
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -184,15 +185,15 @@ class Block(enum.Enum):
     TRAILERS = enum.auto()
 
 
-_PSEUDO = {
+_PSEUDO: Final = {
     Block.REQUEST: frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"}),
     Block.RESPONSE: frozenset({b":status"}),
     Block.TRAILERS: frozenset(),
 }
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_VALUE = re.compile(rb"(?![ \t])[\t\x20-\x7e\x80-\xff]*(?<![ \t])")
-_STATUS_CODE = re.compile(rb"[1-5][0-9]{2}")
-_CHARACTERS = {b":method": _TOKEN, b":scheme": _SCHEME, b":path": _PATH, b":status": _STATUS_CODE}
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_VALUE: Final = re.compile(rb"(?![ \t])[\t\x20-\x7e\x80-\xff]*(?<![ \t])")
+_STATUS_CODE: Final = re.compile(rb"[1-5][0-9]{2}")
+_CHARACTERS: Final = {b":method": _TOKEN, b":scheme": _SCHEME, b":path": _PATH, b":status": _STATUS_CODE}
 
 
 def validate_block(headers: Iterable[Header], block: Block) -> None:

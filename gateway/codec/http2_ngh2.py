@@ -13,7 +13,7 @@ How ngh2 is used:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import ngh2
 
@@ -49,25 +49,25 @@ from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 from gateway.headers import HEADER_LIMIT, REASON
 
-EARLY_OUTPUT_BYTES = 16_384
+EARLY_OUTPUT_BYTES: Final = 16_384
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)
 # would close it under load. A rapid-reset attack (CVE-2023-44487) is far above this.
-RESETS = (2_000, 500)
+RESETS: Final = (2_000, 500)
 # libnghttp2 sends one stream's body after the other, unless a stream is "incremental" (RFC 9218 section 4.2). Bodies
 # with pieces of this size are made so, at the default urgency whatever the client asked for, so that no large body
 # delays another stream. Only a server can say it: a client's large bodies go one after the other, a window each.
-LARGE_BYTES = 8_192
-MAX_WINDOW_BYTES = 0x7FFFFFFF
-_INCREMENTAL = ngh2.Priority(urgency=3, incremental=True)
+LARGE_BYTES: Final = 8_192
+MAX_WINDOW_BYTES: Final = 0x7FFFFFFF
+_INCREMENTAL: Final = ngh2.Priority(urgency=3, incremental=True)
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
-_REMOTE_ENDED = 1
-_LOCAL_ENDED = 2
-_TUNNEL = 4
+_REMOTE_ENDED: Final = 1
+_LOCAL_ENDED: Final = 2
+_TUNNEL: Final = 4
 # Answered by the codec itself: nobody was told of it.
-_REFUSED = 8
-_TAKES_TURNS = 16
-_ENDED = _REMOTE_ENDED | _LOCAL_ENDED
+_REFUSED: Final = 8
+_TAKES_TURNS: Final = 16
+_ENDED: Final = _REMOTE_ENDED | _LOCAL_ENDED
 
 
 def _configuration(limits: CodecLimits) -> ngh2.Configuration:
@@ -521,7 +521,7 @@ class Ngh2Codec:
             pass
 
 
-_HANDLERS: dict[type[ngh2.Event], Callable[[Ngh2Codec, Any, list[Event]], None]] = {
+_HANDLERS: Final[dict[type[ngh2.Event], Callable[[Ngh2Codec, Any, list[Event]], None]]] = {
     ngh2.RequestReceived: Ngh2Codec._on_request,
     ngh2.ResponseReceived: Ngh2Codec._on_response,
     ngh2.InformationalResponseReceived: Ngh2Codec._on_informational,

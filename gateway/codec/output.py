@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
-OUTPUT_BYTES = 262_144
+OUTPUT_BYTES: Final = 262_144
 """What `data_to_send` gives at most at one call."""
 
 

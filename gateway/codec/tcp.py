@@ -7,12 +7,13 @@ response is 200. Both appear before any byte has crossed, so that a protocol in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.codec.events import Data, Event, Header, Request, RequestHead, Response, ResponseHead
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 
-STREAM = 1
+STREAM: Final = 1
 
 
 class _TcpCodec:

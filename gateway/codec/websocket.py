@@ -6,14 +6,15 @@ import base64
 import hashlib
 import random
 import re
+from typing import Final
 
-WEBSOCKET = b"websocket"
-KEY_FIELD = b"sec-websocket-key"
-ACCEPT_FIELD = b"sec-websocket-accept"
+WEBSOCKET: Final = b"websocket"
+KEY_FIELD: Final = b"sec-websocket-key"
+ACCEPT_FIELD: Final = b"sec-websocket-accept"
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # 16 bytes in base64: the last digit before the padding holds two bits only.
-_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 
 
 def new_key(rng: random.Random) -> bytes:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from gateway.failover.latency import PeakEwma, load
 from gateway.failover.target import LocalTarget, Target
 
 # Latencies that differ by less say nothing: then the requests in progress decide alone. At low load there are none, and
 # of two equal endpoints the one whose last answer was a little quicker would get everything.
-_ALIKE = 2.0
+_ALIKE: Final = 2.0
 
 InProgress = Callable[[LocalTarget], int]
 """How many requests a target has now."""

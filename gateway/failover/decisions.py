@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from discovery.model import ServiceName
 from gateway.failover.choice import InProgress
@@ -26,7 +27,7 @@ from gateway.retry import Failure
 from gateway.routing import Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 
-DIVERTED_PER_TICK = 50
+DIVERTED_PER_TICK: Final = 50
 
 _Key = tuple[str, str]
 """`<namespace>/<name>` and the name of a port."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
+from typing import Final
 
 from gateway.failover.events import Cause
 from gateway.failover.outcome import Verdict
@@ -17,11 +18,11 @@ from gateway.failover.policy import EjectionPolicy
 from gateway.failover.success_rate import outliers
 
 # A time is lengthened by up to so much, so that what was ejected together does not return together.
-_JITTER = 0.1
+_JITTER: Final = 0.1
 # A returned place begins with so much of its share (Envoy's `min_weight_percent`).
-_FIRST_SHARE = 0.1
+_FIRST_SHARE: Final = 0.1
 # 2 to this power is more than any allowed ratio of times.
-_MAX_DOUBLINGS = 32
+_MAX_DOUBLINGS: Final = 32
 
 
 class Host:

@@ -7,12 +7,13 @@ Source: Finagle's `PeakEwma` load metric ("cost", "decay time").
 from __future__ import annotations
 
 from math import exp
+from typing import Final
 
 # In so long an old value loses two thirds of its weight (Finagle's and Linkerd's default).
-DECAY_S = 10.0
+DECAY_S: Final = 10.0
 # What a failure is taken to have lasted at least, and at most by its doubling.
-FAILURE_LEAST_S = 0.001
-FAILURE_MOST_S = 10.0
+FAILURE_LEAST_S: Final = 0.001
+FAILURE_MOST_S: Final = 10.0
 
 
 class PeakEwma:

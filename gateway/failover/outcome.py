@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from gateway.retry import Failure
 
@@ -12,7 +12,7 @@ Outcome: TypeAlias = int | Failure
 means (`http_status_of_grpc`)."""
 
 # As Envoy reads them for its outlier detection (source/common/grpc/status.cc).
-_HTTP_STATUS = {
+_HTTP_STATUS: Final = {
     b"0": 200,
     b"1": 499,
     b"2": 500,
@@ -52,12 +52,12 @@ class Verdict(enum.Enum):
     """It could not be reached, or could not reach what it needs."""
 
 
-_GATEWAY_STATUSES = frozenset({502, 503, 504})
+_GATEWAY_STATUSES: Final = frozenset({502, 503, 504})
 # What a server answers when it understands the request and was never meant to do it: not a sign of ill health.
-_UNSUPPORTED = frozenset({501, 505})
+_UNSUPPORTED: Final = frozenset({501, 505})
 # How a tunnel fails. Other tunnels to that cluster may be fine, and the service there as well: tunnels are watched
 # by their own probes, and one gateway's end must not eject what runs behind all of them.
-_TUNNEL_FAILURES = frozenset({Failure.CONNECT, Failure.REFUSED, Failure.CONNECTION_LOST})
+_TUNNEL_FAILURES: Final = frozenset({Failure.CONNECT, Failure.REFUSED, Failure.CONNECTION_LOST})
 
 
 def judge(outcome: Outcome, *, remote: bool) -> Verdict | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.failover.choice import Candidate, InProgress, pick_of_two
 from gateway.failover.order import Group
@@ -11,12 +12,12 @@ from gateway.failover.target import RemoteTarget, Target
 from gateway.retry import Failure
 
 # A request leaves a group after so many attempts there: a group may be dead as a whole, and attempts are few.
-_ATTEMPTS_IN_GROUP = 2
+_ATTEMPTS_IN_GROUP: Final = 2
 # The same place may be tried a second time when the first failure was that of a connection, not of the place.
-_ATTEMPTS_AT_PLACE = 2
-_CONNECTION_FAILURES = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
+_ATTEMPTS_AT_PLACE: Final = 2
+_CONNECTION_FAILURES: Final = frozenset({Failure.CONNECTION_LOST, Failure.REFUSED})
 # A group with less was not meant to get requests yet, or not any more.
-_REAL_SHARE = 0.01
+_REAL_SHARE: Final = 0.01
 
 
 class GroupState:

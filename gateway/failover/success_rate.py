@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
+from typing import Final
 
 # Among places that are all but perfect, a deviation is tiny: one request in a thousand would make an outlier. A place
 # is only worth avoiding when it fails at least so much more often than the others.
-LEAST_DIFFERENCE = 0.05
+LEAST_DIFFERENCE: Final = 0.05
 
 
 def outliers(rates: Mapping[str, float], stdev_factor: float) -> list[str]:

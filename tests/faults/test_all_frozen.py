@@ -14,7 +14,7 @@ from tests.fault_rig.samples import Sample
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
-FIRST_LIMIT_S = 1.5
+FIRST_LIMIT_S = 3.0
 """For those that were under way, or came before anybody could know: a PING's interval, its answer's time, and a load's
 client in between."""
 LATER_LIMIT_S = 0.1

@@ -52,7 +52,7 @@ def test_no_bound_of_a_slice_does_anything(module: ast.Module) -> None:
 
 
 def test_no_handler_shares_its_name(module: ast.Module) -> None:
-    """A function's variable has one type: what else has its name would be demanded of the exception, or of the other."""
+    """A function's variable has one type: that of what else has its name would be demanded of the exception."""
     for function in ast.walk(module):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             parts = [*ast.walk(function)]
