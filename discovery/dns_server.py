@@ -11,6 +11,7 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import trio
@@ -59,18 +60,25 @@ class Answers(Protocol):
 
 
 async def serve_udp(sock: socket.socket, responder: Answers) -> None:
-    """Answers datagrams on a bound socket until cancelled.
-
-    Bad packets, ICMP errors and a full send buffer cost at most the one answer: UDP's clients ask again. A socket
-    that is unusable (closed) raises OSError or trio.ClosedResourceError.
-    """
-    sock.setblocking(False)
-    turn = _pinned_turn if _is_wildcard(sock) else _turn
+    """Answers datagrams on a bound socket until cancelled. A socket that is unusable (closed) raises OSError or
+    trio.ClosedResourceError."""
+    answer = udp_turn(sock, responder)
     while True:
         await trio.lowlevel.wait_readable(sock)
-        if turn(sock, responder):
+        if answer():
             # More is waiting: wait_readable has a checkpoint, but others may have been ready before us.
             await trio.lowlevel.checkpoint()
+
+
+def udp_turn(sock: socket.socket, responder: Answers) -> Callable[[], bool]:
+    """Prepares a bound socket. What is returned answers the packets that wait on it, at most `UDP_BATCH`, and says
+    whether there may be more: to be called whenever the socket is readable.
+
+    Bad packets, ICMP errors and a full send buffer cost at most the one answer: UDP's clients ask again. A socket
+    that is unusable (closed) raises OSError.
+    """
+    sock.setblocking(False)
+    return partial(_pinned_turn if _is_wildcard(sock) else _turn, sock, responder)
 
 
 def _turn(sock: socket.socket, responder: Answers) -> bool:

@@ -27,8 +27,8 @@ BACKLOG_TURNS = BACKLOG // ACCEPTS_PER_TURN
 # After running out of descriptors: others may end meanwhile.
 EXHAUSTED_PAUSE_S = 0.05
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# One worker is woken for a connection, not all of them.
-_INTEREST = select.EPOLLIN | select.EPOLLEXCLUSIVE
+# One worker is woken for what comes to a socket that all of them have, not all of them.
+SHARED_INTEREST = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 
 class Acceptor:
@@ -53,7 +53,7 @@ class Acceptor:
 
         def resume() -> None:
             if self._listeners.get(descriptor) is entry:
-                self._reactor.register(descriptor, _INTEREST, ready)
+                self._reactor.register(descriptor, SHARED_INTEREST, ready)
 
         resume()
 

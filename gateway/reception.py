@@ -14,9 +14,9 @@ from datetime import datetime
 import trio
 
 from discovery.address import canonical_host
-from discovery.dns_server import serve_tcp, serve_udp
+from discovery.dns_server import serve_tcp, udp_turn
 from discovery.model import Protocol
-from gateway.acceptor import Acceptor
+from gateway.acceptor import SHARED_INTEREST, Acceptor
 from gateway.callers import AllowedWorkloads, Caller
 from gateway.clientele import Clientele
 from gateway.codec.choose import listener_codec, mesh_codec
@@ -113,6 +113,9 @@ class Reception:
         sock = entry[1]
         if scope := self._dns_scopes.pop(name, None):
             scope.cancel()
+        elif entry[0].kind == "dns-udp":
+            self._reactor.unregister(sock.fileno())
+            sock.close()
         else:
             self._acceptor.remove(sock, last=last)
             sock.close()
@@ -136,17 +139,26 @@ class Reception:
             self.unlisten(name)
 
     def _serve(self, spec: ListenerSpec, sock: socket.socket) -> None:
-        if spec.kind in RESOLVERS:
+        if spec.kind == "dns-udp":
+            self._answer_datagrams(sock)
+        elif spec.kind == "dns-tcp":
             scope = self._dns_scopes[spec.name] = trio.CancelScope()
-            self._nursery.start_soon(self._serve_dns, spec, sock, scope)
+            self._nursery.start_soon(self._serve_dns, sock, scope)
         else:
             self._acceptor.add(sock, self._accepted(spec))
 
-    async def _serve_dns(self, spec: ListenerSpec, sock: socket.socket, scope: trio.CancelScope) -> None:
+    def _answer_datagrams(self, sock: socket.socket) -> None:
+        answer = udp_turn(sock, self._names)
+
+        def ready(flags: int) -> None:
+            answer()
+
+        self._reactor.register(sock.fileno(), SHARED_INTEREST, ready)
+
+    async def _serve_dns(self, sock: socket.socket, scope: trio.CancelScope) -> None:
         sock.setblocking(False)
-        serve = serve_udp if spec.kind == "dns-udp" else serve_tcp
         with scope, sock:
-            await serve(sock, self._names)
+            await serve_tcp(sock, self._names)
 
     # Connections.
 

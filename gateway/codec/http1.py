@@ -11,29 +11,30 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import httptools
-import msgspec
 
 from gateway.codec.events import Header
+from gateway.codec.http1_head import Fields
 from gateway.codec.interface import CodecLimits
 
-CRLF = b"\r\n"
-HEAD_END = b"\r\n\r\n"
+CRLF: Final = b"\r\n"
+HEAD_END: Final = b"\r\n\r\n"
 
 # The last alternative is every control character but TAB, CR and LF; the first three are lines that end or begin in
 # a way that only some parsers take.
-_ODD_LINES = re.compile(rb"(?:^|[^\r])\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ODD_LINES: Final = re.compile(rb"(?:^|[^\r])\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 # A head that has come at once and has none of them: what nearly every head is, found in one pass. The rest is looked at
 # more closely, to say what is wrong with it, or to go on when more has come.
-_WHOLE_HEAD = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*+\r\n)++\r\n")
+_WHOLE_HEAD: Final = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*+\r\n)++\r\n")
 
-_LEGAL_BYTES = bytes(byte for byte in range(256) if byte in b"\t\r\n" or (byte >= 0x20 and byte != 0x7F))
+_LEGAL_BYTES: Final = bytes(byte for byte in range(256) if byte in b"\t\r\n" or (byte >= 0x20 and byte != 0x7F))
 
-_LINE_END = re.compile(rb"[\r\n]")
+_LINE_END: Final = re.compile(rb"[\r\n]")
 
-_CONNECTION_FIELDS = frozenset(
+_CONNECTION_FIELDS: Final = frozenset(
     {
         b"connection",
         b"content-length",
@@ -49,9 +50,9 @@ _CONNECTION_FIELDS = frozenset(
 )
 
 # What nearly every `connection` says; it names no field.
-_PLAIN_CONNECTION = {value: frozenset({value}) for value in (b"close", b"keep-alive")}
+_PLAIN_CONNECTION: Final = {value: frozenset({value}) for value in (b"close", b"keep-alive")}
 
-_REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in http.HTTPStatus}
+_REASONS: Final = {status.value: f"{status.value} {status.phrase}".encode() for status in http.HTTPStatus}
 
 
 class Fault(Exception):
@@ -62,18 +63,6 @@ class Fault(Exception):
         self.status = status
         self.code = code
         self.detail = detail
-
-
-class Fields(msgspec.Struct):
-    """A head's fields, with those that belong to the connection set apart."""
-
-    headers: list[Header]
-    hosts: list[bytes] = []
-    connection: frozenset[bytes] = frozenset()
-    upgrade: bytes = b""
-    transfer_encoding: bytes = b""
-    content_length: int | None = None
-    expect: bytes = b""
 
 
 class HeadReader:
@@ -104,8 +93,8 @@ class HeadReader:
         except httptools.HttpParserUpgrade:
             # CONNECT and Upgrade are looked at by the codec.
             pass
-        except httptools.HttpParserInvalidMethodError as error:
-            raise Fault(501, "unknown-method", "the method is not known") from error
+        except httptools.HttpParserInvalidMethodError as unknown:
+            raise Fault(501, "unknown-method", "the method is not known") from unknown
         except httptools.HttpParserError as error:
             raise Fault(400, "malformed-head", str(error)) from error
         if len(self._headers) + len(self._apart) > limits.header_count:

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import httptools
-import msgspec
 
 from gateway.codec.events import RequestHead
-from gateway.codec.http1 import Fault, Fields, HeadReader
+from gateway.codec.http1 import Fault, HeadReader
+from gateway.codec.http1_head import Fields, RequestMessage
 from gateway.codec.interface import CodecLimits
 from gateway.codec.websocket import KEY_FIELD, WEBSOCKET, is_key
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
-_ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
-_HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
-_HOST_AND_PORT = re.compile(rb"(?:[A-Za-z0-9\-._~%]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
-
-
-class RequestMessage(msgspec.Struct):
-    """A head, and what it says about the bytes around it."""
-
-    head: RequestHead
-    minor: int
-    keep_alive: bool
-    chunked: bool
-    length: int
-    expects_continue: bool
-    websocket_key: bytes
-
-    @property
-    def is_tunnel(self) -> bool:
-        """Whether the bytes that follow are not a message: CONNECT, or an upgrade that was asked for."""
-        return self.head.method == b"CONNECT"
-
-    @property
-    def has_body(self) -> bool:
-        return self.chunked or self.length > 0
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
+_HOST: Final = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
+_HOST_AND_PORT: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 class RequestReader:

@@ -20,7 +20,8 @@ from typing import Final
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
 from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
-from gateway.codec.http1_request import RequestMessage, RequestReader
+from gateway.codec.http1_head import RequestMessage
+from gateway.codec.http1_request import RequestReader
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
