@@ -62,8 +62,11 @@ async def test_owners_say_again_what_the_snapshot_does_not_have(tmp_path: FilePa
         await until(lambda: port_of(east, ServiceName("shop", "back")) == 81)
         west.federation.upsert_local(local_service("back"))
         await until(lambda: port_of(east, ServiceName("shop", "back")) == 80)
+        await until(lambda: east.sees("new", "west") and east.sees("gone"))
+        east.listener.services.clear()
         async with run_member(tmp_path, "eu", peers, url, services=(local_service("pay"),)) as eu:
-            await until(lambda: east.sees("pay", "west", "eu") and east.sees("new", "west") and east.sees("gone"))
+            # East is told of what it sees a moment after it can be seen.
+            await until(lambda: east.sees("pay", "west", "eu") and PAY in east.listener.services)
             east.listener.services.clear()
             await trio.to_thread.run_sync(restore, etcd_server, snapshot)
             await until(lambda: all(member.federation.status().etcd.synced for member in (east, west, eu)), 30)
