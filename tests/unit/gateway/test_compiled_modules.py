@@ -33,7 +33,8 @@ def test_every_name_is_one() -> None:
     names = [str(path.relative_to(ROOT)) for path in (ROOT / "gateway").rglob("*.py")]
     for patterns in (HOOK["mypyc"]["include"], HOOK["mypyc"]["exclude"]):
         for pattern in patterns:
-            assert pathspec.PathSpec.from_lines("gitignore", [pattern]).match_files(names), pattern
+            spec = pathspec.PathSpec.from_lines("gitignore", [pattern])
+            assert any(map(spec.match_file, names)), pattern
 
 
 def test_no_struct_is_compiled(module: ast.Module) -> None:
