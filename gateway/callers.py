@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from discovery.model import Workload
 from gateway.codec.events import Header
-from gateway.headers import SOURCE
+from gateway.codec.headers import SOURCE
 from gateway.snapshot import ServiceResource
 from trust.errors import TrustError
 from trust.spiffe_id import SpiffeId, gateway_id, parse_spiffe_id, workload_id

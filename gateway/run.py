@@ -14,15 +14,15 @@ import trio
 from federation.etcd.client import open_etcd
 from federation.etcd.config import EtcdConfig
 from gateway.config import Config
-from gateway.controller import Controller, wall_clock
-from gateway.descriptors import raise_descriptor_limit
-from gateway.etcd_access import etcd_config
-from gateway.garbage import nothing_is_garbage, tame_garbage_collector
-from gateway.private_etcd import private_etcd
-from gateway.state_dir import locked, prepare
-from gateway.status_server import serve_status, write_addresses
-from gateway.trust_sources import AGENT_WAIT_S, open_workload
-from gateway.upgrade import UpgradeError, check_installed, replace_program, take_order
+from gateway.controller.controller import Controller, wall_clock
+from gateway.controller.etcd_access import etcd_config
+from gateway.controller.private_etcd import private_etcd
+from gateway.controller.upgrade import UpgradeError, check_installed, replace_program, take_order
+from gateway.process.descriptors import raise_descriptor_limit
+from gateway.process.garbage import nothing_is_garbage, tame_garbage_collector
+from gateway.process.state_dir import locked, prepare
+from gateway.status.server import serve_status, write_addresses
+from gateway.trust_keeping.sources import AGENT_WAIT_S, open_workload
 from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus")

@@ -10,5 +10,5 @@ VERSION = version("isthmus")
 
 def compiled() -> bool:
     """Whether the request path is machine code (docs/adr/0008), or interpreted from source."""
-    found = find_spec("gateway.reactor")
+    found = find_spec("gateway.transport.reactor")
     return found is not None and not str(found.origin).endswith(".py")

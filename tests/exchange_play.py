@@ -13,25 +13,25 @@ from typing import Any, cast
 import msgspec
 
 from discovery.model import Port, Protocol, ServiceName
-from gateway.attempt import Attempt
-from gateway.carried_service import CarriedService
-from gateway.client_connection import ClientConnection
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
+from gateway.codec.headers import ATTEMPT, ForwardedFor
 from gateway.codec.interface import CodecFailure, Lent
-from gateway.deadlines import Deadline, Deadlines
-from gateway.exchange import Exchange
-from gateway.exchange_watch import ExchangeWatch
 from gateway.failover.outcome import Outcome
+from gateway.failover.retry import Failure, attempt_value
 from gateway.failover.target import RemoteTarget, Target
-from gateway.headers import ATTEMPT, ForwardedFor
-from gateway.reactor import Reactor
-from gateway.refusal import refusal
-from gateway.retry import Failure, attempt_value
+from gateway.request.attempt import Attempt
+from gateway.request.carried_service import CarriedService
+from gateway.request.exchange import Exchange
+from gateway.request.exchange_watch import ExchangeWatch
+from gateway.request.refusal import refusal
 from gateway.routing import LOCAL_ORIGIN, Origin, Route
-from gateway.server_connection import ServerConnection
 from gateway.snapshot import ServiceResource
 from gateway.telemetry import DURATION_ROW
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
+from gateway.transport.client_connection import ClientConnection
+from gateway.transport.deadlines import Deadline, Deadlines
+from gateway.transport.reactor import Reactor
+from gateway.transport.server_connection import ServerConnection
 
 SERVICE = ServiceResource(ServiceName("shop", "payments"), "", (Port("http", 80, Protocol.HTTP),))
 ROUTE = Route(SERVICE, SERVICE.ports[0], b"payments.shop.svc.clusterset.local:80", "shop/payments")

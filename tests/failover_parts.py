@@ -14,8 +14,8 @@ from gateway.failover.outcome import Outcome
 from gateway.failover.plan import Plan
 from gateway.failover.policy import FailoverSettings, ServicePolicy
 from gateway.failover.reach import GatewayReach
+from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
-from gateway.retry import Failure
 from gateway.routing import Route, RouteTable
 from gateway.snapshot import (
     GatewayAddress,

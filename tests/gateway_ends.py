@@ -16,14 +16,14 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from gateway.acceptor import Acceptor
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import RequestHead, ResponseHead
-from gateway.dial import handshake
-from gateway.identity import Identity, Proof
-from gateway.reactor import Reactor
-from gateway.server_connection import RequestHandler, ServerConnection
 from gateway.snapshot import GatewayAddress, PeerResource
+from gateway.transport.dial import handshake
+from gateway.transport.reactor import Reactor
+from gateway.transport.server_connection import RequestHandler, ServerConnection
+from gateway.tunnel.identity import Identity, Proof
+from gateway.worker.acceptor import Acceptor
 from trust.authority import Authority
 from trust.errors import TrustError
 

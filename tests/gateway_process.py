@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.addresses import read_addresses
 from gateway.cli import main
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 
 
 class GatewayProcess:

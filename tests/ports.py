@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 
 _FIRST_PORT = 10_000
 _SLICE = 1_000

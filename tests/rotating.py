@@ -15,10 +15,10 @@ import msgspec
 
 from federation.status.trust_values import TrustDocument
 from federation.status.values import StatusDocument
-from gateway.addresses import read_addresses
 from gateway.config.edit import add_peer
 from gateway.demo.load import Load
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 from tests.etcd_server import EtcdServer
 from tests.gateway_ends import wall_clock
 from tests.gateway_process import GatewayProcess, gateways

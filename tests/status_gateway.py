@@ -15,8 +15,8 @@ from discovery.model import Port, Protocol, ServiceName
 from discovery.zone import Zone, ZoneService
 from federation.status.values import ListenerDocument
 from gateway.control import ListenerSpec
-from gateway.listeners import Listeners
-from gateway.status_server import serve_source
+from gateway.status.server import serve_source
+from gateway.transport.listeners import Listeners
 from tests.status_documents import FakeSource
 
 _SERVICES = (

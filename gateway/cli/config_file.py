@@ -10,8 +10,8 @@ import trio
 
 from gateway.cli.exit_codes import NEGATIVE, USAGE, Failure
 from gateway.config import Config, ConfigError, load_config
-from gateway.state_dir import StateDirError, prepare
-from gateway.trust_sources import open_authority, open_workload
+from gateway.process.state_dir import StateDirError, prepare
+from gateway.trust_keeping.sources import open_authority, open_workload
 from trust.errors import TrustError
 from trust.source import TrustSource
 

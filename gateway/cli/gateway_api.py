@@ -113,8 +113,8 @@ def _by_url(url: str) -> GatewayApi:
 
 
 def _by_config(path: Path) -> GatewayApi:
-    from gateway.addresses import read_addresses
     from gateway.config import ConfigError, load_config
+    from gateway.status.addresses import read_addresses
 
     try:
         config = load_config(path)

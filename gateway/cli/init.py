@@ -9,7 +9,7 @@ from gateway.cli.config_file import load_authority
 from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config, parse_config
 from gateway.config.template import Beginning, first_config
-from gateway.state_dir import StateDirError, prepare
+from gateway.process.state_dir import StateDirError, prepare
 from trust.errors import TrustError
 from trust.source import TrustSource
 

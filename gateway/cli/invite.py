@@ -15,7 +15,7 @@ from federation.join_token import SECRET_BYTES, JoinToken, encode_token
 from gateway.cli.config_file import authority_or_fail, load_or_fail, wall_clock
 from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config
-from gateway.private_etcd import kept_endpoint
+from gateway.controller.private_etcd import kept_endpoint
 from trust.source import TrustSource
 
 _LONGEST_S = 30 * 86_400.0

@@ -22,7 +22,7 @@ from gateway.cli.exit_codes import NEGATIVE, OK, USAGE, Failure
 from gateway.config import Config, parse_config
 from gateway.config.edit import CannotEdit, add_etcd, add_peer, rewrite
 from gateway.config.files import read_config_text
-from gateway.etcd_access import etcd_config
+from gateway.controller.etcd_access import etcd_config
 from trust.source import TrustSource
 
 _ANSWER_TIMEOUT_S = 15.0

@@ -16,8 +16,8 @@ from federation.publisher import LEASE_TTL_S
 from gateway.cli.config_file import authority_or_fail, load_or_fail, wall_clock
 from gateway.cli.exit_codes import NEGATIVE, OK, Failure
 from gateway.config import Config
-from gateway.etcd_access import etcd_config
-from gateway.state_dir import StateDirError, locked, prepare
+from gateway.controller.etcd_access import etcd_config
+from gateway.process.state_dir import StateDirError, locked, prepare
 from trust.source import TrustSource
 
 _CONNECT_TIMEOUT_S = 10.0

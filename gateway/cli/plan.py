@@ -16,8 +16,8 @@ from gateway.cli.exit_codes import NEGATIVE, OK
 from gateway.cli.gateway_api import GatewayApi, find_gateway
 from gateway.cli.table import printable
 from gateway.config import Config
-from gateway.plan import Change, State, diff
-from gateway.plan_state import catalog_state, config_state, kept_catalog, names_state, own_names
+from gateway.config.plan import Change, State, diff
+from gateway.config.plan_state import catalog_state, config_state, kept_catalog, names_state, own_names
 
 _MARKS = {"add": "+", "change": "~", "remove": "-"}
 

@@ -11,11 +11,11 @@ import trio
 from federation.etcd.errors import EtcdError
 from gateway.cli.exit_codes import INTERRUPTED, NEGATIVE, OK, USAGE, Failure
 from gateway.config import validate_config
-from gateway.listeners import ListenError
-from gateway.log import log_to_stderr
-from gateway.private_etcd import PrivateEtcdError
+from gateway.controller.private_etcd import PrivateEtcdError
+from gateway.process.log import log_to_stderr
+from gateway.process.state_dir import StateDirError
 from gateway.run import run_gateway
-from gateway.state_dir import StateDirError
+from gateway.transport.listeners import ListenError
 from trust.errors import TrustError
 
 _FORESEEN = (StateDirError, TrustError, ListenError, PrivateEtcdError, EtcdError)

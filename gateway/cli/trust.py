@@ -16,7 +16,7 @@ from gateway.cli.exit_codes import NEGATIVE, OK, UNREACHABLE, USAGE, Failure
 from gateway.cli.gateway_api import GatewayApi, find_gateway
 from gateway.cli.table import format_table, printable
 from gateway.config import Config
-from gateway.trust_orders import OrderFiles, TrustAnswer, TrustOrder
+from gateway.trust_keeping.orders import OrderFiles, TrustAnswer, TrustOrder
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
 

@@ -12,7 +12,7 @@ from federation.status.values import StatusDocument
 from gateway.cli.config_file import load_or_fail
 from gateway.cli.exit_codes import NEGATIVE, OK, UNREACHABLE, Failure
 from gateway.cli.gateway_api import find_gateway
-from gateway.state_dir import controller_pid
+from gateway.process.state_dir import controller_pid
 
 _TIMEOUT_S = 300.0
 _POLL_S = 0.2

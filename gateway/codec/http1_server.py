@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
+from gateway.codec.headers import REASON
 from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
 from gateway.codec.http1_head import RequestMessage
@@ -25,7 +26,6 @@ from gateway.codec.http1_request import RequestReader
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
-from gateway.headers import REASON
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_BODY: Final = frozenset({204, 304})

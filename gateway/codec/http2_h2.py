@@ -38,6 +38,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.headers import HEADER_LIMIT, REASON
 from gateway.codec.held import HeldBytes
 from gateway.codec.http2_floods import FloodGuard
 from gateway.codec.http2_frames import (
@@ -73,7 +74,6 @@ from gateway.codec.http2_message import (
 )
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
-from gateway.headers import HEADER_LIMIT, REASON
 
 DATA_FRAME_BYTES: Final = 16_384
 """As libnghttp2 does: small frames let streams take turns."""

@@ -33,6 +33,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.headers import HEADER_LIMIT, REASON
 from gateway.codec.held import HeldBytes
 from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, HeadWatch, goaway_frame, settings
 from gateway.codec.http2_message import (
@@ -47,7 +48,6 @@ from gateway.codec.http2_message import (
 )
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
-from gateway.headers import HEADER_LIMIT, REASON
 
 EARLY_OUTPUT_BYTES: Final = 16_384
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)

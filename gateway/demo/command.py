@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.controller.private_etcd import PrivateEtcdError
 from gateway.demo.dns_client import DnsQuestion
 from gateway.demo.group import living_members
 from gateway.demo.http_client import HttpRequest
@@ -16,7 +17,6 @@ from gateway.demo.numbers import NothingFree
 from gateway.demo.story import STEPS
 from gateway.demo.teller import CheckFailed, Teller
 from gateway.demo.waiting import NotInTime
-from gateway.private_etcd import PrivateEtcdError
 
 PASSED, FAILED, INTERRUPTED = 0, 1, 130
 

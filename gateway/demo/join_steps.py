@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import msgspec
 
 from federation.status.values import PendingDocument, StatusDocument
-from gateway.addresses import read_addresses
 from gateway.demo.group import Group
 from gateway.demo.http_client import HttpRequest
 from gateway.demo.lab import Cluster, Lab
@@ -21,6 +20,7 @@ from gateway.demo.members import FEDERATION, NAMESPACE
 from gateway.demo.numbers import free_vip_ranges
 from gateway.demo.teller import Teller
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 
 _NAME = "asia"
 _SHOWN_CHARACTERS = 24

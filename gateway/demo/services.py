@@ -19,7 +19,7 @@ import h11
 import msgspec
 import trio
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 
 _READ_BYTES = 65_536
 _CHUNK = b"isthmus\n" * 8192

@@ -20,10 +20,10 @@ from gateway.failover.outcome import Outcome
 from gateway.failover.plan import GroupState, Plan
 from gateway.failover.policy import FailoverSettings
 from gateway.failover.reach import GatewayReach, Reach
+from gateway.failover.retry import Failure
 from gateway.failover.service import ServiceHealth
 from gateway.failover.target import Target
 from gateway.failover.transitions import NEVER_SEEN, Standing, changes, standing
-from gateway.retry import Failure
 from gateway.routing import Route, RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 

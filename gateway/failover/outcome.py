@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final, TypeAlias
 
-from gateway.retry import Failure
+from gateway.failover.retry import Failure
 
 Outcome: TypeAlias = int | Failure
 """The status that the upstream answered with, or why it did not. A gRPC status is given as the HTTP status that it

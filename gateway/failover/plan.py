@@ -8,8 +8,8 @@ from typing import Final
 
 from gateway.failover.choice import Candidate, InProgress, pick_of_two
 from gateway.failover.order import Group
+from gateway.failover.retry import Failure
 from gateway.failover.target import RemoteTarget, Target
-from gateway.retry import Failure
 
 # A request leaves a group after so many attempts there: a group may be dead as a whole, and attempts are few.
 _ATTEMPTS_IN_GROUP: Final = 2

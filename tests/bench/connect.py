@@ -7,7 +7,7 @@ connection costs it a TLS handshake.
 
 from __future__ import annotations
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison, run_comparison
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample

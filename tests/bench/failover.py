@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.controller.loopback_ports import free_ports_for
 from gateway.demo.group import Group
 from gateway.demo.waiting import pause
-from gateway.loopback_ports import free_ports_for
 from tests.bench.rig import envoy
 from tests.bench.rig.command import guarded
 from tests.bench.rig.failover_envoy import TUNINGS, open_failover_envoy

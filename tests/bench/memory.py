@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from gateway.controller.loopback_ports import free_ports_for
 from gateway.demo.waiting import pause
-from gateway.loopback_ports import free_ports_for
 from tests.bench.rig.command import Arguments, guarded, parse, print_result
 from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance
 from tests.bench.rig.endpoints import Endpoints, open_endpoints

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison, run_comparison
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample

@@ -24,10 +24,10 @@ import msgspec
 import pytest
 
 from discovery.address import parse_host_port
-from gateway.addresses import read_addresses
 from gateway.codec.http2 import available_engines
 from gateway.demo.mesh_client import gateway_svid, svid_context, try_mesh
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 from tests.etcd_server import EtcdServer
 from tests.federation_members import make_authority
 from tests.gateway_process import GatewayProcess, gateways

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from federation.status.values import StatusDocument
-from gateway.addresses import read_addresses
 from gateway.demo.mesh_client import gateway_svid, svid_context
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 from tests.ca_directory import p384, sub_ca, write_ca
 from tests.etcd_server import EtcdServer
 from tests.forge import Forge, p256

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from federation.status.values import StatusDocument
-from gateway.addresses import read_addresses
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.demo.waiting import wait_until
-from gateway.process_identity import ProcessIdentity
-from gateway.state_dir import prepare
+from gateway.process.identity import ProcessIdentity
+from gateway.process.state_dir import prepare
+from gateway.status.addresses import read_addresses
 from tests.lab_clients import Http1
 from trust.authority import Authority
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.addresses import read_addresses
 from gateway.demo.mesh_client import gateway_svid, svid_context, try_mesh
 from gateway.demo.waiting import wait_until
+from gateway.status.addresses import read_addresses
 from tests.e2e.test_ca_files import HeldConnection, add, peers, status, wait_linked
 from tests.etcd_server import EtcdServer
 from tests.gateway_process import gateways

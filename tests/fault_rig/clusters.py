@@ -19,14 +19,14 @@ from discovery.model import ServiceName
 from federation.status.peer_values import ClusterDocument
 from federation.status.service_values import ServicesDocument
 from federation.status.values import StatusDocument
-from gateway.addresses import Addresses, read_addresses
+from gateway.controller.loopback_ports import LOOPBACK, free_ports_for
+from gateway.controller.private_etcd import find_etcd
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.demo.numbers import free_client_port, free_vip_ranges
 from gateway.demo.waiting import NotInTime, wait_until
-from gateway.loopback_ports import LOOPBACK, free_ports_for
-from gateway.private_etcd import find_etcd
-from gateway.state_dir import LISTENERS_FILE, prepare
+from gateway.process.state_dir import LISTENERS_FILE, prepare
+from gateway.status.addresses import Addresses, read_addresses
 from tests.fault_rig.samples import LoadPlan
 from trust.authority import Authority
 

@@ -10,7 +10,7 @@ import threading
 import msgspec
 
 from gateway.demo.waiting import seconds, wait_until
-from gateway.tunnels import TUNNELS_PER_GATEWAY
+from gateway.tunnel.tunnels import TUNNELS_PER_GATEWAY
 from tests.fault_rig.clusters import Cluster
 from tests.fault_rig.crowd_process import CrowdPlan, CrowdSample
 

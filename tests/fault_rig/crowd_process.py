@@ -1,8 +1,8 @@
 """`python -m tests.fault_rig.crowd_process PLAN`: the tunnels of many workers of one cluster to one gateway of another.
 
-They are what workers have (`gateway.tunnels`), each with an SVID of its own, without all else that a worker is. The
-plan is JSON (`CrowdPlan`). A line of JSON (`CrowdSample`) says ten times a second how many tunnels answer. It ends when
-its standard input does.
+They are what workers have (`gateway.tunnel.tunnels`), each with an SVID of its own, without all else that a worker is.
+The plan is JSON (`CrowdPlan`). A line of JSON (`CrowdSample`) says ten times a second how many tunnels answer. It ends
+when its standard input does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import trio
 
 from gateway.codec.choose import mesh_codec
 from gateway.demo.waiting import seconds
-from gateway.reactor import Reactor
 from gateway.snapshot import GatewayAddress, PeerResource
-from gateway.tunnels import Tunnels
+from gateway.transport.reactor import Reactor
+from gateway.tunnel.tunnels import Tunnels
 from tests.gateway_ends import make_identity, wall_clock
 from trust.authority import Authority
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httptools
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 
 _BACKLOG = 512
 _BLOCK = bytes(65_536)

@@ -19,9 +19,9 @@ import trustme
 from federation.bundle_fetch import FetchFailed, fetch_bundle
 from federation.bundle_follower import BundleFollower
 from federation.federation import Peer
-from gateway.bundle_endpoint import BundleEndpoint
 from gateway.config import BundleEndpointConfig
-from gateway.controller_svid import ControllerSvid
+from gateway.trust_keeping.bundle_endpoint import BundleEndpoint
+from gateway.trust_keeping.controller_svid import ControllerSvid
 from tests.etcd_server import EtcdServer
 from tests.federation_members import run_member, until
 from trust.authority import Authority

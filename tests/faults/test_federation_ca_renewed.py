@@ -13,7 +13,7 @@ import pytest
 from federation.federation import Peer
 from federation.jws import parse_header
 from federation.paths import BUNDLE
-from gateway.ca_renewal import CaRenewal
+from gateway.trust_keeping.ca_renewal import CaRenewal
 from tests.ca_directory import sub_ca, write_ca
 from tests.etcd_server import EtcdServer, run_etcd
 from tests.federation_members import FederationMember, as_peers, local_service, make_authority, run_member, until

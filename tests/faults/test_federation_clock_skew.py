@@ -14,7 +14,7 @@ from federation.freshness import Freshness
 from federation.paths import BUNDLE
 from federation.record import MAX_SKEW_S
 from federation.report import PeerStatus
-from gateway.status_problems import clock_problems
+from gateway.status.problems import clock_problems
 from tests.etcd_server import EtcdServer
 from tests.federation_members import (
     LAYOUT,

@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 
 from discovery.model import ServiceName
 from federation.import_cap import ImportLimits
-from gateway.status_problems import import_problems
+from gateway.status.problems import import_problems
 from tests.etcd_server import EtcdServer
 from tests.federation_members import as_peers, local_service, make_authority, run_member, until
 

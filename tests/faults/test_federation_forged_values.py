@@ -12,7 +12,7 @@ import pytest
 from discovery.model import Port, Protocol, ServiceName
 from federation import paths
 from federation.values import ExportValue, encode
-from gateway.status_problems import federation_problems
+from gateway.status.problems import federation_problems
 from tests.etcd_server import EtcdServer
 from tests.federation_members import LAYOUT, as_peers, forge, local_service, make_authority, run_member, until
 from trust.authority import Authority

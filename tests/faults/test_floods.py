@@ -13,7 +13,7 @@ import pytest
 
 from discovery.address import parse_host_port
 from gateway.demo.waiting import wait_until
-from gateway.idle import HEAD_S
+from gateway.transport.idle import HEAD_S
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.load import Load, now
 from tests.http2_wire import GET, POST, Wire

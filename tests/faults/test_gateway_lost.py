@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.demo.waiting import wait_until
-from gateway.settled_streams import SETTLED_S
+from gateway.tunnel.settled_streams import SETTLED_S
 from tests.fault_rig.clusters import FaultLab, Gateway, open_fault_lab, three_clusters
 from tests.fault_rig.explained import explained
 from tests.fault_rig.load import Load, now

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from discovery.address import parse_host_port
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.waiting import wait_until
-from gateway.loopback_ports import LOOPBACK
 from tests.fault_rig.clusters import FaultLab, Gateway, Site, open_fault_lab
 from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.waiting import pause, wait_until
-from gateway.handshake_slots import HANDSHAKES_PER_ADDRESS
-from gateway.loopback_ports import LOOPBACK
+from gateway.worker.handshake_slots import HANDSHAKES_PER_ADDRESS
 from tests.fault_rig.clusters import FaultLab, Gateway, Site, open_fault_lab
 from tests.fault_rig.crowd import Crowd, Doorbell
 from tests.fault_rig.explained import explained

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.waiting import wait_until
-from gateway.loopback_ports import LOOPBACK
 from tests.fault_rig.clusters import FaultLab, Site, open_fault_lab
 from tests.fault_rig.explained import explained
 from tests.fault_rig.forwarder import Forwarder

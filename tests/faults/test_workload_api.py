@@ -14,7 +14,7 @@ import trio
 from federation.federation import Peer
 from federation.workload import workload_pb2 as pb
 from federation.workload.client import WorkloadFailed, follow_svids
-from gateway.workload_follower import WorkloadFollower, first_identity
+from gateway.trust_keeping.workload_follower import WorkloadFollower, first_identity
 from tests.etcd_server import EtcdServer, run_etcd
 from tests.federation_members import as_peers, local_service, make_authority, run_member, until
 from tests.workload_agent import Agent, both

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.plan import apply, diff
+from gateway.config.plan import apply, diff
 
 _TEXT = st.sampled_from(["", "a", "b", "value", "gateway.workers"])
 _STATES = st.dictionaries(

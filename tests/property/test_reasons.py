@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.attempt import Attempt
 from gateway.codec.choose import LIMITS, listener_codec
 from gateway.codec.events import Data, ErrorCode, Event, RequestHead, Reset, Response, ResponseHead
+from gateway.codec.headers import ATTEMPT, REASON, find
 from gateway.codec.http2 import available_engines, http2_codec
+from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
-from gateway.headers import ATTEMPT, REASON, find
-from gateway.refusal import STATUS_OF_REASON
-from gateway.request_path import NOT_ALLOWED, SOURCE_NOT_BELIEVED
-from gateway.retry import Failure
+from gateway.request.attempt import Attempt
+from gateway.request.refusal import STATUS_OF_REASON
 from gateway.routing import LOCAL_ORIGIN, Origin
 from gateway.traffic import Retries, Timeouts, Traffic
-from gateway.turned_away import CONNECTION_LIMIT
+from gateway.worker.request_path import NOT_ALLOWED, SOURCE_NOT_BELIEVED
+from gateway.worker.turned_away import CONNECTION_LIMIT
 from tests.exchange_play import Play
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/reasons.md").read_text()

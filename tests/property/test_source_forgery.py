@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from discovery.model import Locality
 from gateway.callers import Caller, SourceNotBelieved
-from gateway.headers import SOURCE, passed_trailers, request_headers, source_value
+from gateway.codec.headers import SOURCE, passed_trailers, request_headers, source_value
 from trust.spiffe_id import gateway_id
 
 _OURS = source_value("west", Locality("us", "a"), "spiffe://west.test/ns/web/sa/frontend")

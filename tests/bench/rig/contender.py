@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from gateway.demo.group import Group
-from gateway.process_usage import ProcessUsage, read_usage
+from gateway.process.usage import ProcessUsage, read_usage
 
 
 class Entrance(enum.StrEnum):

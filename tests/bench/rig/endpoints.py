@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
 from gateway.demo.waiting import wait_until
-from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig.contender import find_program
 
 _SERVER = Path(__file__).with_name("endpoint_server.py")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
-from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig import envoy
 from tests.bench.rig.contender import AUTHORITIES, Entrance
 from tests.bench.rig.endpoints import wait_listening

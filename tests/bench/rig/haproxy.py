@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.group import Group
 from gateway.demo.leash import Program
-from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, find_program, processes_of
 from tests.bench.rig.endpoints import Endpoints, wait_listening
 from tests.bench.rig.identities import Identity, make_identity

@@ -15,13 +15,13 @@ import msgspec
 from discovery.model import ServiceName
 from federation.status.service_values import ServicesDocument
 from federation.status.values import StatusDocument
-from gateway.addresses import read_addresses
 from gateway.demo.group import Group
 from gateway.demo.lab import Etcd
 from gateway.demo.leash import Program
 from gateway.demo.numbers import free_client_port, free_vip_ranges
 from gateway.demo.waiting import NotInTime, wait_until
-from gateway.state_dir import prepare
+from gateway.process.state_dir import prepare
+from gateway.status.addresses import read_addresses
 from gateway.version import VERSION, compiled
 from tests.bench.rig.contender import Contender, Entrance
 from tests.bench.rig.endpoints import Endpoints

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from discovery.model import ServiceName
+from gateway.controller.loopback_ports import LOOPBACK
 from gateway.demo.numbers import free_vip_ranges
-from gateway.loopback_ports import LOOPBACK
 from tests.bench.rig import envoy, haproxy
 from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance, processes_of
 from tests.bench.rig.endpoints import Endpoints, wait_listening

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 
 from discovery.model import ServiceName
-from gateway.addresses import read_addresses
+from gateway.controller.loopback_ports import free_ports_for
 from gateway.demo.lab import Etcd
 from gateway.demo.waiting import wait_until
-from gateway.loopback_ports import free_ports_for
-from gateway.process_usage import ProcessUsage, read_usage
+from gateway.process.usage import ProcessUsage, read_usage
+from gateway.status.addresses import read_addresses
 from tests.bench.rig.catalog_writer import __name__ as writer_module
 from tests.bench.rig.command_pipe import CommandPipe
 from tests.bench.rig.contender import BenchError

@@ -20,12 +20,12 @@ import trio
 from discovery.model import Endpoint, LocalService, Port, Protocol, ServiceName
 from federation.etcd.client import open_etcd
 from gateway.config import load_config
-from gateway.controller import Controller
-from gateway.descriptors import raise_descriptor_limit
-from gateway.etcd_access import etcd_config
-from gateway.garbage import tame_garbage_collector
-from gateway.state_dir import locked
-from gateway.status_server import serve_status, write_addresses
+from gateway.controller.controller import Controller
+from gateway.controller.etcd_access import etcd_config
+from gateway.process.descriptors import raise_descriptor_limit
+from gateway.process.garbage import tame_garbage_collector
+from gateway.process.state_dir import locked
+from gateway.status.server import serve_status, write_addresses
 from tests.bench.rig.command_pipe import answer, commands
 from tests.bench.rig.signed_catalog import PORT, service_name
 

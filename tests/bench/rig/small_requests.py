@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 from tests.bench.rig.command import Comparison
 from tests.bench.rig.contender import AUTHORITIES, Contender, Entrance
 from tests.bench.rig.figures import Figure, Sample

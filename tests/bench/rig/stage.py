@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.controller.loopback_ports import free_ports_for
 from gateway.demo.waiting import NotInTime
-from gateway.loopback_ports import free_ports_for
 from tests.bench.rig import envoy, haproxy
 from tests.bench.rig.contender import BenchError, Contender
 from tests.bench.rig.endpoints import Endpoints, open_endpoints

@@ -17,10 +17,10 @@ from discovery.address import HostPort
 from federation.status.event_stream import MAX_STREAMS
 from federation.status.event_values import EventDocument
 from federation.status.values import StatusDocument
-from gateway import status_server
 from gateway.demo.waiting import wait_until
-from gateway.listeners import ListenError
-from gateway.status_server import serve_source
+from gateway.status import server as status_server
+from gateway.status.server import serve_source
+from gateway.transport.listeners import ListenError
 from tests.status_documents import FakeSource
 from tests.status_gateway import status_gateway
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gateway.loopback_ports import LOOPBACK
+from gateway.controller.loopback_ports import LOOPBACK
 from tests.bench.rig import endpoint_server
 from tests.bench.rig.check import check_grpc
 from tests.bench.rig.contender import BenchError, Contender, Entrance

@@ -11,9 +11,9 @@ from federation import paths
 from federation.members import Members
 from federation.peer_events import Put
 from federation.settings import FederationSettings
-from gateway.status_problems import root_problems
+from gateway.status.problems import root_problems
 from tests.federation_members import as_peers, forge, make_authority
-from tests.unit.gateway.test_status_peers import WEST
+from tests.unit.gateway.status.test_peers import WEST
 from tests.unit.trust.test_shadowing import imitate
 from trust.authority import Authority
 from trust.bundle import Bundle, encode_bundle

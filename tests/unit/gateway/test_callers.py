@@ -7,7 +7,7 @@ import pytest
 from discovery.model import Locality, ServiceName, Workload
 from gateway.callers import AllowedWorkloads, Caller, NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.codec.events import Header
-from gateway.headers import source_value
+from gateway.codec.headers import source_value
 from gateway.snapshot import ServiceResource
 from trust.spiffe_id import SpiffeId, gateway_id, workload_id
 

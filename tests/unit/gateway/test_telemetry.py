@@ -8,6 +8,7 @@ import prometheus_client.parser
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from gateway.controller.totals import Totals, gauge
 from gateway.telemetry import (
     COUNTERS,
     DURATION,
@@ -19,7 +20,6 @@ from gateway.telemetry import (
     MetricSpec,
     WorkerCounters,
 )
-from gateway.totals import Totals, gauge
 
 LABELS = ("local", "shop/payments", "west", "200", "")
 

@@ -17,12 +17,12 @@ from federation.status.event_values import EventsDocument
 from federation.status.explain_values import ExplanationDocument
 from federation.status.service_values import ServicesDocument
 from federation.status.values import StatusDocument
-from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
 from gateway.cli.event_feed import EventFeed
 from gateway.cli.exit_codes import Failure
 from gateway.cli.gateway_api import GatewayApi, split_host_port
 from gateway.cli.resolve import Resolution
+from gateway.status.addresses import Addresses, save_addresses
 from tests.ports import free_port
 from tests.status_documents import EVENTS, EXPLANATION, WEST, FakeSource
 from tests.status_gateway import status_gateway

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from federation.status.trust_values import OwnRootDocument, RevokedDocument, RotationDocument, TrustDocument
-from gateway.addresses import Addresses, save_addresses
 from gateway.cli import main
-from gateway.trust_orders import OrderFiles, TrustAnswer, TrustOrder
+from gateway.status.addresses import Addresses, save_addresses
+from gateway.trust_keeping.orders import OrderFiles, TrustAnswer, TrustOrder
 from tests.status_documents import LATER, MOMENT, FakeSource
 from tests.status_gateway import status_gateway
 

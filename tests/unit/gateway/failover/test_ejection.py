@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.outcome import Outcome
 from gateway.failover.policy import EjectionPolicy, FailoverSettings
+from gateway.failover.retry import Failure
 from gateway.failover.success_rate import outliers
 from gateway.failover.target import Target
-from gateway.retry import Failure
 from tests.failover_parts import EU, LABEL, NAME, WEST, Worker, endpoint, local, service, share
 
 EJECTED, RETURNED = EventKind.EJECTED, EventKind.RETURNED

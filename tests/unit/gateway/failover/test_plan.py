@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.failover.policy import FailoverSettings
+from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget
-from gateway.retry import Failure
 from tests.failover_parts import EU, WEST, Worker, endpoint, local, service, share, tunnels
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.reach import ClusterReach, GatewayReach, rtt_step
-from gateway.retry import Failure
+from gateway.failover.retry import Failure
 from tests.failover_parts import EU, WEST, Worker, service, share, tunnels
 
 

@@ -1,0 +1,1 @@
+"""What the status API shows. It reads; nothing here changes anything."""

@@ -1,0 +1,1 @@
+"""Tunnels to the gateways of peers: opened, proved, probed, kept, given up."""

@@ -1,0 +1,87 @@
+"""Connections that the reactor opens."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from gateway.controller.loopback_ports import LOOPBACK
+from gateway.transport import reactor_dial
+from gateway.transport.reactor_dial import NoAnswerInTime, place_of, start_dial
+from gateway.transport.resolver import Place
+from tests.gateway_ends import deaf_address, running_reactor, wait_until
+from tests.ports import free_port
+
+Result = socket.socket | OSError
+
+
+async def test_an_address_that_listens() -> None:
+    """The socket does not block, and small writes go out at once."""
+    async with running_reactor() as (reactor, nursery):
+        results: list[Result] = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            start_dial(reactor, nursery, f"127.0.0.1:{listener.getsockname()[1]}", 5.0, results.append)
+            await wait_until(lambda: results)
+            assert isinstance(results[0], socket.socket)
+            with results[0] as sock:
+                assert not sock.getblocking()
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert sock.getpeername() == listener.getsockname()
+
+
+async def test_one_that_refuses_is_told_of_later() -> None:
+    """Who asks is not told before it knows that it has asked; and no descriptor is left."""
+    host, port = LOOPBACK, free_port()
+    async with running_reactor() as (reactor, nursery):
+        before = os.listdir("/proc/self/fd")
+        results: list[Result] = []
+        start_dial(reactor, nursery, f"{host}:{port}", 5.0, results.append)
+        assert results == []
+        await wait_until(lambda: results)
+        assert str(results[0]) == f"{host}:{port}: Connection refused"
+        assert os.listdir("/proc/self/fd") == before
+
+
+async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have one that leads nowhere; if none answers, all are named."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found: list[Place] = [(socket.AF_INET, (LOOPBACK, free_port())), (socket.AF_INET, listener.getsockname())]
+
+        async def resolved(address: str) -> list[Place]:
+            return found
+
+        monkeypatch.setattr(reactor_dial, "resolve", resolved)
+        async with running_reactor() as (reactor, nursery):
+            results: list[Result] = []
+            start_dial(reactor, nursery, "gw.test:1", 5.0, results.append)
+            await wait_until(lambda: results)
+            assert isinstance(results[0], socket.socket)
+            results[0].close()
+            found.pop()
+            start_dial(reactor, nursery, "gw.test:1", 5.0, results.append)
+            await wait_until(lambda: len(results) == 2)
+            assert str(results[1]).endswith("Connection refused")
+            found.clear()
+            start_dial(reactor, nursery, "gw.test:1", 5.0, results.append)
+            await wait_until(lambda: len(results) == 3)
+            assert str(results[2]) == "gw.test:1 has no address"
+
+
+async def test_one_that_does_not_answer() -> None:
+    """The wait is bounded, and the socket is closed."""
+    async with deaf_address() as address, running_reactor() as (reactor, nursery):
+        before = os.listdir("/proc/self/fd")
+        results: list[Result] = []
+        start_dial(reactor, nursery, address, 0.02, results.append)
+        assert results == []
+        await wait_until(lambda: results)
+        assert isinstance(results[0], NoAnswerInTime)
+        assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_needs_no_look_up() -> None:
+    assert place_of("[::1]:5") == (socket.AF_INET6, ("::1", 5))
+    assert place_of("payments.test:5") is None
+    assert place_of("no address") is None
