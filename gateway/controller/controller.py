@@ -16,8 +16,7 @@ from pathlib import Path
 import trio
 
 from discovery.address import parse_host_port
-from discovery.health import EndpointHealthChanged, HealthMonitor
-from discovery.model import Endpoint, LocalService, ServiceName, ZoneHealth
+from discovery.model import ServiceName
 from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
 from federation.federation import Federation
@@ -28,18 +27,17 @@ from gateway.control import Explained, ListenerSpec, Report
 from gateway.controller.compile import compile_local, compile_peer, compile_service
 from gateway.controller.explainer import Explainer
 from gateway.controller.fleet import Fleet
+from gateway.controller.local_services import LocalServices
 from gateway.controller.reloading import Reloading
 from gateway.controller.service_counts import ServiceCounts
 from gateway.controller.settings import config_listeners, federation_settings, workers_wanted
 from gateway.controller.totals import Totals
 from gateway.controller.vip_listeners import VipListeners
 from gateway.controller.worker_link import WorkerLink
-from gateway.endpoint.authorities import EndpointAuthorities
-from gateway.endpoint.probe import EndpointProbe
 from gateway.events.event_recorder import EventRecorder
 from gateway.process.descriptors import vip_listener_limit
 from gateway.process.garbage import tame_garbage_collector
-from gateway.snapshot import LOCAL_KEY, ServiceResource, UpstreamTls, peer_key, service_key
+from gateway.snapshot import LOCAL_KEY, ServiceResource, peer_key, service_key
 from gateway.transport.listeners import Listeners
 from gateway.trust_keeping.admissions import Admissions
 from gateway.trust_keeping.bundle_endpoint import BundleEndpoint
@@ -49,7 +47,6 @@ from trust.workload_authority import WorkloadAuthority
 
 log = logging.getLogger("isthmus.controller")
 
-AUTHORITIES_POLL_S = 1.0
 LISTEN_RETRY_S = 1.0
 # After a start: what the peers offer is in the catalog by then, if it can be had at all.
 CATALOG_SETTLED_S = 30.0
@@ -79,11 +76,14 @@ class Controller:
         self.federation = Federation(
             settings=federation_settings(config), authority=self.authority, listener=self, rng=self._rng
         )
-        self.endpoint_authorities = EndpointAuthorities(self.authority)
-        self.health = HealthMonitor(
-            self._endpoint_changed,
+        self.services = LocalServices(
+            self.federation,
             self._rng,
-            probe=EndpointProbe(self._endpoint_tls, self.identity.svid, wall_clock),
+            changed=self.services_changed,
+            endpoint_changed=self.events.endpoint_changed,
+            trust=self.authority,
+            svid=self.identity.svid,
+            wall_clock=wall_clock,
         )
         self.fleet = Fleet(
             config.state_dir,
@@ -115,7 +115,6 @@ class Controller:
             config_path=config_path,
             reload=self.reloading.reload,
         )
-        self._services: dict[ServiceName, LocalService] = {}
         self._links_up: dict[str, bool] = {}
 
     # Life.
@@ -128,20 +127,19 @@ class Controller:
             await nursery.start(self.bundle_endpoint.run)
         await self.fleet.adopt(nursery)
         self._open_listeners()
-        self.fleet.apply({LOCAL_KEY: compile_local(self.config)})
-        self._take_services(self.config)
+        self.fleet.links.apply({LOCAL_KEY: compile_local(self.config)})
+        self.services.replace(self.config.local_services())
         # Workers take in what is read from disk while more of it is read.
         self.fleet.start(replace_all=replace_workers)
-        self.fleet.listen(self.listeners.sockets)
+        self.fleet.links.listen(self.listeners.sockets)
         await nursery.start(self.federation.run, etcd)
         self.peers_changed(set(self.config.peers))
-        self.fleet.complete()
+        self.fleet.links.complete()
         self._advertise()
-        nursery.start_soon(self.health.run)
+        nursery.start_soon(self.services.run)
         nursery.start_soon(self.reloading.run)
         nursery.start_soon(self.admissions.run)
         nursery.start_soon(self._retry_listeners)
-        nursery.start_soon(self._follow_authorities)
         nursery.start_soon(self._close_left_over)
         if self.renewal is not None:
             nursery.start_soon(self.renewal.run)
@@ -180,7 +178,7 @@ class Controller:
         self.federation.trust_changed()
         certificate = self.identity.given()
         if certificate is not None:
-            self.fleet.certify(certificate)
+            self.fleet.links.certify(certificate)
 
     def _worker_reported(self, link: WorkerLink, report: Report) -> None:
         self.totals.take(link.id, report.counters, report.durations)
@@ -229,13 +227,13 @@ class Controller:
         resources = {name: self._compile_service(name, services.get(name)) for name in names}
         closed, opened = self._vip_listeners.follow(resources)
         if closed:
-            self.fleet.unlisten(closed)
-        self.fleet.listen(opened)
-        self.fleet.apply({service_key(name): resource for name, resource in resources.items()})
+            self.fleet.links.unlisten(closed)
+        self.fleet.links.listen(opened)
+        self.fleet.links.apply({service_key(name): resource for name, resource in resources.items()})
 
     def peers_changed(self, clusters: set[str]) -> None:
         peers = self.federation.peers()
-        self.fleet.apply(
+        self.fleet.links.apply(
             {peer_key(cluster): compile_peer(peers[cluster]) if cluster in peers else None for cluster in clusters}
         )
 
@@ -245,25 +243,22 @@ class Controller:
         return compile_service(
             view,
             self.config.cluster.name,
-            self._services.get(name),
+            self.services.get(name),
             self.federation.vip(name),
-            self.health.is_healthy,
-            self._endpoint_tls(name),
+            self.services.health.is_healthy,
+            self.services.tls(name),
         )
-
-    def _endpoint_tls(self, name: ServiceName) -> UpstreamTls | None:
-        return self.endpoint_authorities.of(self._services.get(name))
 
     def _close_listeners(self, names: list[str]) -> None:
         for name in names:
             self.listeners.close(name)
         if names:
-            self.fleet.unlisten(names)
+            self.fleet.links.unlisten(names)
 
     async def _retry_listeners(self) -> None:
         while True:
             await trio.sleep(LISTEN_RETRY_S)
-            self.fleet.listen(self.listeners.retry())
+            self.fleet.links.listen(self.listeners.retry())
 
     async def _close_left_over(self) -> None:
         """Services may have gone while no controller ran. Whether they have is known when the catalog is."""
@@ -272,82 +267,22 @@ class Controller:
         tame_garbage_collector()
         self._close_listeners(self._vip_listeners.left_over())
 
-    # What lives here.
-
-    def _take_services(self, config: Config) -> None:
-        """Follows the configuration's services: new and changed ones, and those that are gone."""
-        wanted = {service.name: service for service in config.local_services()}
-        for name in self._services.keys() - wanted.keys():
-            self.remove_service(name)
-        for service in wanted.values():
-            self.put_service(service)
-        self.federation.complete_local_services()
-
-    def put_service(self, service: LocalService) -> None:
-        """A source has this service now."""
-        if self._services.get(service.name) != service:
-            self._services[service.name] = service
-            self.health.upsert(service)
-            self.federation.upsert_local(service)
-            self._publish_health(service.name)
-            # A change of endpoints alone is no change of the catalog, and must reach the workers all the same.
-            self.services_changed({service.name})
-
-    def remove_service(self, name: ServiceName) -> None:
-        """No source has it any longer. Unknown names are ignored."""
-        if self._services.pop(name, None) is not None:
-            self.health.remove(name)
-            self.federation.remove_local(name)
-
-    def _endpoint_changed(self, change: EndpointHealthChanged) -> None:
-        log.info(
-            "endpoint %s of %s is %s: %s",
-            change.endpoint.address,
-            change.service,
-            "healthy" if change.healthy else "unhealthy",
-            change.reason,
-        )
-        self.events.endpoint_changed(change)
-        self._publish_health(change.service)
-        self.services_changed({change.service})
-
-    def _publish_health(self, name: ServiceName) -> None:
-        service = self._services.get(name)
-        if service is not None:
-            self.federation.set_local_health(name, zone_health(service, self.health))
-
-    async def _follow_authorities(self) -> None:
-        """CA files change when somebody renews them, and ours with a rotation."""
-        while True:
-            await trio.sleep(AUTHORITIES_POLL_S)
-            if changed := self.endpoint_authorities.changed(self._services):
-                self.services_changed(changed)
+    # What the configuration says.
 
     def _take_config(self, config: Config) -> None:
         """Another configuration, all or nothing. Raises ListenError, and OSError if a password file is gone."""
         settings = federation_settings(config)
         moved = self.listeners.move(config_listeners(config))
         self.config = config
-        self.fleet.listen(moved)
+        self.fleet.links.listen(moved)
         if config.gateway.mesh is None:
             self._close_listeners(["mesh"])
         self.moved()
-        self.fleet.apply({LOCAL_KEY: compile_local(config)})
+        self.fleet.links.apply({LOCAL_KEY: compile_local(config)})
         self.fleet.resize(workers_wanted(config))
         self._advertise()
         self.federation.configure(settings)
-        self._take_services(config)
-
-
-def zone_health(service: LocalService, health: HealthMonitor) -> tuple[ZoneHealth, ...]:
-    """How many endpoints of a service are healthy in each zone."""
-    zones: dict[str, list[Endpoint]] = {}
-    for endpoint in service.endpoints:
-        zones.setdefault(endpoint.zone, []).append(endpoint)
-    return tuple(
-        ZoneHealth(zone, sum(health.is_healthy(service.name, endpoint) for endpoint in endpoints), len(endpoints))
-        for zone, endpoints in sorted(zones.items())
-    )
+        self.services.replace(config.local_services())
 
 
 def wall_clock() -> datetime:

@@ -5,35 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import trio
 
-from gateway.control import (
-    Certificate,
-    ChannelClosed,
-    ControlChannel,
-    Drain,
-    Explained,
-    Hello,
-    Listen,
-    ListenerSpec,
-    Report,
-    SigningRequest,
-    Unlisten,
-)
+from gateway.control import Certificate, Drain, Explained, Report
 from gateway.controller.watchdog import TICK_S, Watchdog
 from gateway.controller.worker_link import WorkerLink
+from gateway.controller.worker_links import WorkerLinks
 from gateway.controller.worker_process import kill, living_workers, start_worker, wait_for_end
 from gateway.process.identity import reap
-from gateway.process.state_dir import WORKERS_FILE, listen_control
-from gateway.snapshot import Resource
+from gateway.process.state_dir import WORKERS_FILE
 from gateway.transport.listeners import Listeners
 from gateway.version import VERSION
-from trust.errors import TrustError
 
 log = logging.getLogger("isthmus.fleet")
 
@@ -45,8 +31,6 @@ RESPAWN_LIMIT_S = 5.0
 STABLE_S = 5.0
 # A worker that is not wanted any more may finish its requests for so long.
 REPLACED_DRAIN_S = 30.0
-# After running out of descriptors.
-EXHAUSTED_PAUSE_S = 0.1
 
 
 class Fleet:
@@ -70,17 +54,10 @@ class Fleet:
         explained: Callable[[WorkerLink, Explained], None],
         ended: Callable[[str], None],
     ) -> None:
-        self.links: dict[str, WorkerLink] = {}
+        self.links = WorkerLinks(self, listeners, sign=sign, reported=reported, explained=explained)
         self._state_dir = state_dir
         self._count = count
-        self._listeners = listeners
-        self._sign = sign
-        self._reported = reported
-        self._explained = explained
         self._ended = ended
-        self._resources: dict[str, Resource] = {}
-        self._whole = False
-        """Whether those are all that is known, or more is being read from disk."""
         self._pids: dict[str, int] = {}
         self._leaving: set[str] = set()
         self._outdated: set[str] = set()
@@ -96,42 +73,6 @@ class Fleet:
         self._started = False
         self._draining = False
         self._nursery: trio.Nursery
-        self._changed = trio.Event()
-
-    # What the controller says.
-
-    def apply(self, changes: Mapping[str, Resource | None]) -> None:
-        """Changes the snapshot of all workers, also of those to come. What they have been told is not told again; what
-        is gone they may know from an earlier controller alone."""
-        changes = {key: new for key, new in changes.items() if new is None or self._resources.get(key) != new}
-        for key, resource in changes.items():
-            if resource is None:
-                self._resources.pop(key, None)
-            else:
-                self._resources[key] = resource
-        for link in self.links.values():
-            link.tell_changes(changes)
-
-    def complete(self) -> None:
-        """What was known before a restart has been applied: workers may serve by it, and forget what is not in it."""
-        self._whole = True
-        for link in self.links.values():
-            link.finish()
-
-    def listen(self, names: Iterable[str]) -> None:
-        """Gives open sockets to all workers."""
-        entries = [self._listeners.sockets[name] for name in names]
-        for link in self.links.values():
-            link.give(entries)
-
-    def unlisten(self, names: list[str]) -> None:
-        for link in self.links.values():
-            link.tell(Unlisten(names))
-
-    def certify(self, certificate: Certificate) -> None:
-        """Gives all workers another SVID than they asked for."""
-        for link in self.links.values():
-            link.tell(certificate)
 
     # Life.
 
@@ -140,13 +81,13 @@ class Fleet:
         `listeners` then. Comes before any socket is opened, since theirs may hold the same addresses: a worker that
         does not come forward is killed for that reason."""
         self._nursery = nursery
-        nursery.start_soon(self._accept, listen_control(self._state_dir))
+        self.links.serve(self._state_dir, nursery)
         orphans = living_workers(self._state_dir / WORKERS_FILE)
         if not orphans:
             return
         with trio.move_on_after(ADOPTION_TIMEOUT_S):
             while not orphans.keys() <= self.links.keys():
-                await self._changed.wait()
+                await self.links.change()
         adopted = orphans.keys() & self.links.keys()
         for worker_id in orphans.keys() - adopted:
             log.error("worker %s (pid %d) does not answer; it is killed", worker_id, orphans[worker_id])
@@ -158,6 +99,7 @@ class Fleet:
         """Starts as many workers as are missing, and replaces those of another version (or all that are there), one
         after the other."""
         self._started = True
+        self.links.takes_sockets = False
         self._places = len(self.links)
         self._outdated = {i for i, link in self.links.items() if replace_all or link.version != VERSION}
         self._nursery.start_soon(self._watch)
@@ -198,7 +140,7 @@ class Fleet:
             before = self._serving()
             self._nursery.start_soon(self._keep_one)
             while self._serving() <= before and worker_id in self.links and not self._draining:
-                await self._changed.wait()
+                await self.links.change()
             if worker_id in self.links:
                 self._dismiss(link)
 
@@ -295,103 +237,21 @@ class Fleet:
             # Serving goes on with a full disk; only a controller that starts now would not know its workers.
             log.error("cannot note the workers in %s: %s", path, error)
 
-    # Links.
+    # Links (Keeper).
 
-    async def _accept(self, server: trio.socket.SocketType) -> None:
-        with server:
-            while True:
-                try:
-                    sock, _ = await server.accept()
-                except OSError as error:
-                    log.error("cannot accept a worker's connection: %s", error)
-                    await trio.sleep(EXHAUSTED_PAUSE_S)
-                else:
-                    self._nursery.start_soon(self._serve, ControlChannel(sock))
-
-    async def _serve(self, channel: ControlChannel) -> None:
-        """One worker's connection. Whatever comes over it ends at most this connection."""
-        link: WorkerLink | None = None
-        try:
-            link = await self._welcome(channel)
-            if link is None:
-                return
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.send_forever)
-                while True:
-                    message, descriptors = await channel.receive()
-                    self._hear(link, message, descriptors)
-        except* ChannelClosed:
-            pass
-        except* Exception:
-            log.exception("a worker's connection failed in a way that nobody foresaw; it is closed")
-        finally:
-            channel.close()
-            if link is not None and self.links.get(link.id) is link:
-                del self.links[link.id]
-                self._signal()
-                self._signal_end(link.id)
-
-    async def _welcome(self, channel: ControlChannel) -> WorkerLink | None:
-        """Takes in what a worker brings, and gives it what it needs. None for somebody who is no worker."""
-        brought: dict[str, ListenerSpec] = {}
-        message, descriptors = await channel.receive()
-        while isinstance(message, Listen):
-            sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-            for spec, sock in zip(message.listeners, sockets, strict=True):
-                brought[spec.name] = spec
-                self._take_back(spec, sock)
-            message, descriptors = await channel.receive()
-        if not isinstance(message, Hello):
-            return None
-        link = self.links[message.worker_id] = WorkerLink(channel, message)
+    def arrived(self, link: WorkerLink) -> None:
         if link.id not in self._pids:
             self._remember(link.id, link.pid)
             self._nursery.start_soon(self._watch_adopted, link.id, link.pid)
             if self._started:
                 # It stayed away when the others were adopted, and has been replaced.
                 self._dismiss(link)
-        self._bring_up_to_date(link, brought)
-        self._signal()
-        return link
 
-    def _take_back(self, spec: ListenerSpec, sock: socket.socket) -> None:
-        if self._started:
-            # What is wanted is open already.
-            sock.close()
-        else:
-            self._listeners.adopt(spec, sock)
+    def heard(self, worker_id: str) -> None:
+        self._watchdog.heard(worker_id, trio.current_time())
 
-    def _bring_up_to_date(self, link: WorkerLink, brought: Mapping[str, ListenerSpec]) -> None:
-        link.tell_all(self._resources, whole=self._whole)
-        sockets = self._listeners.sockets
-        gone = [name for name in brought if name not in sockets]
-        if gone:
-            link.tell(Unlisten(gone))
-        # One that is elsewhere now takes the place of the one before it.
-        link.give(entry for name, entry in sockets.items() if brought.get(name) != entry[0])
-
-    def _hear(self, link: WorkerLink, message: object, descriptors: list[int]) -> None:
-        self._watchdog.heard(link.id, trio.current_time())
-        if isinstance(message, Report):
-            link.report = message
-            self._signal()
-            self._reported(link, message)
-        elif isinstance(message, SigningRequest):
-            self._certify(link, message.csr)
-        elif isinstance(message, Explained):
-            self._explained(link, message)
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-    def _certify(self, link: WorkerLink, csr: bytes) -> None:
-        try:
-            link.tell(self._sign(csr))
-        except TrustError as error:
-            log.error("worker %s gets no certificate: %s", link.id, error)
-
-    def _signal(self) -> None:
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+    def left(self, worker_id: str) -> None:
+        self._signal_end(worker_id)
 
     # Ending.
 
@@ -402,7 +262,7 @@ class Fleet:
             link.tell(Drain(timeout_s))
         with trio.move_on_after(timeout_s + 1.0):
             while self.links:
-                await self._changed.wait()
+                await self.links.change()
         for pid in self._pids.values():
             try:
                 os.kill(pid, signal.SIGKILL)

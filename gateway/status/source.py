@@ -165,7 +165,7 @@ class ControllerStatus:
             now=now,
             monotonic_now=trio.current_time(),
             consumers=local.export_to if local is not None else (),
-            endpoints=controller.health.endpoints(view.name),
+            endpoints=controller.services.health.endpoints(view.name),
             peers=federation.peers,
             links=self._peers(federation),
             events=recent_events(controller.events.log, str(view.name), clusters),
@@ -209,7 +209,7 @@ class ControllerStatus:
             for peer in self._controller.federation.status().peers
             for reason, count in peer.refusal_counts.items()
         }
-        endpoints = ((str(name), healthy, total) for name, healthy, total in self._controller.health.counts())
+        endpoints = ((str(name), healthy, total) for name, healthy, total in self._controller.services.health.counts())
         yield from status_metrics(self.status(), refused, self._usages(), endpoints)
 
     # Parts.
@@ -236,7 +236,7 @@ class ControllerStatus:
 
     def _services(self, names: Iterable[ServiceName]) -> Iterator[ServiceDocument]:
         federation, local = self._controller.federation, self._local_services()
-        health = self._controller.health
+        health = self._controller.services.health
         linked = linked_clusters(self._reports())
         for name in names:
             view = federation.services().get(name)
@@ -273,7 +273,7 @@ class ControllerStatus:
         yield from worker_problems(sum(report.ready for report in reports), workers_wanted(controller.config))
         listeners = controller.listeners
         yield from frozen_problems(controller.fleet.frozen)
-        yield from endpoint_problems(controller.endpoint_authorities.problems)
+        yield from endpoint_problems(controller.services.authorities.problems)
         yield from listener_problems(listeners.problems, listeners.waiting, listeners.vip_limit)
         yield from federation_problems(federation)
         yield from join_problems(controller.admissions.refused, controller.admissions.problems())

@@ -44,7 +44,7 @@ class Source:
         """Returns when, by the clock that all processes of a machine share."""
         now = time.monotonic()
         port = Port("http", PORT, Protocol.HTTP)
-        self._controller.put_service(LocalService(name, (port,), (self._endpoint,), export_to=("*",)))
+        self._controller.services.put(LocalService(name, (port,), (self._endpoint,), export_to=("*",)))
         return now
 
     async def fill(self, cluster: str, count: int) -> float:

@@ -6,110 +6,27 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
-import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 import trio.testing
 
-from discovery.model import Locality
 from gateway.control import (
-    DESCRIPTORS_PER_MESSAGE,
-    Certificate,
-    ChannelClosed,
-    ControlChannel,
     Drain,
     Hello,
-    Listen,
     ListenerSpec,
-    Message,
-    Report,
-    SigningRequest,
-    Unlisten,
-    listen_messages,
 )
-from gateway.controller.fleet import Fleet
-from gateway.controller.totals import Totals
-from gateway.controller.worker_link import WorkerLink
-from gateway.process.state_dir import WORKERS_FILE, connect_control, prepare
-from gateway.routing import RouteTable
-from gateway.snapshot import LocalResource, PeerResource, Update
-from gateway.transport.listeners import Listeners
-from gateway.tunnel.identity import Identity
+from gateway.process.state_dir import WORKERS_FILE
 from gateway.version import VERSION
-from tests.gateway_ends import make_authority, wait_until, wall_clock
+from tests.fleet_rig import alive, controller, ended, puppet
+from tests.gateway_ends import make_authority, wait_until
 from trust.authority import Authority
-
-LOCAL = LocalResource("acme", "east", Locality(), "east.test")
-NO_REPORT = Report([], {}, {})
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"), "east")
-
-
-class Side:
-    """A controller, as far as its fleet needs one."""
-
-    def __init__(self, state_dir: Path, count: int, authority: Authority) -> None:
-        self.listeners = Listeners()
-        self.totals = Totals()
-        self.reports: list[str] = []
-        self._authority = authority
-        self.fleet = Fleet(
-            state_dir,
-            count,
-            self.listeners,
-            sign=self._sign,
-            reported=self._reported,
-            explained=lambda link, message: None,
-            ended=self.totals.retire,
-        )
-
-    def _sign(self, csr: bytes) -> Certificate:
-        return Certificate(self._authority.issue_gateway(csr, now=wall_clock(), lifetime_s=600.0))
-
-    def _reported(self, link: WorkerLink, report: Report) -> None:
-        self.reports.append(link.id)
-        self.totals.take(link.id, report.counters, report.durations)
-
-    def ready(self) -> list[int]:
-        """Process ids of the workers that can serve."""
-        return [link.pid for link in self.fleet.links.values() if link.report is not None and link.report.ready]
-
-
-@asynccontextmanager
-async def controller(state_dir: Path, count: int, authority: Authority) -> AsyncIterator[tuple[Side, trio.Nursery]]:
-    """A controller that has adopted what there was. Its end is sudden: its workers stay."""
-    prepare(state_dir)
-    side = Side(state_dir, count, authority)
-    async with trio.open_nursery() as nursery:
-        with trio.fail_after(60):
-            await side.fleet.adopt(nursery)
-            side.fleet.apply({"local": LOCAL})
-            side.fleet.complete()
-            yield side, nursery
-        nursery.cancel_scope.cancel()
-    side.listeners.close_all()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
-        return False
-
-
-async def ended(side: Side, timeout_s: float = 1.0) -> None:
-    """Drains, and waits until all processes are reaped."""
-    await side.fleet.drain(timeout_s)
-    await wait_until(lambda: not side.fleet._pids)
 
 
 # Real processes.
@@ -173,137 +90,6 @@ async def test_a_worker_that_does_not_end_is_ended(tmp_path: Path, authority: Au
         assert not alive(pid)
 
 
-# A worker of the test's own.
-
-
-class Puppet:
-    """A worker's end of the control socket."""
-
-    def __init__(self, channel: ControlChannel) -> None:
-        self.channel = channel
-
-    async def say(self, message: Message, *sockets: socket.socket) -> None:
-        await self.channel.send(message, [sock.fileno() for sock in sockets])
-
-    async def hears(self, kind: type) -> Message:
-        """The next message of a kind; others, and descriptors, are let go."""
-        while True:
-            message, descriptors = await self.channel.receive()
-            for descriptor in descriptors:
-                os.close(descriptor)
-            if isinstance(message, kind):
-                return message
-
-
-@asynccontextmanager
-async def puppet(state_dir: Path) -> AsyncIterator[Puppet]:
-    channel = await connect_control(state_dir)
-    try:
-        yield Puppet(channel)
-    finally:
-        channel.close()
-
-
-async def test_a_worker_is_welcomed(tmp_path: Path, authority: Authority) -> None:
-    """It gets the snapshot, the sockets that it does not have, and a certificate for its key."""
-    async with controller(tmp_path, 1, authority) as (side, _):
-        side.listeners.open(ListenerSpec("http", "http", "127.0.0.1:0"))
-        async with puppet(tmp_path) as worker:
-            await worker.say(Hello("w1-0", 1, VERSION))
-            assert await worker.hears(Update) == Update([LOCAL], reset=True)
-            message = await worker.hears(Listen)
-            assert isinstance(message, Listen)
-            assert [spec.name for spec in message.listeners] == ["http"]
-            await worker.say(NO_REPORT)
-            await wait_until(lambda: side.reports == ["w1-0"])
-            assert side.fleet.links["w1-0"].pid == os.getpid()
-        await wait_until(lambda: not side.fleet.links)
-
-
-async def test_a_worker_that_was_adopted_forgets_what_is_gone(tmp_path: Path, authority: Authority) -> None:
-    """A peer that was taken out of the configuration while no controller ran must not be trusted on; nor may anything
-    be dropped before the disk has been read."""
-    prepare(tmp_path)
-    side = Side(tmp_path, 1, authority)
-    routes = RouteTable()
-    removed, kept = PeerResource("west", "west.test", (b"root",)), PeerResource("eu", "eu.test", (b"root",))
-    [*routes.apply(Update([LOCAL, removed, kept]))]
-    async with trio.open_nursery() as nursery:
-        await side.fleet.adopt(nursery)
-        async with puppet(tmp_path) as worker:
-            await worker.say(Hello("w1-0", 1, VERSION))
-            await wait_until(lambda: side.fleet.links)
-            side.fleet.apply({"local": LOCAL, kept.key: kept})
-            while LOCAL.key not in (routes._resetting or ()):
-                heard = await worker.hears(Update)
-                assert isinstance(heard, Update)
-                [*routes.apply(heard)]
-            assert routes.peers.keys() == {"west", "eu"}
-            side.fleet.complete()
-            while not routes.is_whole:
-                heard = await worker.hears(Update)
-                assert isinstance(heard, Update)
-                [*routes.apply(heard)]
-            assert routes.peers.keys() == {"eu"}
-        nursery.cancel_scope.cancel()
-
-
-async def test_what_a_worker_knows_is_not_told_again(tmp_path: Path, authority: Authority) -> None:
-    """A reload asks for all that a configuration means, and mostly one service has changed. What is gone is told in any
-    case: only a controller before this one may have spoken of it."""
-    async with controller(tmp_path, 1, authority) as (side, _), puppet(tmp_path) as worker:
-        await worker.say(Hello("w1-0", 1, VERSION))
-        assert await worker.hears(Update) == Update([LOCAL], reset=True)
-        changed = msgspec.structs.replace(LOCAL, dns_ttl_s=1.0)
-        side.fleet.apply({"local": LOCAL})
-        side.fleet.apply({"peer/gone": None})
-        assert await worker.hears(Update) == Update(removals=["peer/gone"])
-        side.fleet.apply({"local": changed})
-        assert await worker.hears(Update) == Update([changed])
-
-
-async def test_what_a_worker_brings(tmp_path: Path, authority: Authority) -> None:
-    """In as many messages as it takes. After the start nothing is taken back: what is wanted is open by then, and what
-    is not must not come back through a worker that was away."""
-    async with controller(tmp_path, 0, authority) as (side, _):
-        entries = [
-            (ListenerSpec(f"vip/{i}", "vip", "127.0.0.1:0"), socket.create_server(("127.0.0.1", 0)))
-            for i in range(DESCRIPTORS_PER_MESSAGE + 1)
-        ]
-        async with puppet(tmp_path) as worker:
-            for message, sockets in listen_messages(entries):
-                await worker.say(message, *sockets)
-            await worker.say(Hello("w1-0", 1, VERSION))
-            await wait_until(lambda: side.fleet.links)
-            assert len(side.listeners.sockets) == len(entries)
-        side.fleet.start()
-        side.listeners.close("vip/0")
-        before = len(os.listdir("/proc/self/fd"))
-        async with puppet(tmp_path) as worker:
-            await worker.say(Listen([entries[0][0]]), entries[0][1])
-            await worker.say(Hello("w1-0", 1, VERSION))
-            assert await worker.hears(Unlisten) == Unlisten(["vip/0"])
-        assert "vip/0" not in side.listeners.sockets
-        await wait_until(lambda: not side.fleet.links)
-        # By number, and not by name: to list them takes a descriptor, which may be any.
-        await wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
-        for _, sock in entries:
-            sock.close()
-
-
-async def test_a_listener_that_is_elsewhere_now(tmp_path: Path, authority: Authority) -> None:
-    """The configuration changed while no controller ran: the worker gets the new one, in place of the old one."""
-    async with controller(tmp_path, 1, authority) as (side, _):
-        new = ListenerSpec("http", "http", "127.0.0.1:0")
-        side.listeners.open(new)
-        old = socket.create_server(("127.0.0.1", 0))
-        async with puppet(tmp_path) as worker:
-            await worker.say(Listen([ListenerSpec("http", "http", "127.0.0.2:0")]), old)
-            await worker.say(Hello("w1-0", 1, VERSION))
-            assert await worker.hears(Listen) == Listen([new])
-        old.close()
-
-
 async def test_workers_that_are_not_wanted_are_drained(tmp_path: Path, authority: Authority) -> None:
     """Those of another version, those above the number, and those that come late, when their place is taken."""
     async with controller(tmp_path, 1, authority) as (side, _), puppet(tmp_path) as kept:
@@ -319,90 +105,6 @@ async def test_workers_that_are_not_wanted_are_drained(tmp_path: Path, authority
             assert isinstance(await old.hears(Drain), Drain)
             await late.say(Hello("w1-3", 1, VERSION))
             assert isinstance(await late.hears(Drain), Drain)
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        pytest.param(b"\x00\x00\x00\x01\x00\xc1", id="garbage"),
-        pytest.param(struct.pack("!IB", 0xFFFFFFFF, 0), id="giant"),
-        pytest.param(b"", id="nothing"),
-    ],
-)
-async def test_words_that_are_none_end_one_link(tmp_path: Path, authority: Authority, lie: bytes) -> None:
-    """Before a greeting and after it; others are served as before."""
-    async with controller(tmp_path, 1, authority) as (side, _), puppet(tmp_path) as good:
-        await good.say(Hello("w1-0", 1, VERSION))
-        for greeting in (False, True):
-            async with puppet(tmp_path) as bad:
-                if greeting:
-                    await bad.say(Hello("w1-1", 1, VERSION))
-                    await wait_until(lambda: "w1-1" in side.fleet.links)
-                raw = bad.channel._socket
-                if lie:
-                    await raw.send(lie)
-                else:
-                    raw.shutdown(socket.SHUT_WR)
-                with pytest.raises(ChannelClosed):
-                    await bad.hears(Drain)
-        await wait_until(lambda: list(side.fleet.links) == ["w1-0"])
-        await good.say(NO_REPORT)
-        await wait_until(lambda: side.reports == ["w1-0"])
-
-
-async def test_messages_that_are_not_a_workers(tmp_path: Path, authority: Authority) -> None:
-    """A stranger's first word, and a controller's words back at it: no harm, and no descriptor stays."""
-    before = set(os.listdir("/proc/self/fd"))
-    async with controller(tmp_path, 1, authority) as (side, _):
-        async with puppet(tmp_path) as stranger:
-            await stranger.say(NO_REPORT)
-            with pytest.raises(ChannelClosed):
-                await stranger.hears(Drain)
-        async with puppet(tmp_path) as worker:
-            await worker.say(Hello("w1-0", 1, VERSION))
-            with socket.socket() as passed:
-                await worker.say(Listen([ListenerSpec("a", "vip", "127.0.0.1:1")]), passed)
-            await worker.say(Drain(1.0))
-            await worker.say(Hello("w1-9", 1, VERSION))
-            await worker.say(NO_REPORT)
-            await wait_until(lambda: side.reports == ["w1-0"])
-            assert list(side.fleet.links) == ["w1-0"]
-            assert side.listeners.sockets == {}
-    assert set(os.listdir("/proc/self/fd")) <= before
-
-
-async def test_a_signing_request_that_is_none(
-    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It gets no certificate; that is all. A good one does."""
-    async with controller(tmp_path, 1, authority) as (_, _), puppet(tmp_path) as worker:
-        await worker.say(Hello("w1-0", 1, VERSION))
-        await worker.say(SigningRequest(b"rubbish"))
-        await worker.say(SigningRequest(Identity().signing_request()))
-        assert isinstance(await worker.hears(Certificate), Certificate)
-        assert "gets no certificate" in caplog.text
-
-
-@pytest.mark.stand_in
-async def test_a_defect_in_taking_a_report(
-    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It ends that link, and not the controller; the worker comes again."""
-    async with controller(tmp_path, 1, authority) as (side, _):
-
-        def broken(*_: object) -> None:
-            raise RuntimeError("a defect")
-
-        monkeypatch.setattr(side.totals, "take", broken)
-        async with puppet(tmp_path) as worker:
-            await worker.say(Hello("w1-0", 1, VERSION))
-            await worker.say(NO_REPORT)
-            with pytest.raises(ChannelClosed):
-                await worker.hears(Drain)
-        assert "nobody foresaw" in caplog.text
-        async with puppet(tmp_path) as worker:
-            await worker.say(Hello("w1-0", 1, VERSION))
-            assert await worker.hears(Update)
 
 
 async def test_a_disk_that_is_full(tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture) -> None:

@@ -88,7 +88,7 @@ async def test_a_local_service_is_shown(controller: Controller) -> None:
     assert source.service(ServiceName("shop", "cart")) is None
     for service in controller.config.local_services():
         controller.federation.upsert_local(service)
-        controller.health.upsert(service)
+        controller.services.health.upsert(service)
     document = source.service(ServiceName("shop", "cart"))
     assert document is not None
     assert document.exported_to == ("west",)
