@@ -37,8 +37,14 @@ OVERFLOWS = MetricSpec(
     ("service", "destination_cluster", "limit"),
 )
 REFUSED = MetricSpec(
-    "isthmus_refused_connections",
-    "Connections that were refused, or ended because the other side broke the rules of its protocol.",
+    "isthmus_refusals",
+    "Connections that were refused, or ended because the other side went over a limit or broke the rules of its "
+    "protocol; and of HTTP/2 connections that go on, streams that were.",
+    ("listener", "reason"),
+)
+EXPIRED = MetricSpec(
+    "isthmus_expired_connections",
+    "Connections that were ended because nothing had come on them for too long.",
     ("listener", "reason"),
 )
 CONNECTIONS = MetricSpec("isthmus_accepted_connections", "Connections that were accepted.", ("listener",))
@@ -51,7 +57,18 @@ SNAPSHOT_CHANGES = MetricSpec(
     "Services, peers and settings that workers took in: they were new, changed or gone. Each worker counts its own.",
     ("kind",),
 )
-COUNTERS = (REQUESTS, RETRIES, OVERFLOWS, FAILOVERS, REFUSED, CONNECTIONS, DNS_QUERIES, DEFECTS, SNAPSHOT_CHANGES)
+COUNTERS = (
+    REQUESTS,
+    RETRIES,
+    OVERFLOWS,
+    FAILOVERS,
+    CONNECTIONS,
+    REFUSED,
+    EXPIRED,
+    DNS_QUERIES,
+    DEFECTS,
+    SNAPSHOT_CHANGES,
+)
 
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)

@@ -83,6 +83,15 @@ class Reset(msgspec.Struct, gc=False):
     unprocessed: bool = False
 
 
+class Refused(msgspec.Struct, gc=False):
+    """Server: the codec turned a stream away for what came on it, and its connection goes on. Whoever was told of a
+    `Request` is told by a `Reset` too. `code` and `detail` are those of a `CodecFailure`."""
+
+    stream_id: int
+    code: str
+    detail: str
+
+
 class Writable(msgspec.Struct, gc=False):
     """The peer opened its window: `queued()` of this stream (0: of any stream) may fall at the next flush."""
 
@@ -102,7 +111,7 @@ class PingAck(msgspec.Struct, gc=False):
     payload: bytes
 
 
-Event: TypeAlias = Request | Response | Informational | Data | Trailers | Reset | Writable | GoAway | PingAck
+Event: TypeAlias = Request | Response | Informational | Data | Trailers | Reset | Refused | Writable | GoAway | PingAck
 
 
 class ErrorCode:

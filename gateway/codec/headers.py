@@ -21,7 +21,7 @@ REASON: Final = b"isthmus-reason"
 GRPC_TIMEOUT: Final = b"grpc-timeout"
 
 NO_HEALTHY_UPSTREAM: Final = b"no-healthy-upstream"
-HEADER_LIMIT: Final = b"header-limit"
+HEADER_LIMIT: Final = "header-limit"
 
 
 def source_value(cluster: str, locality: Locality, identity: str) -> bytes:

@@ -23,7 +23,7 @@ from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_
 from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
 from gateway.codec.http1_head import RequestMessage
 from gateway.codec.http1_request import RequestReader
-from gateway.codec.interface import CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for
 
@@ -99,7 +99,7 @@ class Http1ServerCodec:
         return self._state is _In.HEAD and bool(self._input)
 
     def expire_head(self) -> None:
-        self._fail(Fault(408, "slow-head", "the rest of a request's head did not come"), [])
+        self._fail(Fault(408, SLOW_HEAD, "the rest of a request's head did not come"), [])
 
     @property
     def open_streams(self) -> int:

@@ -10,14 +10,16 @@ number, or not kept by DATA               |                          | and RFC 9
 trailers without END_STREAM, or a second  | resets the stream        | ends the connection
 final response                            |                          |
 more DATA than a stream's window          | resets the stream        | ends the connection
-more streams than we take, before it has  | REFUSED_STREAM           | ends the connection: h2 holds it to
-acknowledged our SETTINGS                 |                          | settings that it may not have seen
+more streams than we take, before it has  | REFUSED_STREAM, of which | ends the connection: h2 holds it to
+acknowledged our SETTINGS                 | ngh2 says nothing to us  | settings that it may not have seen
 a header block in pieces, wrong from the  | resets at the first      | resets at the last piece
 start                                     | piece                    |
 a field with forbidden characters         | resets, INTERNAL_ERROR   | resets, PROTOCOL_ERROR
 a new stream after our last GOAWAY        | ignores it               | REFUSED_STREAM
 floods of resets, of empty DATA           | counted by time, with    | counted against useful work, since codecs
-                                          | libnghttp2's own clock   | have no clock
+                                          | libnghttp2's own clock;  | have no clock
+                                          | of resets it says        |
+                                          | INTERNAL_ERROR           |
 takes several large bodies at once        | they take turns if we    | they take turns
                                           | are the server, else one |
                                           | window each              |

@@ -30,6 +30,7 @@ from gateway.codec.events import (
     Header,
     Informational,
     PingAck,
+    Refused,
     Request,
     RequestHead,
     Reset,
@@ -38,7 +39,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
-from gateway.codec.headers import HEADER_LIMIT, REASON
+from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.held import HeldBytes
 from gateway.codec.http2_floods import FloodGuard
 from gateway.codec.http2_frames import (
@@ -61,6 +62,7 @@ from gateway.codec.http2_frames import (
 from gateway.codec.http2_h2_stream import H2Stream
 from gateway.codec.http2_message import (
     HARD_LIMIT_FACTOR,
+    TOO_LARGE_ANSWER,
     Block,
     MalformedMessage,
     TooLarge,
@@ -72,7 +74,7 @@ from gateway.codec.http2_message import (
     response_block,
     validate_block,
 )
-from gateway.codec.interface import CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, STREAM_LIMIT, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 DATA_FRAME_BYTES: Final = 16_384
@@ -126,7 +128,7 @@ class H2Codec:
         return not self._client and (self._in_block or self._splitter.inside)
 
     def expire_head(self) -> None:
-        self._fail("slow-head", "the rest of a request's head did not come", ErrorCode.ENHANCE_YOUR_CALM, [])
+        self._fail(SLOW_HEAD, "the rest of a request's head did not come", ErrorCode.ENHANCE_YOUR_CALM, [])
 
     @property
     def open_streams(self) -> int:
@@ -159,7 +161,7 @@ class H2Codec:
 
     def _receive_frame(self, frame: bytes, kind: int, flags: int, events: list[Event]) -> None:
         if flood := self._floods.count(kind, flags, len(frame)):
-            self._fail("flood", flood, ErrorCode.ENHANCE_YOUR_CALM, events)
+            self._fail(FLOOD, flood, ErrorCode.ENHANCE_YOUR_CALM, events)
             return
         if self._refuses_frame(kind, flags, events):
             return
@@ -175,17 +177,19 @@ class H2Codec:
                 if handler is not None:
                     handler(self, event, events)
         except h2.exceptions.DenialOfServiceError as too_much:
-            self._fail("flood", str(too_much), ErrorCode.ENHANCE_YOUR_CALM, events)
+            self._fail(FLOOD, str(too_much), ErrorCode.ENHANCE_YOUR_CALM, events)
+        except h2.exceptions.TooManyStreamsError as too_many:
+            self._fail(STREAM_LIMIT, str(too_many), ErrorCode.PROTOCOL_ERROR, events)
         except h2.exceptions.ProtocolError as error:
-            self._fail("protocol-error", str(error), int(error.error_code), events)
+            self._fail(PROTOCOL, str(error), int(error.error_code), events)
 
     def _refuses_frame(self, kind: int, flags: int, events: list[Event]) -> bool:
         """What h2 would take or wait for: a frame above our limit, a first frame that is not SETTINGS."""
         if kind == OVERLONG:
-            self._fail("protocol-error", "a frame is larger than SETTINGS_MAX_FRAME_SIZE", FRAME_SIZE_ERROR, events)
+            self._fail(PROTOCOL, "a frame is larger than SETTINGS_MAX_FRAME_SIZE", FRAME_SIZE_ERROR, events)
         elif not self._settled and kind != CONNECTION_PREFACE:
             if kind != SETTINGS or flags & ACK:
-                self._fail("protocol-error", "the first frame is not SETTINGS", ErrorCode.PROTOCOL_ERROR, events)
+                self._fail(PROTOCOL, "the first frame is not SETTINGS", ErrorCode.PROTOCOL_ERROR, events)
             self._settled = True
         return self.failure is not None
 
@@ -215,8 +219,8 @@ class H2Codec:
         except MalformedMessage:
             self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        except TooLarge:
-            self._answer_too_large(stream_id, len(headers), ended, events)
+        except TooLarge as too_large:
+            self._answer_too_large(stream_id, len(headers), str(too_large), ended, events)
             return
         missing = content_length(headers)
         if ended and missing:
@@ -227,14 +231,15 @@ class H2Codec:
         stream.remote_ended = ended
         events.append(Request(stream_id, head, ended))
 
-    def _answer_too_large(self, stream_id: int, count: int, ended: bool, events: list[Event]) -> None:
+    def _answer_too_large(self, stream_id: int, count: int, detail: str, ended: bool, events: list[Event]) -> None:
         if count > self._limits.header_count * HARD_LIMIT_FACTOR:
-            self._fail("flood", "a header list has too many fields", ErrorCode.ENHANCE_YOUR_CALM, events)
+            self._fail(FLOOD, "a header list has too many fields", ErrorCode.ENHANCE_YOUR_CALM, events)
             return
         stream = self._open[stream_id] = H2Stream(b"")
         stream.remote_ended = ended
         stream.refused = True
-        self.send_response(stream_id, ResponseHead(431, [(REASON, HEADER_LIMIT)]), end_stream=True)
+        events.append(Refused(stream_id, HEADER_LIMIT, detail))
+        self.send_response(stream_id, TOO_LARGE_ANSWER, end_stream=True)
 
     def _on_response(self, event: h2.events.ResponseReceived, events: list[Event]) -> None:
         stream_id = event.stream_id
@@ -278,7 +283,9 @@ class H2Codec:
         except MalformedMessage:
             self._give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
             return False
-        except TooLarge:
+        except TooLarge as too_large:
+            if not self._client and not self._open[stream_id].refused:
+                events.append(Refused(stream_id, HEADER_LIMIT, str(too_large)))
             self._give_up(stream_id, ErrorCode.ENHANCE_YOUR_CALM, events)
             return False
         return True
@@ -335,9 +342,7 @@ class H2Codec:
         last_stream_id = int.from_bytes(frame[9:13], "big") & 0x7FFFFFFF
         ours = last_stream_id % 2 == int(self._client)
         if (last_stream_id and not ours) or last_stream_id > self._peer_last_stream:
-            self._fail(
-                "protocol-error", "a GOAWAY's last stream is no stream of ours", ErrorCode.PROTOCOL_ERROR, events
-            )
+            self._fail(PROTOCOL, "a GOAWAY's last stream is no stream of ours", ErrorCode.PROTOCOL_ERROR, events)
             return
         self._peer_last_stream = last_stream_id
         self._peer_left = True

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.codec.headers import HEADER_LIMIT, REASON
 from gateway.codec.interface import CodecLimits
 
 FIELD_OVERHEAD_BYTES: Final = 32
@@ -50,18 +51,22 @@ class MalformedMessage(Exception):
 
 
 class TooLarge(Exception):
-    """A list of fields above `CodecLimits`. Never leaves the codec."""
+    """A list of fields above `CodecLimits`; its text says which. Never leaves the codec."""
+
+
+TOO_LARGE_ANSWER: Final = ResponseHead(431, [(REASON, HEADER_LIMIT.encode())])
+"""To a request whose fields are above the limits (RFC 6585 section 5)."""
 
 
 def check_size(headers: Sequence[Header], limits: CodecLimits) -> None:
     """Raises `TooLarge` for a list of fields that is longer or bigger than the limits."""
     if len(headers) > limits.header_count:
-        raise TooLarge
+        raise TooLarge(f"{len(headers)} fields, and no more than {limits.header_count} are taken")
     room = limits.header_bytes - FIELD_OVERHEAD_BYTES * len(headers)
     # Packed, a list is a little longer than its names and values together: what fits so needs no closer look. This is
     # done for every message, and packing takes half as long as adding lengths.
     if len(_pack(headers)) > room and sum(map(len, chain.from_iterable(headers))) > room:
-        raise TooLarge
+        raise TooLarge(f"its fields are larger than {limits.header_bytes} bytes")
 
 
 def parse_request(headers: Sequence[Header]) -> RequestHead:

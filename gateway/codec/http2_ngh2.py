@@ -25,6 +25,7 @@ from gateway.codec.events import (
     Header,
     Informational,
     PingAck,
+    Refused,
     Request,
     RequestHead,
     Reset,
@@ -33,11 +34,12 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
-from gateway.codec.headers import HEADER_LIMIT, REASON
+from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.held import HeldBytes
 from gateway.codec.http2_frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, HeadWatch, goaway_frame, settings
 from gateway.codec.http2_message import (
     HARD_LIMIT_FACTOR,
+    TOO_LARGE_ANSWER,
     MalformedMessage,
     TooLarge,
     check_size,
@@ -46,7 +48,7 @@ from gateway.codec.http2_message import (
     request_block,
     response_block,
 )
-from gateway.codec.interface import CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, STREAM_LIMIT, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 EARLY_OUTPUT_BYTES: Final = 16_384
@@ -58,6 +60,8 @@ RESETS: Final = (2_000, 500)
 # delays another stream. Only a server can say it: a client's large bodies go one after the other, a window each.
 LARGE_BYTES: Final = 8_192
 MAX_WINDOW_BYTES: Final = 0x7FFFFFFF
+# How libnghttp2 says it in the GOAWAY that it ends a session with.
+_TOO_MANY_STREAMS: Final = b"max concurrent streams exceeded"
 _INCREMENTAL: Final = ngh2.Priority(urgency=3, incremental=True)
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
@@ -78,6 +82,18 @@ def _configuration(limits: CodecLimits) -> ngh2.Configuration:
         max_inbound_header_list_size=limits.header_bytes * HARD_LIMIT_FACTOR,
         max_inbound_header_count=limits.header_count * HARD_LIMIT_FACTOR,
     )
+
+
+def _why_ended(error_code: int, debug_data: bytes) -> tuple[str, str]:
+    """libnghttp2 ended the session by itself: our code for it, and what it says of why."""
+    text = debug_data.decode("ascii", "replace") or f"libnghttp2 ended the session with code {error_code}"
+    if error_code == ErrorCode.INTERNAL_ERROR:
+        # So it calls what is above `stream_reset_rate_limit`.
+        return FLOOD, "too many streams were reset"
+    if error_code == ErrorCode.ENHANCE_YOUR_CALM:
+        # What is above `glitch_rate_limit`.
+        return FLOOD, "too many frames that mean nothing"
+    return (STREAM_LIMIT if _TOO_MANY_STREAMS in debug_data else PROTOCOL), text
 
 
 class Ngh2Codec:
@@ -128,7 +144,7 @@ class Ngh2Codec:
         return self._watch is not None and self._watch.inside
 
     def expire_head(self) -> None:
-        self._fail("slow-head", "the rest of a request's head did not come")
+        self._fail(SLOW_HEAD, "the rest of a request's head did not come")
         self._say_last(ErrorCode.ENHANCE_YOUR_CALM)
         self._reset_all(ErrorCode.ENHANCE_YOUR_CALM, [])
 
@@ -257,7 +273,7 @@ class Ngh2Codec:
 
     def _on_end(self, event: ngh2.ConnectionClosed, events: list[Event]) -> None:
         if event.error_code and not self._peer_left:
-            self._fail("protocol-error", f"libnghttp2 ended the session with code {event.error_code}")
+            self._fail(*_why_ended(event.error_code, event.debug_data))
         self._over = True
         self._reset_all(event.error_code or ErrorCode.CANCEL, events)
 
@@ -269,8 +285,9 @@ class Ngh2Codec:
         except MalformedMessage:
             self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        except TooLarge:
-            self._conn.send_response(stream_id, [(b":status", b"431"), (REASON, HEADER_LIMIT)], end_stream=True)
+        except TooLarge as too_large:
+            self._conn.send_response(stream_id, response_block(TOO_LARGE_ANSWER), end_stream=True)
+            events.append(Refused(stream_id, HEADER_LIMIT, str(too_large)))
             self._open[stream_id] = _REFUSED | _LOCAL_ENDED | (_REMOTE_ENDED if event.end_stream else 0)
             if not event.end_stream:
                 self._unfinished[stream_id] = False
@@ -285,8 +302,8 @@ class Ngh2Codec:
             return
         try:
             check_size(event.headers, self._limits)
-        except TooLarge:
-            self._refuse(stream_id, events)
+        except TooLarge as too_large:
+            self._refuse(stream_id, str(too_large), events)
             return
         if event.end_stream:
             self._open[stream_id] |= _REMOTE_ENDED
@@ -298,8 +315,8 @@ class Ngh2Codec:
             return
         try:
             check_size(event.headers, self._limits)
-        except TooLarge:
-            self._refuse(stream_id, events)
+        except TooLarge as too_large:
+            self._refuse(stream_id, str(too_large), events)
             return
         self._open[stream_id] |= _REMOTE_ENDED
         if self._unfinished.pop(stream_id, None) is None:
@@ -358,18 +375,20 @@ class Ngh2Codec:
 
     # Failing.
 
-    def _refuse(self, stream_id: int, events: list[Event]) -> None:
+    def _refuse(self, stream_id: int, detail: str, events: list[Event]) -> None:
         """Resets a stream for fields above our limits, and tells."""
         refused = self._open[stream_id] & _REFUSED
         self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM)
         if not refused:
+            if not self._client:
+                events.append(Refused(stream_id, HEADER_LIMIT, detail))
             events.append(Reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM))
 
     def _fail_for(self, error: ngh2.NGH2Error, events: list[Event]) -> None:
         """ngh2 has dropped its session: the final GOAWAY is ours to write."""
         flooded = isinstance(error, ngh2.DenialOfServiceError)
         code = ErrorCode.ENHANCE_YOUR_CALM if flooded else ErrorCode.PROTOCOL_ERROR
-        self._fail("flood" if flooded else "protocol-error", str(error))
+        self._fail(FLOOD if flooded else PROTOCOL, str(error))
         self._say_last(code)
         self._reset_all(code, events)
 

@@ -2,7 +2,8 @@
 
 A codec belongs to one connection and does no I/O. Its driver calls `receive` with what it read, hands each event
 on, then sends what `data_to_send` returns. Nothing that a peer sends makes a codec raise: a stream's fault is a
-`Reset` event, a connection's fault sets `failure`, after which the driver sends what is left and closes.
+`Reset` event, a connection's fault sets `failure`, after which the driver sends what is left and closes. A limit that
+costs the stream only is a `Refused` event.
 
 Commands on a stream that is already gone (reset by the peer while the other side was still sending) do nothing:
 the caller could not have known.
@@ -11,7 +12,7 @@ the caller could not have known.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -38,8 +39,17 @@ class CodecLimits(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP/2: the largest frame accepted."""
 
 
+FLOOD: Final = "flood"
+STREAM_LIMIT: Final = "stream-limit"
+PROTOCOL: Final = "protocol-error"
+SLOW_HEAD: Final = "slow-head"
+NOT_HTTP: Final = "not-http"
+"""Codes of a failure that is no answer of HTTP/1.1's, which has its own."""
+
+
 class CodecFailure(msgspec.Struct):
-    """Why a connection can't go on. `code` is bounded (it labels a metric), `detail` is for people."""
+    """Why a connection can't go on. `code` is bounded (it labels a metric, and docs/reference/reasons.md explains it),
+    `detail` is for people."""
 
     code: str
     detail: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http2_frames import PREFACE
-from gateway.codec.interface import Codec, CodecFailure, Lent
+from gateway.codec.interface import NOT_HTTP, Codec, CodecFailure, Lent
 
 
 class SniffingServerCodec:
@@ -69,7 +69,7 @@ class SniffingServerCodec:
             if data.startswith(PREFACE):
                 self.chosen = self._http2()
             elif _is_other(data):
-                self.failure = CodecFailure("not-http", "the first line is neither HTTP/1.1 nor HTTP/2")
+                self.failure = CodecFailure(NOT_HTTP, "the first line is neither HTTP/1.1 nor HTTP/2")
                 return []
         return self.chosen.receive(data)
 

@@ -30,6 +30,9 @@ class Verdict(enum.StrEnum):
     IDLE = "idle"
     """It is not used: it is closed politely."""
     SLOW_HEAD = "slow-head"
+    SILENT_REST = "silent-rest"
+    """The rest of a request that was answered long ago has not come."""
+    SILENT_PEER = "silent-peer"
 
 
 class Idleness(msgspec.Struct):

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.codec.events import Data, Event, Header, Request, RequestHead, Reset, Trailers, Writable
+from gateway.codec.events import Data, Event, Header, Refused, Request, RequestHead, Reset, Trailers, Writable
 from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.transport.connection import Connection
@@ -35,6 +35,9 @@ class ServerConnection(Connection):
         super().__init__(reactor, sock, codec)
         self.handlers: dict[int, RequestHandler] = {}
         self.requests = 0
+        self.on_refused: Callable[[str, str], None] | None = None
+        """Called with a code and a detail when a stream was turned away before it was anybody's request, and with those
+        of its failure when the connection is gone."""
         self._begin = begin
 
     def _dispatch(self, event: Event) -> None:
@@ -62,7 +65,12 @@ class ServerConnection(Connection):
                 handler.on_request_reset()
         elif type(event) is Writable:
             self._relays.reconsider(event.stream_id)
+        elif type(event) is Refused and self.on_refused is not None:
+            self.on_refused(event.code, event.detail)
 
     def _end_streams(self) -> None:
+        failure = self.codec.failure
+        if failure is not None and self.on_refused is not None:
+            self.on_refused(failure.code, failure.detail)
         for handler in [*self.handlers.values()]:
             handler.on_request_reset()

@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from gateway.control import ListenerSpec
+from gateway.telemetry import EXPIRED, WorkerCounters
 from gateway.transport.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
 from gateway.transport.reactor import Reactor
 from gateway.transport.server_connection import ServerConnection
@@ -28,11 +29,12 @@ class Served(msgspec.Struct):
 class Clientele:
     """All of them. Those of peers have proved who they are."""
 
-    def __init__(self, reactor: Reactor, refused: Refused) -> None:
+    def __init__(self, reactor: Reactor, refused: Refused, counters: WorkerCounters) -> None:
         self.served: dict[ServerConnection, Served] = {}
         self.peers: dict[ServerConnection, Proof] = {}
         self._reactor = reactor
         self._refused = refused
+        self._counters = counters
 
     @property
     def local(self) -> int:
@@ -52,11 +54,9 @@ class Clientele:
         def ended() -> None:
             self.served.pop(conn, None)
             self.peers.pop(conn, None)
-            failure = conn.codec.failure
-            if failure is not None:
-                self._refused.note(spec.kind, failure.code, failure.detail, client)
 
         conn.on_end = ended
+        conn.on_refused = lambda code, detail: self._refused.note(spec.kind, code, detail, client)
         conn.start()
 
     def close_disbelieved(self, still_believed: Callable[[Proof], bool]) -> None:
@@ -77,21 +77,27 @@ class Clientele:
         codec, quiet = conn.codec, now - conn.last_active
         if served.proof is not None:
             if quiet > SILENT_PEER_S:
+                self._expired(served, Verdict.SILENT_PEER)
                 conn.abort()
         elif codec.open_streams:
             served.idleness.look(now, requests=conn.requests, streams=codec.open_streams, mid_head=False)
             # Requests that are carried have their own time. Here the rest of those is waited for that were answered.
             if quiet > SILENT_REST_S and not conn.handlers:
+                self._expired(served, Verdict.SILENT_REST)
                 conn.abort()
         else:
             verdict = served.idleness.look(now, requests=conn.requests, streams=0, mid_head=codec.mid_head)
-            if verdict is Verdict.IDLE:
+            if verdict is Verdict.IDLE and not codec.closing:
+                self._expired(served, verdict)
                 codec.drain()
                 codec.drained()
                 conn.touch()
             elif verdict is Verdict.SLOW_HEAD:
                 codec.expire_head()
                 conn.touch()
+
+    def _expired(self, served: Served, why: Verdict) -> None:
+        self._counters.add(EXPIRED, served.spec.kind, why.value)
 
     # Leaving.
 

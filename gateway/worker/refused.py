@@ -1,4 +1,5 @@
-"""Which connections were refused, and why: counts for metrics, and the last one of each kind for people."""
+"""What was refused, connections and single streams, and why: counts for metrics, and the last one of each kind for
+people."""
 
 from __future__ import annotations
 

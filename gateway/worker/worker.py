@@ -121,7 +121,7 @@ class Worker:
             rng=self._rng,
         )
         self._refused = Refused(self._counters, self._reactor, wall_clock)
-        self._clientele = Clientele(self._reactor, self._refused)
+        self._clientele = Clientele(self._reactor, self._refused, self._counters)
         self._reception = Reception(
             nursery=nursery,
             reactor=self._reactor,

@@ -80,7 +80,7 @@ def test_on_the_mesh_port(lab: Lab) -> None:
     """What is no TLS, TLS that stops in the middle, and rubbish from a peer that was let in."""
     east, west = lab["east"], lab["west"]
     address = address_of(east.addresses.mesh)
-    seen = grows(east, "isthmus_refused_connections_total", 'listener="mesh"', 'reason="handshake-failed"')
+    seen = grows(east, "isthmus_refusals_total", 'listener="mesh"', 'reason="handshake-failed"')
     with undisturbed(lab), ExitStack() as stack:
         for _ in range(20):
             stalled = stack.enter_context(socket.create_connection(address, timeout=5))
@@ -116,7 +116,7 @@ def test_on_http_ports(lab: Lab, where: str) -> None:
     address = address_of(east.addresses.http)
     if where == "vip":
         address = (east.vip("payments"), lab.numbers.client_ports["http"])
-    seen = grows(east, "isthmus_refused_connections_total", f'listener="{where}"')
+    seen = grows(east, "isthmus_refusals_total", f'listener="{where}"')
     with undisturbed(lab):
         for rubbish in RUBBISH:
             answer = throw(address, rubbish)

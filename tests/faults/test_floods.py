@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 SILENT_CONNECTIONS = 2_000
 GAP_LIMIT_S = 5.0
-_REFUSED = re.compile(r'^isthmus_refused_connections_total\{listener="http",reason="([a-z-]+)"\} ([0-9.e+]+)$', re.M)
+_REFUSED = re.compile(r'^isthmus_refusals_total\{listener="http",reason="([a-z-]+)"\} ([0-9.e+]+)$', re.M)
 
 
 @pytest.fixture(scope="module")

@@ -59,12 +59,12 @@ def crowd(lab: FaultLab, address: str) -> Iterator[Crowd]:
 
 def handshakes(gateway: Gateway) -> tuple[int, int]:
     """How many connections of peers were accepted, and how many refused."""
-    counts = {"isthmus_accepted_connections_total": 0, "isthmus_refused_connections_total": 0}
+    counts = {"isthmus_accepted_connections_total": 0, "isthmus_refusals_total": 0}
     for line in gateway.ask("/metrics").decode().splitlines():
         name, _, labels = line.partition("{")
         if name in counts and 'listener="mesh"' in labels:
             counts[name] += int(float(line.rpartition(" ")[2]))
-    return counts["isthmus_accepted_connections_total"], counts["isthmus_refused_connections_total"]
+    return counts["isthmus_accepted_connections_total"], counts["isthmus_refusals_total"]
 
 
 def test_peers_08_a_storm_of_reconnects_holds_nobody_up(lab: FaultLab, address: str, crowd: Crowd) -> None:

@@ -13,6 +13,7 @@ from gateway.codec.events import (
     GoAway,
     Header,
     PingAck,
+    Refused,
     Request,
     RequestHead,
     Reset,
@@ -20,6 +21,7 @@ from gateway.codec.events import (
     Trailers,
     Writable,
 )
+from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.http2 import available_engines
 from gateway.codec.http2_frames import goaway_frame
 from gateway.codec.interface import Codec, CodecLimits
@@ -201,8 +203,11 @@ def test_a_header_list_above_the_limit_is_answered(server: Peer) -> None:
     """431 on its own stream: one workload's headers must not close a tunnel that others share."""
     many = [*GET, *[(b"x-%d" % i, b"1") for i in range(LIMITS.header_count)]]
     large = [*GET, (b"x", b"y" * LIMITS.header_bytes)]
-    for stream_id, fields in ((1, many), (3, large)):
-        assert server.tell(server.wire.headers(stream_id, fields, end_stream=True, pieces=5)) == []
+    for stream_id, fields, limit in ((1, many, "no more than 128"), (3, large, "larger than 65536 bytes")):
+        (event,) = server.tell(server.wire.headers(stream_id, fields, end_stream=True, pieces=5))
+        assert isinstance(event, Refused)
+        assert (event.stream_id, event.code) == (stream_id, HEADER_LIMIT)
+        assert limit in event.detail
         (answer,) = [frame for frame in server.said() if isinstance(frame, HeadersFrame)]
         assert answer.stream_id == stream_id
         assert answer.fields == [(b":status", b"431"), (b"isthmus-reason", b"header-limit")]  # type: ignore[attr-defined]
@@ -213,7 +218,7 @@ def test_a_header_list_above_the_limit_is_answered(server: Peer) -> None:
 def test_a_request_above_the_limit_is_not_read_to_its_end(server: Peer) -> None:
     """The answer is followed by RST_STREAM(NO_ERROR); what the client still sends is dropped without a word."""
     large = [*POST, (b"x", b"y" * LIMITS.header_bytes)]
-    assert server.tell(server.wire.headers(1, large, pieces=5)) == []
+    assert len(only(server.tell(server.wire.headers(1, large, pieces=5)), Refused)) == 1
     frames = server.said()
     assert [type(frame) for frame in frames[-2:]] == [HeadersFrame, RstStreamFrame]
     assert server.tell(server.wire.data(1, b"more", end_stream=True)) == []
@@ -533,8 +538,10 @@ def test_trailers_above_the_limit_reset_the_stream(server: Peer, client: Peer) -
     """On both sides; a request that the codec has answered itself is nobody's to be told of."""
     large = [(b"x", b"y" * LIMITS.header_bytes)]
     server.tell(server.wire.headers(1, POST))
-    events = server.tell(server.wire.headers(1, large, end_stream=True, pieces=5))
-    assert events == [Reset(1, ErrorCode.ENHANCE_YOUR_CALM)]
+    refused, reset = server.tell(server.wire.headers(1, large, end_stream=True, pieces=5))
+    assert isinstance(refused, Refused)
+    assert (refused.stream_id, refused.code) == (1, HEADER_LIMIT)
+    assert reset == Reset(1, ErrorCode.ENHANCE_YOUR_CALM)
     stream_id = client.codec.send_request(request(), True)
     client.said()
     events = client.tell(

@@ -1,5 +1,5 @@
-"""Floods: cheap frames that would cost us much. Both engines must end the connection, and say ENHANCE_YOUR_CALM or
-another error; neither may grow with what is sent."""
+"""Floods: cheap frames that would cost us much. Both engines must end the connection, say ENHANCE_YOUR_CALM or another
+error, and give the same reason; neither may grow with what is sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from gateway.codec.http2 import available_engines
 from gateway.codec.http2_floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
+from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
 from tests.codec_pair import make_server, response
 from tests.http2_wire import GET, POST, Wire
 
@@ -47,10 +48,24 @@ def test_a_flood_ends_the_connection(kind: str, what: str) -> None:
     for data in FLOODS[what](wire):
         server.receive(data)
     assert server.failure is not None
-    assert server.failure.code in ("flood", "protocol-error")
+    assert server.failure.code == FLOOD
     assert server.closing
     assert server.open_streams == 0
     assert wire.read(server.data_to_send())[-1].type == 0x7
+
+
+@pytest.mark.parametrize("kind", available_engines())
+def test_streams_above_the_limit_end_the_connection(kind: str) -> None:
+    """Of a client that knows how many we take (RFC 9113 section 5.1.2). It is no flood: an operator looks elsewhere."""
+    wire = Wire()
+    server = make_server(kind, CodecLimits(concurrent_streams=2))
+    server.receive(wire.hello(client=True))
+    server.data_to_send()
+    server.receive(wire.settings_ack() + b"".join(wire.headers(stream_id, POST) for stream_id in (1, 3)))
+    assert server.open_streams == 2
+    server.receive(wire.headers(5, POST))
+    assert server.failure is not None
+    assert server.failure.code == STREAM_LIMIT
 
 
 def test_empty_data_frames_end_the_connection_on_h2() -> None:
@@ -60,7 +75,7 @@ def test_empty_data_frames_end_the_connection_on_h2() -> None:
     server.receive(wire.hello(client=True) + wire.headers(1, POST))
     server.receive(wire.data(1, b"") * (EMPTY_FRAMES + 1))
     assert server.failure is not None
-    assert server.failure.code == "flood"
+    assert server.failure.code == FLOOD
 
 
 @pytest.mark.parametrize("kind", available_engines())

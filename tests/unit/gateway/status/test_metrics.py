@@ -28,6 +28,7 @@ _NO_UNIT = (
     "_share",
     "_events",
     "_connections",
+    "_refusals",
     "_ready",
     "_freshness",
     "_services",

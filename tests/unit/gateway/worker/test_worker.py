@@ -46,6 +46,7 @@ from gateway.snapshot import (
     ServiceResource,
     Update,
 )
+from gateway.telemetry import EXPIRED
 from gateway.traffic import Timeouts, TrafficSettings
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.dial import dial, handshake
@@ -512,7 +513,7 @@ async def test_who_is_not_let_in(
         report = await scene.boss.last_report(lambda report: report.refusals)
         assert list(report.refusals) == [f"mesh: {reason}"]
         assert "127.0.0.1:" in report.refusals[f"mesh: {reason}"]
-        assert report.counters["isthmus_refused_connections"] == {f"mesh|{reason}": 1}
+        assert report.counters["isthmus_refusals"] == {f"mesh|{reason}": 1}
         answer = west.ask()
         await wait_until(lambda: answer.status == 404)
 
@@ -530,7 +531,7 @@ async def test_a_handshake_that_stalls(
         for sock in silent:
             await read(sock)
             sock.close()
-        refused = "isthmus_refused_connections"
+        refused = "isthmus_refusals"
         counts = {"mesh|overload": 2, "mesh|handshake-timeout": 3}
         await scene.boss.last_report(lambda report: report.counters[refused] == counts)
         assert scene.worker._reception.handshakes.taken == 0
@@ -711,7 +712,7 @@ async def test_an_http2_head_that_trickles(
 async def test_a_connection_that_is_not_used(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is closed, and nobody is called names for it. One with a request under way is not."""
+    """It is closed and counted, and nobody is called names for it. One with a request under way is not."""
     monkeypatch.setattr("gateway.transport.idle.KEEP_ALIVE_S", 0.05)
     async with worker_at(tmp_path, authorities["east"]) as scene:
         backend = Backend()
@@ -723,7 +724,7 @@ async def test_a_connection_that_is_not_used(
             assert await read(unused) == b""
             backend.accepted[0].send(OK)
             assert (await read(waiting)).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert not scene.boss.reports[-1].refusals
+        await expired(scene, "http|idle")
         backend.close()
 
 
@@ -738,6 +739,7 @@ async def test_the_rest_of_a_request_that_was_answered(
             client.send(b"POST / HTTP/1.1\r\nhost: nobody.test\r\ncontent-length: 9\r\n\r\nx")
             assert (await read(client)).startswith(b"HTTP/1.1 404 ")
             assert await read(client) == b""
+            await expired(scene, "http|silent-rest")
 
 
 async def test_a_stream_on_which_nothing_moves(tmp_path: Path, authorities: dict[str, Authority]) -> None:
@@ -769,6 +771,13 @@ async def test_a_peer_that_vanished(
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (_, west):
         await wait_until(lambda: west.conn.closed)
         assert not scene.worker._clientele.peers
+        await expired(scene, "mesh|silent-peer")
+
+
+async def expired(scene: Scene, labels: str) -> None:
+    """Waits until a connection was counted as ended for its silence, which is no refusal."""
+    report = await scene.boss.last_report(lambda report: labels in report.counters[EXPIRED.name])
+    assert not report.refusals
 
 
 async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> None:
@@ -947,7 +956,7 @@ async def test_a_client_too_many(tmp_path: Path, authorities: dict[str, Authorit
         with await dial(address) as fourth:
             fourth.send(GET)
             assert (await read(fourth)).startswith(b"HTTP/1.1 404 ")
-        refused, counts = "isthmus_refused_connections", {"http|connection-limit": 2}
+        refused, counts = "isthmus_refusals", {"http|connection-limit": 2}
         await scene.boss.last_report(lambda report: report.counters[refused] == counts)
 
 

@@ -14,10 +14,12 @@ import trio
 from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
 
 from gateway.codec.events import ErrorCode
+from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.http2 import available_engines
 from gateway.codec.http2_floods import RESETS, UNSENT_ACKS
-from gateway.codec.interface import CodecLimits
+from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
 from gateway.control import Report
+from gateway.telemetry import REFUSED
 from gateway.transport.dial import dial
 from tests.gateway_ends import make_authority, read
 from tests.http2_wire import GET, POST, Wire
@@ -89,13 +91,11 @@ async def everything(sock: socket.socket) -> bytes:
     return heard
 
 
-async def counted(scene: Scene, *reasons: str) -> None:
-    """Waits until one connection was counted as refused, for one of these reasons."""
-    labels = {f"http|{reason}" for reason in reasons}
+async def counted(scene: Scene, reason: str) -> None:
+    """Waits until one refusal was counted, for this reason."""
 
     def seen(report: Report) -> bool:
-        refused = report.counters["isthmus_refused_connections"]
-        return refused.keys() <= labels and sum(refused.values()) == 1.0
+        return report.counters[REFUSED.name] == {f"http|{reason}": 1.0} and f"http: {reason}" in report.refusals
 
     await scene.boss.last_report(seen)
 
@@ -113,18 +113,22 @@ async def test_a_flood_is_refused_and_counted(
         last = wire.read(await everything(flooder))[-1]
         assert isinstance(last, GoAwayFrame)
         assert last.error_code in (ErrorCode.ENHANCE_YOUR_CALM, ErrorCode.PROTOCOL_ERROR, ErrorCode.INTERNAL_ERROR)
-        await counted(scene, "flood", "protocol-error")
+        await counted(scene, FLOOD)
 
 
 @pytest.mark.parametrize("engine", available_engines())
-async def test_fields_above_the_limit_are_answered(tmp_path: Path, east: Authority, engine: str) -> None:
-    """431 on the one stream, as the others of its connection have done nothing."""
+async def test_fields_above_the_limit_are_answered_and_counted(tmp_path: Path, east: Authority, engine: str) -> None:
+    """431 on the one stream, as the others of its connection have done nothing: they go on."""
     wire = Wire()
     async with worker_at(tmp_path, east) as scene, client_of(scene, engine) as client:
         large = [*GET, (b"x", b"y" * LIMITS.header_bytes)]
         client.send(wire.hello(client=True) + wire.headers(1, large, end_stream=True, pieces=5))
         said = await said_until(client, wire, HeadersFrame)
         assert (b":status", b"431") in said.fields  # type: ignore[attr-defined]
+        await counted(scene, HEADER_LIMIT)
+        client.send(wire.headers(3, GET, end_stream=True))
+        said = await said_until(client, wire, HeadersFrame)
+        assert (b":status", b"404") in said.fields  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("engine", available_engines())
@@ -139,7 +143,7 @@ async def test_streams_above_the_limit_are_refused_and_counted(tmp_path: Path, e
         said = await said_until(client, wire, GoAwayFrame)
         assert said.error_code == ErrorCode.PROTOCOL_ERROR  # type: ignore[attr-defined]
         assert said.last_stream_id == 2 * LIMITS.concurrent_streams - 1  # type: ignore[attr-defined]
-        await counted(scene, "protocol-error")
+        await counted(scene, STREAM_LIMIT)
 
 
 async def said_until(sock: socket.socket, wire: Wire, kind: type[Frame]) -> Frame:
