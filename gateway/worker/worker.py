@@ -44,7 +44,6 @@ from gateway.process.state_dir import connect_control
 from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update, kind_of
 from gateway.telemetry import DEFECTS, DNS_QUERIES, SNAPSHOT_CHANGES, WorkerCounters
-from gateway.transport.deadlines import Deadline
 from gateway.transport.reactor import Reactor
 from gateway.transport.reactor_host import host
 from gateway.tunnel.identity import Identity
@@ -53,10 +52,11 @@ from gateway.version import VERSION
 from gateway.worker.clientele import Clientele
 from gateway.worker.departure import depart, let_go
 from gateway.worker.names import NameService
-from gateway.worker.reception import PEERS, RESOLVERS, WORKLOADS, Reception
+from gateway.worker.opening import Opening
+from gateway.worker.reception import PEERS, Reception
 from gateway.worker.refused import Refused
 from gateway.worker.request_path import WorkerRequestPath
-from trust.errors import TrustError
+from gateway.worker.svid_renewal import SvidRenewal
 
 log = logging.getLogger("isthmus.worker")
 
@@ -65,13 +65,9 @@ REPORT_INTERVAL_S = 1.0
 # controllers of everybody who had tunnels to it do not ask for the same CPUs in the same millisecond.
 REPORT_DELAY_S = 0.05
 RECONNECT_S = 0.1
-RENEWAL_PAUSE_S = 5.0
-# How long the first tunnels may keep a new worker from accepting requests that might need them.
-FIRST_TUNNELS_S = 2.0
 SWEEP_INTERVAL_S = 5.0
 FAILOVER_TICK_S = 0.25
 MEASURE_INTERVAL_S = 1.0
-CLOCK_CHECK_S = 60.0
 # A worker that is told to end by someone other than its controller.
 SIGTERM_DRAIN_S = 10.0
 
@@ -91,11 +87,7 @@ class Worker:
         self._allowed = AllowedWorkloads()
         self._names = NameService()
         self._changed = trio.Event()
-        self._certified = trio.Event()
-        self._renew_wanted = trio.Event()
-        self._tunnels_due = False
-        """The first tunnels have had their time."""
-        self._patience: Deadline | None = None
+        self._renewal = SvidRenewal(self._identity, self._rng, wall_clock)
         self._tunnels = Tunnels(
             self._identity,
             self._reactor,
@@ -135,6 +127,9 @@ class Worker:
             refused=self._refused,
             wall_clock=wall_clock,
         )
+        self._opening = Opening(
+            self._reception, self._routes, self._identity, self._tunnels, self._reactor, self._report_soon
+        )
 
     async def run(self) -> None:
         self._nursery.start_soon(self._drain_on_sigterm)
@@ -160,7 +155,7 @@ class Worker:
             await channel.send(Hello(self._id, os.getpid(), VERSION))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report, channel)
-                nursery.start_soon(self._renew, channel)
+                nursery.start_soon(self._renewal.run, lambda csr: channel.send(SigningRequest(csr)))
                 while True:
                     order, received = await channel.receive()
                     self._obey(order, received)
@@ -188,9 +183,11 @@ class Worker:
             for name in message.names:
                 self._reception.unlisten(name)
         elif isinstance(message, Certificate):
-            self._take_certificate(message)
+            if self._renewal.take(message):
+                self._opening.look()
+                self._report_soon()
         elif isinstance(message, Renew):
-            self._renew_wanted.set()
+            self._renewal.hurry()
         elif isinstance(message, Drain):
             self._nursery.start_soon(self._drain, message.timeout_s)
 
@@ -208,32 +205,6 @@ class Worker:
         )
         return Explained(asked.request_id, explanation)
 
-    def _take_certificate(self, message: Certificate) -> None:
-        try:
-            self._identity.take_certificate(message.chain, message.key)
-        except TrustError as error:
-            log.error("worker %s: the controller's certificate is of no use: %s", self._id, error)
-            return
-        self._open()
-        certified, self._certified = self._certified, trio.Event()
-        certified.set()
-        self._renew_wanted = trio.Event()
-        self._report_soon()
-
-    async def _renew(self, channel: ControlChannel) -> None:
-        """Keeps an SVID, renewed before half of its life."""
-        while True:
-            svid = self._identity.svid
-            if svid is not None:
-                await _sleep_until(svid.renew_at(self._rng), self._renew_wanted)
-            certified = self._certified
-            await channel.send(SigningRequest(self._identity.signing_request()))
-            with trio.move_on_after(5):
-                await certified.wait()
-            if svid is not None and self._identity.svid is not None and self._identity.svid.chain == svid.chain:
-                # There is no newer one yet: a Workload API renews by its own clock.
-                await trio.sleep(RENEWAL_PAUSE_S)
-
     async def _report(self, channel: ControlChannel) -> None:
         while True:
             self._changed = trio.Event()
@@ -243,7 +214,7 @@ class Worker:
             inbound, refusals = self._clientele.by_cluster(), self._refused.last
             events = self._path.failover.events.take(trio.current_time(), wall_clock().timestamp())
             await channel.send(
-                Report(self._tunnels.report(), counters, durations, inbound, refusals, self._ready, events)
+                Report(self._tunnels.report(), counters, durations, inbound, refusals, self._opening.done, events)
             )
             with trio.move_on_after(REPORT_INTERVAL_S):
                 await self._changed.wait()
@@ -251,7 +222,7 @@ class Worker:
 
     def _tunnels_changed(self) -> None:
         self._path.follow_tunnels(trio.current_time())
-        self._open()
+        self._opening.look()
         self._report_soon()
 
     def _report_soon(self) -> None:
@@ -281,37 +252,11 @@ class Worker:
                 self._identity.remove_peer(before.cluster)
                 self._tunnels.remove_peer(before.cluster)
                 self._close_disbelieved()
-        self._open()
+        self._opening.look()
 
     def _close_disbelieved(self) -> None:
         """Ends peers' connections whose identity the bundles no longer bear out."""
         self._clientele.close_disbelieved(lambda proof: self._identity.still_believed(proof, self._allowed))
-
-    # Beginning to serve.
-
-    @property
-    def _ready(self) -> bool:
-        """Whether everything that comes can be answered."""
-        return self._reception.accepts(*PEERS, *WORKLOADS)
-
-    def _open(self) -> None:
-        """Accepts what can be answered by now. The sockets are shared with other workers, or wait: what this one would
-        refuse for want of a snapshot or a tunnel is left to them."""
-        if self._ready or not self._routes.is_whole:
-            return
-        certified = self._identity.svid is not None
-        self._reception.open(*RESOLVERS)
-        if certified:
-            self._reception.open(*PEERS)
-        if self._tunnels_due or (certified and self._tunnels.tried):
-            self._reception.open(*WORKLOADS)
-        elif self._patience is None:
-            self._patience = self._reactor.call_at(trio.current_time() + FIRST_TUNNELS_S, self._lose_patience)
-
-    def _lose_patience(self) -> None:
-        self._tunnels_due = True
-        self._open()
-        self._report_soon()
 
     # Time passes.
 
@@ -351,13 +296,6 @@ class Worker:
         self._reception.close()
         await depart(self._clientele, timeout_s)
         self._nursery.cancel_scope.cancel()
-
-
-async def _sleep_until(when: datetime, called: trio.Event) -> None:
-    """By the wall clock, which may be set, and goes on while a machine sleeps; shorter if it is `called`."""
-    while (left_s := (when - wall_clock()).total_seconds()) > 0 and not called.is_set():
-        with trio.move_on_after(min(left_s, CLOCK_CHECK_S)):
-            await called.wait()
 
 
 def wall_clock() -> datetime:

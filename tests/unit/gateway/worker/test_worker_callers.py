@@ -20,7 +20,7 @@ from gateway.transport.client_connection import ClientConnection
 from gateway.transport.dial import dial, handshake
 from tests.forge import Forge, p256, private_key_of
 from tests.gateway_ends import Backend, make_authority, read, shake_hands, wait_until, wall_clock
-from tests.unit.gateway.worker.test_worker import HOST, Answer, Scene, read_tls, service, worker_at
+from tests.worker_rig import HOST, Answer, Scene, read_tls, service, worker_at
 from trust.authority import Authority
 from trust.contexts import client_context
 from trust.svid import svid_from

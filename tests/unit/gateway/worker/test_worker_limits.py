@@ -23,7 +23,7 @@ from gateway.telemetry import REFUSED
 from gateway.transport.dial import dial
 from tests.gateway_ends import make_authority, read
 from tests.http2_wire import GET, POST, Wire
-from tests.unit.gateway.worker.test_worker import LOCAL, Scene, worker_at
+from tests.worker_rig import LOCAL, Scene, worker_at
 from trust.authority import Authority
 
 LIMITS = CodecLimits()
