@@ -9,7 +9,6 @@ a redemption to itself, and etcd need not be trusted for any of it.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Callable
 from typing import TypeAlias
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from discovery.model import is_dns_label
+from federation import base64url
 from federation.errors import RecordRefused
 from federation.join_answer import AnswerCode, RequestRefused
 from federation.join_token import INVITATION_ID, JoinToken
@@ -94,8 +94,8 @@ def make_request(token: JoinToken, authority: TrustSource, cluster: str, now: fl
 def sign_redemption(redemption: Redemption, key: Ed25519PrivateKey, invitation: str) -> str:
     """The redemption as a JWS in compact form."""
     header = msgspec.json.encode({"alg": "Ed25519", "typ": REDEMPTION_TYPE, "kid": invitation})
-    signed = f"{_encode(header)}.{_encode(msgspec.json.encode(redemption))}"
-    return f"{signed}.{_encode(key.sign(signed.encode()))}"
+    signed = f"{base64url.encode(header)}.{base64url.encode(msgspec.json.encode(redemption))}"
+    return f"{signed}.{base64url.encode(key.sign(signed.encode()))}"
 
 
 def read_invitation(raw: bytes) -> str:
@@ -146,7 +146,7 @@ def _redemption_of(raw: bytes) -> str:
 
 def _read_header(text: str) -> _Header:
     try:
-        header = msgspec.json.decode(_decode(text.split(".")[0]), type=_Header)
+        header = msgspec.json.decode(base64url.decode(text.split(".")[0]), type=_Header)
     except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         raise RequestRefused(AnswerCode.BAD_RECORD, "its redemption has not the header of a JWS") from None
     if header.alg != "Ed25519" or header.typ != REDEMPTION_TYPE or header.critical:
@@ -162,8 +162,8 @@ def _verify(text: str, key: Ed25519PublicKey, invitation: str) -> Redemption:
     try:
         if len(parts) != 3:
             raise ValueError("not a JWS")
-        key.verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
-        redemption = msgspec.json.decode(_decode(parts[1]), type=Redemption)
+        key.verify(base64url.decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+        redemption = msgspec.json.decode(base64url.decode(parts[1]), type=Redemption)
     except (InvalidSignature, msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         detail = f"it was not made with the secret of invitation {invitation}"
         raise RequestRefused(AnswerCode.WRONG_SECRET, detail) from None
@@ -186,15 +186,3 @@ def _validate_place(redemption: Redemption, federation: str, inviter: str, invit
         well_formed = False
     if not well_formed:
         raise RequestRefused(AnswerCode.BAD_RECORD, "its trust domain or root is not one")
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    """Base64url in its one canonical spelling. Raises ValueError."""
-    decoded = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    if _encode(decoded) != text:
-        raise ValueError("not canonical base64url")
-    return decoded

@@ -6,7 +6,6 @@ the token has the secret): it tells a truncated or mistyped paste from one that 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import re
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from discovery.model import is_dns_label
+from federation import base64url
 from federation.errors import FederationError
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
@@ -85,7 +85,7 @@ def invitation_key(secret: bytes, invitation: str) -> Ed25519PrivateKey:
 
 def encode_token(token: JoinToken) -> str:
     payload = msgspec.json.encode(msgspec.structs.replace(token, secret=bytes(token.secret)))
-    return f"{_VERSION}.{_encode(payload)}.{_encode(_check(payload))}"
+    return f"{_VERSION}.{base64url.encode(payload)}.{base64url.encode(_check(payload))}"
 
 
 def parse_token(text: str) -> JoinToken:
@@ -98,7 +98,7 @@ def parse_token(text: str) -> JoinToken:
         raise TokenRefused("other-version", f"it is of another version of Isthmus: this one reads {_VERSION} only")
     if len(pasted) > _MAX_CHARACTERS or len(parts) > 2:
         raise TokenRefused("damaged", "it is longer than any token: copy it again, alone")
-    if len(parts) < 2 or len(parts[1]) < len(_encode(bytes(_CHECK_BYTES))):
+    if len(parts) < 2 or len(parts[1]) < len(base64url.encode(bytes(_CHECK_BYTES))):
         raise TokenRefused("truncated", f"it is truncated after {len(pasted)} characters: copy the whole line")
     return _parse_payload(*parts)
 
@@ -106,8 +106,8 @@ def parse_token(text: str) -> JoinToken:
 def _parse_payload(payload: str, check: str) -> JoinToken:
     damaged = TokenRefused("damaged", "it was changed on the way, its check does not fit: copy it again")
     try:
-        content = _decode(payload)
-        if _decode(check) != _check(content):
+        content = base64url.decode(payload)
+        if base64url.decode(check) != _check(content):
             raise damaged
     except (binascii.Error, ValueError):
         raise damaged from None
@@ -137,15 +137,3 @@ def _validate(token: JoinToken) -> None:
 
 def _check(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()[:_CHECK_BYTES]
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    """Base64url in its one canonical spelling. Raises ValueError."""
-    decoded = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    if _encode(decoded) != text:
-        raise ValueError("not canonical base64url")
-    return decoded

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
-
-import msgspec
 
 from gateway.demo.waiting import seconds, wait_until
 from gateway.tunnel.tunnels import TUNNELS_PER_GATEWAY
 from tests.fault_rig.clusters import Cluster
 from tests.fault_rig.crowd_process import CrowdPlan, CrowdSample
+from tests.fault_rig.sampling import Sampling
 
-_END_S = 15.0
 _POLL_S = 0.05
 
 
@@ -23,8 +19,7 @@ class Crowd:
 
     def __init__(self, workers: int, of: Cluster, to: Cluster, address: str) -> None:
         self.wanted = workers * TUNNELS_PER_GATEWAY
-        self.samples: list[CrowdSample] = []
-        self._plan = CrowdPlan(
+        plan = CrowdPlan(
             workers,
             str(of.gateways[0].state_dir / "trust"),
             of.site.trust_domain,
@@ -33,34 +28,18 @@ class Crowd:
             to.authority.root_der,
             address,
         )
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._sampling = Sampling("tests.fault_rig.crowd_process", plan, CrowdSample)
 
     def __enter__(self) -> Crowd:
-        line = [sys.executable, "-m", "tests.fault_rig.crowd_process", msgspec.json.encode(self._plan).decode()]
-        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._reader.start()
+        self._sampling.__enter__()
         return self
 
-    def __exit__(self, *unused: object) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(_END_S)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._reader.join(_END_S)
-            self._process.stdout.close()
+    def __exit__(self, *raised: object) -> None:
+        self._sampling.__exit__(*raised)
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        decode = msgspec.json.Decoder(CrowdSample).decode
-        for line in self._process.stdout:
-            self.samples.append(decode(line))
+    @property
+    def samples(self) -> list[CrowdSample]:
+        return self._sampling.samples
 
     @property
     def ready(self) -> int:

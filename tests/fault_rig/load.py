@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
-
-import msgspec
 
 from gateway.demo.waiting import seconds, wait_until
 from tests.fault_rig.samples import Account, LoadPlan, Sample, account
+from tests.fault_rig.sampling import Sampling
 
-_END_S = 15.0
 _ENOUGH = 30
 """Samples in a row that must agree before something counts as reached."""
 
@@ -22,40 +17,23 @@ class Load:
 
     def __init__(self, plan: LoadPlan) -> None:
         self.plan = plan
-        self._samples: list[Sample] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._sampling = Sampling("tests.fault_rig.load_process", plan, Sample)
 
     def __enter__(self) -> Load:
-        line = [sys.executable, "-m", "tests.fault_rig.load_process", msgspec.json.encode(self.plan).decode()]
-        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._reader.start()
-        self.wait(lambda samples: len(samples) >= _ENOUGH, "the load has begun")
+        self._sampling.__enter__()
+        try:
+            self.wait(lambda samples: len(samples) >= _ENOUGH, "the load has begun")
+        except BaseException:
+            self._sampling.__exit__()
+            raise
         return self
 
-    def __exit__(self, *unused: object) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(_END_S)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._reader.join(_END_S)
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        decode = msgspec.json.Decoder(Sample).decode
-        for line in self._process.stdout:
-            self._samples.append(decode(line))
+    def __exit__(self, *raised: object) -> None:
+        self._sampling.__exit__(*raised)
 
     @property
     def samples(self) -> list[Sample]:
-        return [*self._samples]
+        return [*self._sampling.samples]
 
     def account(self, kind: str = "get", *, since: float = 0.0, until: float = float("inf")) -> Account:
         return account(self.samples, kind, since=since, until=until)
