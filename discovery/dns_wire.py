@@ -17,7 +17,7 @@ from dns.rcode import Rcode
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
-from discovery.zone import RecordSet
+from discovery.zone_records import RecordSet
 
 UDP_PAYLOAD_BYTES = 1232
 """What we advertise and never exceed over UDP: it fits IPv6's minimum MTU, so that no answer is ever fragmented

@@ -11,64 +11,46 @@ of a service's name counts its descendants, so that an empty non-terminal is tol
 from __future__ import annotations
 
 import enum
-import ipaddress
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import dns.name
 import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
 import dns.rdtypes.ANY.HINFO
-import dns.rdtypes.ANY.NS
 import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TXT
-import dns.rdtypes.IN.A
-import dns.rdtypes.IN.AAAA
-import dns.rdtypes.IN.SRV
 import msgspec
 from dns.rdatatype import RdataType
 
-from discovery.model import CLUSTERSET_ZONE, Port, ServiceName, is_dns_label
+from discovery.model import CLUSTERSET_ZONE, ServiceName
+from discovery.zone_records import (
+    NS,
+    SRV,
+    Key,
+    Records,
+    RecordSet,
+    ZoneService,
+    address_records,
+    fits,
+    key_of,
+    labels_of,
+    make_rdata,
+    name_of,
+    named_ports,
+    owners_of,
+    record_set,
+    service_records,
+)
 
 SCHEMA_VERSION = "1.0.0"
 SCHEMA_VERSION_TTL_S = 28_800
 OWN_ZONE = "isthmus"
 """Below it, every federation has a zone of its own: `<federation>.isthmus`."""
 
-_IN = dns.rdataclass.IN
-_SRV = dns.rdtypes.IN.SRV.SRV
-_NS = dns.rdtypes.ANY.NS.NS
 _SOA_TIMERS_S = (7200, 1800, 86_400)
 """Refresh, retry, expire: for secondary servers, of which there are none."""
-_SRV_PRIORITY = 0
-_SRV_WEIGHT = 100
 _CLUSTERSET_LABELS, _OWN_LABELS = 5, 6
 """How many a service's name has in each zone, the zone's own among them."""
-_NAME_BYTES = 255
 _MADE_LIMIT = 4_096
-_SRV_LABEL_MAX = 62
-"""A label has 63 bytes, and the underscore of `_<port>` takes one."""
-
-_Key: TypeAlias = tuple[bytes, ...]
-"""A name's labels in lower case, without the root: what names are compared by (RFC 4343)."""
-_Records: TypeAlias = dict[RdataType, tuple[dns.rdata.Rdata, ...]]
-
-
-class ClusterShare(msgspec.Struct, frozen=True):
-    """One cluster's share of a service: an address that leads to that cluster only."""
-
-    cluster: str
-    addresses: tuple[str, ...]
-
-
-class ZoneService(msgspec.Struct, frozen=True):
-    """A service as DNS shows it: the clusterset IPs (IPv4 and IPv6 as text, at least one) and what listens there."""
-
-    name: ServiceName
-    addresses: tuple[str, ...]
-    ports: tuple[Port, ...]
-    shares: tuple[ClusterShare, ...] = ()
 
 
 class Outcome(enum.Enum):
@@ -80,16 +62,6 @@ class Outcome(enum.Enum):
     NXDOMAIN = "nxdomain"
     OUTSIDE = "outside"
     """Not under our zones: to be refused."""
-
-
-class RecordSet(msgspec.Struct, frozen=True):
-    """Records of one type at one name. `ttl_s` is seconds; `wires` is each record's data as it is sent."""
-
-    owner: dns.name.Name
-    rtype: RdataType
-    ttl_s: int
-    rdatas: tuple[dns.rdata.Rdata, ...]
-    wires: tuple[bytes, ...]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -111,27 +83,27 @@ class Zone:
     """
 
     def __init__(self, federation: str, nameservers: Iterable[str] = ()) -> None:
-        self._records: dict[_Key, _Records] = {}
+        self._records: dict[Key, Records] = {}
         """The zones' own names."""
         self._services: dict[ServiceName, ZoneService] = {}
-        self._made: dict[_Key, _Records] = {}
+        self._made: dict[Key, Records] = {}
         """Records of services that were asked for lately; empty where there are none."""
-        self._below: dict[_Key, int] = {}
+        self._below: dict[Key, int] = {}
         """How many names lie directly below each name, as names with records or above such: an empty non-terminal is in
         here only."""
-        self._apexes: dict[_Key, dns.name.Name] = {}
-        self._negative_soas: dict[tuple[_Key, int, int], RecordSet] = {}
+        self._apexes: dict[Key, dns.name.Name] = {}
+        self._negative_soas: dict[tuple[Key, int, int], RecordSet] = {}
         """By apex, generation and time to live."""
         self.generation = 1
         """Grows with every change. Whoever caches answers compares it; it is the SOA's serial number, too."""
         own_addresses = tuple(nameservers)
-        self._federation_apex = _key(f"{federation}.{OWN_ZONE}")
-        for apex in (_key(CLUSTERSET_ZONE), self._federation_apex):
-            self._apexes[apex] = _name(apex)
+        self._federation_apex = key_of(f"{federation}.{OWN_ZONE}")
+        for apex in (key_of(CLUSTERSET_ZONE), self._federation_apex):
+            self._apexes[apex] = name_of(apex)
             self._add(apex, {})
-            self._add((b"ns", b"dns", *apex), _address_records(own_addresses))
-        version = _rdata(dns.rdtypes.ANY.TXT.TXT, RdataType.TXT, [SCHEMA_VERSION])
-        self._version_key = (b"dns-version", *_key(CLUSTERSET_ZONE))
+            self._add((b"ns", b"dns", *apex), address_records(own_addresses))
+        version = make_rdata(dns.rdtypes.ANY.TXT.TXT, RdataType.TXT, [SCHEMA_VERSION])
+        self._version_key = (b"dns-version", *key_of(CLUSTERSET_ZONE))
         self._add(self._version_key, {RdataType.TXT: (version,)})
 
     def upsert(self, service: ZoneService) -> None:
@@ -161,10 +133,10 @@ class Zone:
         self.generation += 1
 
     def _count(self, service: ZoneService, step: int) -> None:
-        for owner in _owners(service, self._federation_apex):
+        for owner in owners_of(service, self._federation_apex):
             self._count_below(owner[1:], step)
 
-    def _count_below(self, parent: _Key, step: int) -> None:
+    def _count_below(self, parent: Key, step: int) -> None:
         """One name more or less below `parent`. Only with the first and the last of them does `parent` itself come or
         go, and count where it lies."""
         while parent:
@@ -183,7 +155,7 @@ class Zone:
         `ttl_s` is the time to live of every record but the schema version's, and of negative answers (RFC 2308).
         Owners in the answer section are `qname` as it was asked, letter by letter.
         """
-        key = _labels(qname)
+        key = labels_of(qname)
         apex = self._apex_of(key)
         if apex is None:
             return Answer(Outcome.OUTSIDE)
@@ -201,30 +173,30 @@ class Zone:
         shown_ttl_s = SCHEMA_VERSION_TTL_S if key == self._version_key else ttl_s
         return Answer(
             Outcome.FOUND,
-            answer=(_record_set(qname, qtype, shown_ttl_s, found),),
+            answer=(record_set(qname, qtype, shown_ttl_s, found),),
             additional=self._targets(found, ttl_s),
         )
 
-    def _records_at(self, key: _Key) -> _Records | None:
+    def _records_at(self, key: Key) -> Records | None:
         """None: there are none at this name, whether it exists or not."""
         if key in self._records:
             return self._records[key]
         records = self._made.get(key)
         if records is None:
             found = self._owner_of(key)
-            records = _service_records(key, *found) if found is not None else None
+            records = service_records(key, *found) if found is not None else None
             if records:
                 if len(self._made) >= _MADE_LIMIT:
                     self._made.clear()
                 self._made[key] = records
         return records or None
 
-    def _is_above_ports(self, key: _Key) -> bool:
+    def _is_above_ports(self, key: Key) -> bool:
         """Whether this is the `_tcp` between a service and the names of its ports."""
         found = self._owner_of(key) if key[0] == b"_tcp" else None
-        return found is not None and len(key) == len(found[0]) + 1 and bool(_named_ports(found[1]))
+        return found is not None and len(key) == len(found[0]) + 1 and bool(named_ports(found[1]))
 
-    def _owner_of(self, key: _Key) -> tuple[_Key, ZoneService, tuple[str, ...]] | None:
+    def _owner_of(self, key: Key) -> tuple[Key, ZoneService, tuple[str, ...]] | None:
         """The service at or below whose name this name lies: that name, the service, and its addresses there."""
         is_own = key[-2:] == self._federation_apex
         owner = key[-_OWN_LABELS:] if is_own else key[-_CLUSTERSET_LABELS:]
@@ -232,7 +204,7 @@ class Zone:
             return None
         name, namespace = owner[0].decode("latin-1"), owner[1].decode("latin-1")
         service = self._services.get(ServiceName(namespace, name))
-        if service is None or not _fits(owner):
+        if service is None or not fits(owner):
             return None
         if not is_own:
             return owner, service, service.addresses
@@ -240,129 +212,51 @@ class Zone:
         share = next((share for share in service.shares if share.cluster == cluster), None)
         return (owner, service, share.addresses) if share is not None else None
 
-    def _apex_of(self, key: _Key) -> _Key | None:
+    def _apex_of(self, key: Key) -> Key | None:
         suffix = key[-2:]
         return suffix if suffix in self._apexes else None
 
-    def _negative(self, outcome: Outcome, apex: _Key, ttl_s: int) -> Answer:
+    def _negative(self, outcome: Outcome, apex: Key, ttl_s: int) -> Answer:
         key = (apex, self.generation, ttl_s)
         soa = self._negative_soas.get(key)
         if soa is None:
             # Names that do not exist are what attackers ask for: the one record they get is made once.
             self._negative_soas = {other: kept for other, kept in self._negative_soas.items() if other[1] == key[1]}
-            soa = _record_set(self._apexes[apex], RdataType.SOA, ttl_s, (self._soa(apex, ttl_s),))
+            soa = record_set(self._apexes[apex], RdataType.SOA, ttl_s, (self._soa(apex, ttl_s),))
             self._negative_soas[key] = soa
         return Answer(outcome, authority=(soa,))
 
     def _targets(self, found: tuple[dns.rdata.Rdata, ...], ttl_s: int) -> tuple[RecordSet, ...]:
         """The addresses of what SRV and NS records point to, which saves the client a second question."""
-        names = {rdata.target for rdata in found if isinstance(rdata, _SRV | _NS)}
+        names = {rdata.target for rdata in found if isinstance(rdata, SRV | NS)}
         return tuple(
-            _record_set(name, rtype, ttl_s, rdatas)
+            record_set(name, rtype, ttl_s, rdatas)
             for name in sorted(names)
-            for rtype, rdatas in (self._records_at(_labels(name)) or {}).items()
+            for rtype, rdatas in (self._records_at(labels_of(name)) or {}).items()
             if rtype in (RdataType.A, RdataType.AAAA)
         )
 
-    def _apex_records(self, apex: _Key, ttl_s: int) -> _Records:
-        ns = _rdata(_NS, RdataType.NS, _name((b"ns", b"dns", *apex)))
+    def _apex_records(self, apex: Key, ttl_s: int) -> Records:
+        ns = make_rdata(NS, RdataType.NS, name_of((b"ns", b"dns", *apex)))
         return {RdataType.SOA: (self._soa(apex, ttl_s),), RdataType.NS: (ns,)}
 
-    def _soa(self, apex: _Key, ttl_s: int) -> dns.rdata.Rdata:
-        return _rdata(
+    def _soa(self, apex: Key, ttl_s: int) -> dns.rdata.Rdata:
+        return make_rdata(
             dns.rdtypes.ANY.SOA.SOA,
             RdataType.SOA,
-            _name((b"ns", b"dns", *apex)),
-            _name((b"hostmaster", *apex)),
+            name_of((b"ns", b"dns", *apex)),
+            name_of((b"hostmaster", *apex)),
             self.generation & 0xFFFF_FFFF,
             *_SOA_TIMERS_S,
             ttl_s,
         )
 
-    def _add(self, key: _Key, records: _Records) -> None:
+    def _add(self, key: Key, records: Records) -> None:
         self._records[key] = records
         self._count_below(key[1:], 1)
 
 
-def _owners(service: ZoneService, federation_apex: _Key) -> Iterable[_Key]:
-    """Every name that a service has addresses at."""
-    if not (is_dns_label(service.name.name) and is_dns_label(service.name.namespace)):
-        return
-    owners = [_key(service.name.fqdn)]
-    for share in service.shares:
-        if is_dns_label(share.cluster):
-            owners.append(
-                (*_key(f"{service.name.name}.{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
-            )
-    yield from (owner for owner in owners if _fits(owner))
-
-
-def _fits(owner: _Key) -> bool:
-    """Whether it is short enough for a name (RFC 1035 section 2.3.4): each label and the root have a length byte."""
-    return sum(map(len, owner)) + len(owner) + 1 <= _NAME_BYTES
-
-
-def _named_ports(service: ZoneService) -> list[Port]:
-    return [port for port in service.ports if is_dns_label(port.name) and len(port.name) <= _SRV_LABEL_MAX]
-
-
-def _service_records(key: _Key, owner: _Key, service: ZoneService, addresses: Iterable[str]) -> _Records:
-    """The records at `key`, which is the service's own name `owner` or below it; empty where there are none.
-
-    The specification asks for SRV at `_<port>._<protocol>.` only, and leaves the service's own name open. There we
-    answer with the ports of all names, as CoreDNS does for Kubernetes: it is what people type into dig. Every protocol
-    of ours is carried by TCP.
-    """
-    target, named = _name(owner), _named_ports(service)
-    below = key[: len(key) - len(owner)]
-    if not below:
-        records = _address_records(addresses)
-        if named:
-            records[RdataType.SRV] = tuple(_srv(port, target) for port in named)
-        return records
-    if len(below) == 2 and below[1] == b"_tcp" and sum(map(len, key)) + len(key) + 1 <= _NAME_BYTES:
-        asked = tuple(_srv(port, target) for port in named if below[0] == b"_" + port.name.encode())
-        return {RdataType.SRV: asked[-1:]} if asked else {}
-    return {}
-
-
-def _srv(port: Port, target: dns.name.Name) -> dns.rdata.Rdata:
-    return _rdata(_SRV, RdataType.SRV, _SRV_PRIORITY, _SRV_WEIGHT, port.port, target)
-
-
-def _address_records(addresses: Iterable[str]) -> _Records:
-    records: _Records = {}
-    for text in addresses:
-        if ipaddress.ip_address(text).version == 4:
-            rdata = _rdata(dns.rdtypes.IN.A.A, RdataType.A, text)
-        else:
-            rdata = _rdata(dns.rdtypes.IN.AAAA.AAAA, RdataType.AAAA, text)
-        records[rdata.rdtype] = (*records.get(rdata.rdtype, ()), rdata)
-    return records
-
-
-def _record_set(owner: dns.name.Name, rtype: RdataType, ttl_s: int, rdatas: tuple[dns.rdata.Rdata, ...]) -> RecordSet:
-    # Without a file, to_wire returns the bytes; its type says that it might not.
-    return RecordSet(owner, rtype, ttl_s, rdatas, tuple(rdata.to_wire() or b"" for rdata in rdatas))
-
-
-def _rdata(kind: Callable[..., dns.rdata.Rdata], rtype: RdataType, *fields: object) -> dns.rdata.Rdata:
-    return kind(_IN, rtype, *fields)
-
-
 def _minimal_any(qname: dns.name.Name, ttl_s: int) -> Answer:
     """RFC 8482 section 4.2: one synthesized HINFO in place of everything."""
-    hinfo = _rdata(dns.rdtypes.ANY.HINFO.HINFO, RdataType.HINFO, b"RFC8482", b"")
-    return Answer(Outcome.FOUND, answer=(_record_set(qname, RdataType.HINFO, ttl_s, (hinfo,)),))
-
-
-def _key(name: str) -> _Key:
-    return tuple(name.lower().encode().split(b"."))
-
-
-def _labels(name: dns.name.Name) -> _Key:
-    return tuple(label.lower() for label in name.labels if label)
-
-
-def _name(key: _Key) -> dns.name.Name:
-    return dns.name.Name((*key, b""))
+    hinfo = make_rdata(dns.rdtypes.ANY.HINFO.HINFO, RdataType.HINFO, b"RFC8482", b"")
+    return Answer(Outcome.FOUND, answer=(record_set(qname, RdataType.HINFO, ttl_s, (hinfo,)),))

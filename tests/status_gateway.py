@@ -12,7 +12,8 @@ from discovery.address import HostPort
 from discovery.dns_message import DnsCounters, Responder
 from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 from federation.status.values import ListenerDocument
 from gateway.control import ListenerSpec
 from gateway.status.server import serve_source

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from discovery.dns_message import DnsCounters, Responder
 from discovery.model import Port
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 from gateway.snapshot import LocalResource, ServiceResource
 
 _PORTS_KEPT = 1_024

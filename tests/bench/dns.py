@@ -24,7 +24,8 @@ import trio
 from discovery.dns_message import DnsCounters, Responder
 from discovery.dns_server import serve_udp
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 from tests.ports import free_port
 
 SERVICES = [ServiceName("shop", f"service-{number}") for number in range(1000)]

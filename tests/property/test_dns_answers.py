@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from discovery.dns_message import DnsCounters, Responder
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 
 NAMES = [ServiceName(namespace, name) for namespace in ("a", "b") for name in ("x", "y")]
 PORTS = tuple(Port(f"port-{number}", 1000 + number, Protocol.TCP) for number in range(30))

@@ -18,7 +18,8 @@ import pytest
 
 from discovery.dns_message import DnsCounters, Responder
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import ClusterShare, Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ClusterShare, ZoneService
 
 SOA = "clusterset.local. 5 IN SOA ns.dns.clusterset.local. hostmaster.clusterset.local. 4 7200 1800 86400 5"
 OWN_SOA = "acme.isthmus. 5 IN SOA ns.dns.acme.isthmus. hostmaster.acme.isthmus. 4 7200 1800 86400 5"

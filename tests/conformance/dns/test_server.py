@@ -20,7 +20,8 @@ import trio
 from discovery.dns_message import DnsCounters, Responder
 from discovery.dns_server import serve_tcp, serve_udp
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 
 PAYMENTS = ServiceName("shop", "payments")
 LEDGER = ServiceName("shop", "ledger")

@@ -10,7 +10,8 @@ import pytest
 from discovery import dns_message
 from discovery.dns_message import DnsCounters, Responder
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 
 PAYMENTS = ServiceName("shop", "payments")
 

@@ -13,7 +13,8 @@ import pytest
 
 from discovery.dns_wire import AA, MalformedQuery, encode_answer, parse_query
 from discovery.model import ServiceName
-from discovery.zone import Zone, ZoneService
+from discovery.zone import Zone
+from discovery.zone_records import ZoneService
 
 PAYMENTS = ServiceName("shop", "payments")
 COOKIE = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"8 bytes!")

@@ -7,7 +7,8 @@ import pytest
 from dns.rdatatype import RdataType
 
 from discovery.model import Port, Protocol, ServiceName
-from discovery.zone import Answer, ClusterShare, Outcome, Zone, ZoneService
+from discovery.zone import Answer, Outcome, Zone
+from discovery.zone_records import ClusterShare, ZoneService
 
 PAYMENTS = ServiceName("shop", "payments")
 HTTP = Port("http", 80, Protocol.HTTP)
