@@ -48,10 +48,11 @@ async def test_many_listeners_take_no_task() -> None:
             acceptor.add(listener, door)
         assert len(nursery.child_tasks) == tasks
         clients = [socket.create_connection(listener.getsockname()) for listener in listeners]
-        await wait_until(lambda: all(door.socks for door in doors))
+        names = ["{}:{}".format(*client.getsockname()) for client in clients]
+        # Somebody else's program may knock at any port: what counts is where ours arrived.
+        await wait_until(lambda: all(name in door.clients for name, door in zip(names, doors, strict=True)))
+        assert [door for door in doors if len({*door.clients} & {*names}) > 1] == []
         for client, door in zip(clients, doors, strict=True):
-            host, port = client.getsockname()
-            assert door.clients == [f"{host}:{port}"]
             client.close()
             door.close()
         for listener in listeners:
