@@ -40,14 +40,14 @@ class Protocol(enum.StrEnum):
         return self is not Protocol.TCP
 
 
-class Locality(msgspec.Struct, frozen=True):
+class Locality(msgspec.Struct, frozen=True, gc=False):
     """Where something runs, as Envoy and Istio use the word. Empty strings mean unknown."""
 
     region: str = ""
     zone: str = ""
 
 
-class ServiceName(msgspec.Struct, frozen=True, order=True):
+class ServiceName(msgspec.Struct, frozen=True, gc=False, order=True):
     """A service's name in the whole clusterset: the same namespace and name in two clusters is one service
     (namespace sameness, KEP-1645)."""
 
@@ -63,7 +63,7 @@ class ServiceName(msgspec.Struct, frozen=True, order=True):
         return f"{self.name}.{self.namespace}.svc.{CLUSTERSET_ZONE}"
 
 
-class Port(msgspec.Struct, frozen=True):
+class Port(msgspec.Struct, frozen=True, gc=False):
     """A port that clients of a service use."""
 
     name: str
@@ -135,7 +135,7 @@ class LocalService(msgspec.Struct, frozen=True):
         return next((port for port in self.ports if port.name == name), None)
 
 
-class ZoneHealth(msgspec.Struct, frozen=True):
+class ZoneHealth(msgspec.Struct, frozen=True, gc=False):
     """How many endpoints of a service a zone has, and how many of them its owner calls healthy."""
 
     zone: str

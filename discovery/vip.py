@@ -11,28 +11,17 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from discovery.errors import DiscoveryError
+from discovery.errors import VipRangeExhausted
 from discovery.model import ServiceName
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FIRST_OFFSET = 2
 """The network's own address and the first one (routers, and the range's own use) are never assigned."""
-
-
-class VipRangeExhausted(DiscoveryError):
-    """Every usable address of the range belongs to a service already."""
-
-    code = "vip-range-exhausted"
-
-    def __init__(self, name: ServiceName, range: IPNetwork, size: int) -> None:
-        self.name, self.range, self.size = name, range, size
-        super().__init__(
-            f"no virtual IP is left for {name}: all {size} usable addresses of {range} are assigned; "
-            "set gateway.vip_range to a larger range"
-        )
+_OCTETS: Final = {str(number): number for number in range(256)}
+"""As an IPv4 address spells them, each in one way."""
 
 
 class VipPool:
@@ -48,18 +37,17 @@ class VipPool:
         self._first = int(range.network_address) + _FIRST_OFFSET
         # The last address is IPv4's broadcast address; IPv6 loses one of many to the same rule.
         self._size = max(0, range.num_addresses - _FIRST_OFFSET - 1)
-        self._offsets: dict[ServiceName, int] = {}
         self._assigned: dict[ServiceName, str] = {}
         self.assigned: Mapping[ServiceName, str] = MappingProxyType(self._assigned)
         """Every name's address, as text. A live, read-only view."""
         self._taken: set[int] = set()
-        offsets = {name: self._offset_of(address) for name, address in assigned.items()}
         # In order only where two claim the same: a gateway that starts has an address for every service.
-        names = assigned if len(set(offsets.values())) == len(offsets) else sorted(assigned)
+        names = assigned if len(set(assigned.values())) == len(assigned) else sorted(assigned)
         for name in names:
-            offset = offsets[name]
+            address = assigned[name]
+            offset = self._offset_of(address)
             if offset is not None and offset not in self._taken:
-                self._take(name, offset)
+                self._take(name, offset, address)
 
     @property
     def size(self) -> int:
@@ -79,18 +67,19 @@ class VipPool:
         offset = _hash(name) % self._size
         while offset in self._taken:
             offset = (offset + 1) % self._size
-        self._take(name, offset)
-        return self._assigned[name]
+        address = self._text(self._first + offset)
+        self._take(name, offset, address)
+        return address
 
     def release(self, name: ServiceName) -> None:
         """Gives the address of `name` back. Unknown names are ignored."""
-        if self._assigned.pop(name, None) is not None:
-            self._taken.discard(self._offsets.pop(name))
+        address = self._assigned.pop(name, None)
+        if address is not None and (offset := self._offset_of(address)) is not None:
+            self._taken.discard(offset)
 
-    def _take(self, name: ServiceName, offset: int) -> None:
+    def _take(self, name: ServiceName, offset: int, address: str) -> None:
         self._taken.add(offset)
-        self._offsets[name] = offset
-        self._assigned[name] = self._text(self._first + offset)
+        self._assigned[name] = address
 
     def _text(self, number: int) -> str:
         if self._range.version == 4:
@@ -103,19 +92,24 @@ class VipPool:
         return offset if 0 <= offset < self._size else None
 
     def _number(self, text: str) -> int | None:
-        """The address as a number; None for what is no address of our range's version."""
+        """The address as a number; None for what is no address of our range's version, or not spelled as we do."""
         if self._range.version == 4:
-            # `ipaddress` takes several times as long, and a gateway that starts reads an address for every service.
-            try:
-                parts = tuple(map(int, text.split(".")))
-                number = int.from_bytes(bytes(parts), "big")
-            except ValueError:
+            # `ipaddress` takes many times as long, and a gateway that starts reads an address for every service.
+            parts = text.split(".")
+            if len(parts) != 4:
                 return None
-            return number if len(parts) == 4 and ".".join(map(str, parts)) == text else None
+            number = 0
+            for part in parts:
+                octet = _OCTETS.get(part)
+                if octet is None:
+                    return None
+                number = number << 8 | octet
+            return number
         try:
-            return int(ipaddress.IPv6Address(text))
+            number = int(ipaddress.IPv6Address(text))
         except ValueError:
             return None
+        return number if self._text(number) == text else None
 
 
 def _hash(name: ServiceName) -> int:

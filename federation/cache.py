@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path as FilePath
 
-import msgspec
-
 from discovery.model import is_dns_label
 from federation.journal import Batch, Entry, read_journal, write_batch
 from federation.ledger import MAX_TOMBSTONES
@@ -27,11 +25,12 @@ _SPARE_LINES = 1_000
 """A journal is rewritten when it has more lines than twice its live ones and this."""
 
 
-class CachedCluster(msgspec.Struct):
+class CachedCluster:
     """What is known of one cluster: its records by path, and the last sequences of paths that are empty now."""
 
-    entries: dict[Path, Entry] = {}
-    buried: dict[Path, int] = {}
+    def __init__(self) -> None:
+        self.entries: dict[Path, Entry] = {}
+        self.buried: dict[Path, int] = {}
 
     @property
     def records(self) -> dict[Path, bytes]:

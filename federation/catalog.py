@@ -7,60 +7,25 @@ and incremental: a change of one export is work for that one service, whatever e
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from types import MappingProxyType
-
-import msgspec
 
 from discovery.model import LocalService, Port, ServiceName, ZoneHealth
 from federation.freshness import Freshness
 from federation.import_cap import ImportCap
 from federation.imports import ImportPolicy
+from federation.service_view import Conflict, ConflictReason, ExportView, ServiceView
 from federation.values import ExportValue
 
 
-class ConflictReason(enum.StrEnum):
-    """MCS reasons of a ServiceExport's Conflict condition, verbatim."""
+class _Share:
+    __slots__ = ("cluster", "created", "ports", "zones")
 
-    PORT_CONFLICT = "PortConflict"
-
-
-class Conflict(msgspec.Struct, frozen=True):
-    """What `cluster` exports disagrees with an older export, and lost."""
-
-    cluster: str
-    reason: ConflictReason
-    message: str
-
-
-class ExportView(msgspec.Struct, frozen=True):
-    """One cluster's share of a service. `ports` are those of the service that this cluster really serves."""
-
-    cluster: str
-    ports: tuple[Port, ...]
-    zones: tuple[ZoneHealth, ...]
-    created: float
-    """Unix seconds of the first export; 0 for a local service that is not exported."""
-    freshness: Freshness
-    """Fresh or stale. A suspect cluster is used like a fresh one, so it is *fresh* here: a tunnel that comes and
-    goes must not change every service of its cluster. What the cluster itself is, its peer's view says."""
-
-
-class ServiceView(msgspec.Struct, frozen=True):
-    """A service as our cluster may use it; `exports` begin with the oldest."""
-
-    name: ServiceName
-    ports: tuple[Port, ...]
-    exports: tuple[ExportView, ...]
-    conflicts: tuple[Conflict, ...] = ()
-
-
-class _Share(msgspec.Struct, frozen=True):
-    cluster: str
-    ports: tuple[Port, ...]
-    zones: tuple[ZoneHealth, ...]
-    created: float
+    def __init__(self, cluster: str, ports: tuple[Port, ...], zones: tuple[ZoneHealth, ...], created: float) -> None:
+        self.cluster = cluster
+        self.ports = ports
+        self.zones = zones
+        self.created = created
 
 
 class Catalog:

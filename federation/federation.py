@@ -18,7 +18,6 @@ from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation.acknowledgement import PublicationState, view_publication
 from federation.beliefs import Beliefs
 from federation.cache import CatalogCache
-from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
 from federation.followers import Followers
 from federation.gateway_id import load_gateway_id
@@ -28,6 +27,7 @@ from federation.peer_memory import PeerMemories
 from federation.publication import Write
 from federation.publisher import Publisher
 from federation.report import FederationStatus, PeerTransition
+from federation.service_view import ServiceView
 from federation.settings import EtcdSource, FederationSettings, Peer
 from federation.status_view import view_status
 from federation.vips import VipClaim

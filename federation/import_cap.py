@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping
-from typing import TypeAlias
-
-import msgspec
+from typing import NamedTuple, TypeAlias
 
 from discovery.model import ServiceName
 from federation.values import ExportValue
@@ -24,7 +22,7 @@ DEFAULT_MAX_SERVICES = 100_000
 DEFAULT_MAX_ENDPOINTS = 1_000_000
 
 
-class ImportLimits(msgspec.Struct, frozen=True):
+class ImportLimits(NamedTuple):
     """For each peer by itself."""
 
     max_services: int = DEFAULT_MAX_SERVICES

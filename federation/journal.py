@@ -27,7 +27,7 @@ from federation.values import ExportValue
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is noted of a path. `raw` (ASCII: a JWS, or an address) was verified there under the key that `key_id`
     stands for, unless that is empty; without `raw` nothing lies there now, and what lay there before had this
     sequence. A record that was verified has its sequence, and if it is an export, what it says."""
@@ -66,7 +66,7 @@ class _Mark(msgspec.Struct, frozen=True):
     """Bytes of the lines."""
     lines: Annotated[int, msgspec.Meta(ge=0)]
     key_id: str = ""
-    """Empty: nothing of this was verified."""
+    """Empty: of these lines no signature was verified, and the seal says no more than that we wrote them."""
     seal: str = ""
 
 
@@ -93,9 +93,10 @@ def read_journal(content: bytes, cluster: str, seal: Seal) -> Journal:
             return Journal(entries, number, unreadable, ended=False)
         begin = after_mark + mark.size
         lines = content[after_mark:begin]
-        key_id = mark.key_id.encode() if seal.fits(mark.seal, cluster, mark.key_id, _FORM, lines) else b""
-        read = _read_sealed(lines, key_id) if key_id else _read_unsealed(lines, number + 1, unreadable)
-        entries += read
+        if seal.fits(mark.seal, cluster, mark.key_id, _FORM, lines):
+            entries += _read_sealed(lines, mark.key_id.encode())
+        else:
+            entries += _read_unsealed(lines, number + 1, unreadable)
         number += mark.lines + 1
     return Journal(entries, number, unreadable, ended=True)
 
@@ -110,8 +111,8 @@ def _read_mark(text: bytes) -> _Mark | None:
 def _read_sealed(lines: bytes, key_id: bytes) -> Iterator[tuple[Path, Entry]]:
     """Lines that we wrote, every byte of them."""
     for line in _sealed.decode_lines(lines):
-        if line.value is not None:
-            yield known_path(line.path), Entry(line.value.encode("ascii"), key_id, line.sequence, line.export)
+        raw = line.value.encode("ascii") if line.value is not None else None
+        yield known_path(line.path), Entry(raw, key_id, line.sequence, line.export)
 
 
 def _read_unsealed(lines: bytes, before: int, unreadable: list[int]) -> Iterator[tuple[Path, Entry]]:
@@ -165,7 +166,7 @@ def _parts(batch: Batch, seal: Seal) -> Iterator[bytes]:
         by_key.setdefault(entry.key_id, []).append(_SealedLine(str(path), value, entry.sequence, entry.export))
     for key_id, lines in by_key.items():
         text = _encoder.encode_lines(lines)
-        made = seal.make(batch.cluster, key_id.decode(), _FORM, text) if key_id else ""
+        made = seal.make(batch.cluster, key_id.decode(), _FORM, text)
         yield _encoder.encode(_Mark(len(text), len(lines), key_id.decode(), made)) + b"\n"
         yield text
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from federation.paths import Path
 
 MAX_TOMBSTONES = 4_096
 """How many empty places keep a sequence of their own, so that an old record that is put there again is refused."""
 
 
-class _Place(msgspec.Struct):
-    path: Path
-    sequence: int
-    raw: bytes | None
-    """None: nothing is believed here now, and the sequence remains."""
-    listing: int
+class _Place:
+    """Without `raw` nothing is believed here now, and the sequence remains."""
+
+    __slots__ = ("listing", "path", "raw", "sequence")
+
+    def __init__(self, path: Path, sequence: int, raw: bytes | None, listing: int) -> None:
+        self.path = path
+        self.sequence = sequence
+        self.raw = raw
+        self.listing = listing
 
 
 class Ledger:

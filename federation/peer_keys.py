@@ -4,8 +4,8 @@ it vouches for, to the record keys in that bundle, and from there to the next bu
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.errors import RecordRefused, RefusalCode
@@ -17,7 +17,7 @@ from trust.fingerprint import fingerprint_of
 from trust.verify import validate_record_chain
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(NamedTuple):
     """A record that nobody has verified, and the key that it says it is signed with, which `PeerKeys.key_id` calls
     `key_id`."""
 
@@ -65,7 +65,8 @@ class PeerKeys:
             key_id = self.key_id(parse_header(raw).kid)
         except RecordRefused:
             return b""
-        self._usual = raw[: raw.index(b".") + 1], key_id
+        end = raw.index(b".") + 1
+        self._usual = raw[:end], key_id
         return key_id
 
     def claim(self, raw: bytes) -> Claim | None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-import msgspec
-
 from discovery.model import ServiceName
 from federation.clock_skew import ClockSkew
 from federation.errors import RecordRefused, RefusalCode
@@ -38,10 +36,11 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
+from federation.peer_gateways import KnownGateway, PeerGateways
 from federation.peer_keys import Claim, PeerKeys
 from federation.record import Record, open_record, peek_issued_at
 from federation.refusals import Refusal, RefusalLog
-from federation.values import ExportValue, GatewayValue, parse_ack, parse_export, parse_gateway
+from federation.values import ExportValue, parse_ack, parse_export, parse_gateway
 
 _BELIEVED = frozenset({Kind.BUNDLE, Kind.GATEWAY, Kind.EXPORT, Kind.ACK})
 """Virtual IPs are addresses of the peer's own, and what joining clusters say is for those that they ask."""
@@ -49,14 +48,6 @@ _BELIEVED = frozenset({Kind.BUNDLE, Kind.GATEWAY, Kind.EXPORT, Kind.ACK})
 _TOGETHER = 256
 """Exports from disk that are told as one change: a few milliseconds of work, after which others have a turn."""
 _EXPORTS = f"{Kind.EXPORT}/"
-
-
-class KnownGateway(msgspec.Struct, frozen=True):
-    """A gateway of the peer. Not `leased`: etcd no longer knows it, but no other has taken its place, and our
-    tunnels to it may still stand."""
-
-    value: GatewayValue
-    leased: bool
 
 
 class PeerState:
@@ -73,7 +64,7 @@ class PeerState:
         self.clock = ClockSkew()
         self._federation = federation
         self._ledger = Ledger()
-        self._gateways: dict[str, KnownGateway] = {}
+        self._gateways = PeerGateways()
         self._exports: dict[ServiceName, ExportValue] = {}
         self._acks: dict[str, int] = {}
         self._listing_open = False
@@ -81,7 +72,7 @@ class PeerState:
         """Whether etcd holds records that wait for a key."""
 
     def __repr__(self) -> str:
-        return f"PeerState({self.cluster}, {len(self._exports)} exports, {len(self._gateways)} gateways)"
+        return f"PeerState({self.cluster}, {len(self._exports)} exports, {len(self.gateways)} gateways)"
 
     @property
     def exports(self) -> Mapping[ServiceName, ExportValue]:
@@ -89,7 +80,7 @@ class PeerState:
 
     @property
     def gateways(self) -> Mapping[str, KnownGateway]:
-        return MappingProxyType(self._gateways)
+        return self._gateways.known
 
     @property
     def acks(self) -> Mapping[str, int]:
@@ -99,7 +90,7 @@ class PeerState:
     @property
     def has_lease(self) -> bool:
         """Whether etcd holds a leased record of at least one gateway."""
-        return any(gateway.leased for gateway in self._gateways.values())
+        return self._gateways.has_lease
 
     @property
     def bundle_record(self) -> bytes | None:
@@ -144,7 +135,7 @@ class PeerState:
                     yield change
         if exports:
             yield ExportsRestored(exports)
-        self._gateways = {key: KnownGateway(known.value, False) for key, known in self._gateways.items()}
+        self._gateways.lose_leases()
         self.away = True
 
     def apply(self, event: PeerEvent, now: float) -> list[PeerChange]:
@@ -229,7 +220,7 @@ class PeerState:
             case Kind.BUNDLE:
                 return self._take_bundle(record)
             case Kind.GATEWAY:
-                return self._take_gateway(path.names[0], parse_gateway(record.value, path.names[0]))
+                return self._gateway_seen(self._gateways.put(parse_gateway(record.value, path.names[0])))
             case Kind.EXPORT:
                 value = parse_export(record.value)
                 if self._exports.get(path.service) == value:
@@ -267,27 +258,22 @@ class PeerState:
                     del self._exports[path.service]
                     changes.append(ExportChanged(path.service, None))
                 case Kind.GATEWAY:
-                    del self._gateways[path.names[0]]
+                    self._gateways.forget(path.names[0])
                     changes.append(GatewaysChanged())
                 case _:
                     self._acks.pop(path.names[0], None)
         return changes
 
-    def _take_gateway(self, gateway_id: str, value: GatewayValue) -> list[PeerChange]:
-        known = KnownGateway(value, True)
-        if self._gateways.get(gateway_id) == known:
-            return []
-        self._gateways[gateway_id] = known
-        return [GatewaysChanged(), *self._forget_replaced()]
+    def _gateway_seen(self, news: bool) -> list[PeerChange]:
+        return [GatewaysChanged(), *self._forget_replaced()] if news else []
 
     def _forget_replaced(self) -> list[PeerChange]:
         """Drops the gateways without a lease once there is one with it; a listing must have shown all of them."""
-        if self._listing_open or not self.has_lease:
+        if self._listing_open:
             return []
-        replaced = [key for key, gateway in self._gateways.items() if not gateway.leased]
+        replaced = self._gateways.forget_replaced()
         changes: list[PeerChange] = []
         for gateway_id in replaced:
-            del self._gateways[gateway_id]
             path = Path(Kind.GATEWAY, (gateway_id,))
             self._ledger.bury(path)
             changes.append(Dropped(path, self._ledger.last_sequence(path)))
@@ -296,7 +282,7 @@ class PeerState:
     def _seen_again(self, path: Path) -> list[PeerChange]:
         self.refusals.clear_place(path)
         if path.kind is Kind.GATEWAY:
-            return self._take_gateway(path.names[0], self._gateways[path.names[0]].value)
+            return self._gateway_seen(self._gateways.renew(path.names[0]))
         return self._come_back() if path == BUNDLE else []
 
     def _come_back(self) -> list[PeerChange]:
@@ -335,7 +321,7 @@ class PeerState:
         return [Dropped(path, sequence), ExportChanged(path.service, None)]
 
     def _lose_lease(self, gateway_id: str) -> list[PeerChange]:
-        self._gateways[gateway_id] = KnownGateway(self._gateways[gateway_id].value, False)
+        self._gateways.lose_lease(gateway_id)
         return [GatewaysChanged(), *self._forget_replaced()]
 
     def _refuse(self, path: str, raw: bytes, code: RefusalCode, detail: str, now: float) -> list[PeerChange]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
 from federation.members import Members
 from federation.paths import Key, Layout, Path
@@ -10,7 +10,7 @@ from federation.peer_keys import Claim
 from federation.settings import EtcdSource, FederationSettings
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(NamedTuple):
     """A key in etcd."""
 
     key: bytes
@@ -21,13 +21,14 @@ class Found(msgspec.Struct, frozen=True):
     """What `Readings.claim` asked for and was found true, as its `key_id`."""
 
 
-class Reading(msgspec.Struct):
+class Reading:
     """An etcd as it is being read."""
 
-    layout: Layout
-    listing: bool = False
-    late: list[tuple[Path, str, bytes]] = []
-    """Acknowledgements of the current listing: they sort before the bundle that has the key to check them with."""
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.listing = False
+        self.late: list[tuple[Path, str, bytes]] = []
+        """Acknowledgements of the current listing: they sort before the bundle that has the key to check them with."""
 
 
 class Readings:

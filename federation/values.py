@@ -35,7 +35,7 @@ class GatewayValue(msgspec.Struct, frozen=True):
     """Of its own cluster's bundle: the one whose keys this gateway has."""
 
 
-class ExportValue(msgspec.Struct, frozen=True):
+class ExportValue(msgspec.Struct, frozen=True, gc=False):
     """A service that a cluster shows to others. `created` (Unix seconds) is when it was exported first: the oldest
     export wins a conflict (KEP-1645). `to` names the clusters that may see it; `"*"` is all of them."""
 

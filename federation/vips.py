@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-import msgspec
-
+from discovery.errors import VipRangeExhausted
 from discovery.model import ServiceName
-from discovery.vip import VipPool, VipRangeExhausted
+from discovery.vip import VipPool
 
 
-class VipClaim(msgspec.Struct, frozen=True):
+class VipClaim(NamedTuple):
     """Write `address` for `name` if the key's modification revision is still this one (0: there is no key)."""
 
     name: ServiceName
@@ -19,7 +19,7 @@ class VipClaim(msgspec.Struct, frozen=True):
     revision: int
 
 
-class _Shared(msgspec.Struct, frozen=True):
+class _Shared(NamedTuple):
     address: str
     revision: int
 

@@ -30,7 +30,7 @@ DESCRIPTORS_PER_MESSAGE = 200
 _KERNEL_DESCRIPTORS = 253
 
 
-class ListenerSpec(msgspec.Struct, frozen=True):
+class ListenerSpec(msgspec.Struct, frozen=True, gc=False):
     """A listening socket that the controller opened for its workers.
 
     `kind`: mesh, http, vip, dns-udp, dns-tcp. A virtual IP's listener has the service's key and port name.

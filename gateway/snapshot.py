@@ -36,7 +36,7 @@ class LocalEndpoint(msgspec.Struct, frozen=True):
     healthy: bool
 
 
-class RemoteShare(msgspec.Struct, frozen=True):
+class RemoteShare(msgspec.Struct, frozen=True, gc=False):
     """What another cluster offers of a service. No zones means that it did not say how healthy it is."""
 
     cluster: str
@@ -58,7 +58,7 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     roots: tuple[bytes, ...]
 
 
-class ServiceResource(msgspec.Struct, frozen=True, tag="service"):
+class ServiceResource(msgspec.Struct, frozen=True, gc=False, tag="service"):
     """A service as this gateway routes it: what runs here, who may call it, and who else has it."""
 
     name: ServiceName

@@ -23,7 +23,7 @@ _OPERATORS: dict[Operator, pb.Compare.CompareResult] = {
 }
 
 
-class KeyValue(msgspec.Struct, frozen=True):
+class KeyValue(msgspec.Struct, frozen=True, gc=False):
     """A key at some revision. After a delete event only `key` and `mod_revision` mean anything."""
 
     key: bytes

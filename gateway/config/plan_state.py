@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from discovery.address import HostPort
 from discovery.config import HealthConfig, ServiceConfig
+from discovery.errors import VipRangeExhausted
 from discovery.model import ServiceName
-from discovery.vip import VipPool, VipRangeExhausted
+from discovery.vip import VipPool
 from federation.imports import ImportPolicy
 from federation.status.service_values import ServiceDocument
 from gateway.config import Config

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from discovery.address import HostPort
 from discovery.model import Endpoint, Locality, LocalService, ServiceName
-from federation.catalog import ExportView, ServiceView
 from federation.federation import PeerView
 from federation.freshness import Freshness
+from federation.service_view import ExportView, ServiceView
 from gateway.config import Config
 from gateway.control import ListenerSpec
 from gateway.snapshot import (
@@ -20,6 +19,7 @@ from gateway.snapshot import (
     RemoteShare,
     ServiceResource,
     UpstreamTls,
+    service_key,
 )
 
 
@@ -50,16 +50,17 @@ def compile_service(
 ) -> ServiceResource:
     """A service with everything that a worker needs to route it."""
     remotes = tuple([_remote_share(export) for export in view.exports if export.cluster != own_cluster])
-    endpoints = local.endpoints if local is not None else ()
+    if local is None:
+        return ServiceResource(name=view.name, vip=vip, ports=view.ports, remotes=remotes)
     return ServiceResource(
         name=view.name,
         vip=vip,
         ports=view.ports,
-        endpoints=tuple([LocalEndpoint(endpoint, is_healthy(view.name, endpoint)) for endpoint in endpoints]),
-        consumers=local.export_to if local is not None else (),
+        endpoints=tuple([LocalEndpoint(one, is_healthy(view.name, one)) for one in local.endpoints]),
+        consumers=local.export_to,
         remotes=remotes,
         tls=tls,
-        allow=local.export_allow if local is not None else (),
+        allow=local.export_allow,
     )
 
 
@@ -80,10 +81,12 @@ def vip_listeners(service: ServiceResource) -> dict[str, ListenerSpec]:
     """The listening sockets that a service's virtual IP needs, by name."""
     if not service.vip:
         return {}
-    key, listeners = service.key, {}
+    key, listeners = service_key(service.name), {}
+    service_name = key.removeprefix(SERVICE_PREFIX)
+    host = f"[{service.vip}]" if ":" in service.vip else service.vip
     for port in service.ports:
-        name = f"vip/{key.removeprefix(SERVICE_PREFIX)}/{port.name}"
-        listeners[name] = ListenerSpec(name, "vip", str(HostPort(service.vip, port.port)), key, port.name)
+        name = f"vip/{service_name}/{port.name}"
+        listeners[name] = ListenerSpec(name, "vip", f"{host}:{port.port}", key, port.name)
     return listeners
 
 

@@ -17,11 +17,11 @@ import trio
 
 from discovery.address import parse_host_port
 from discovery.model import ServiceName
-from federation.catalog import ServiceView
 from federation.etcd.client import EtcdClient
 from federation.federation import Federation
 from federation.invitation_files import InvitationFiles
 from federation.report import PeerTransition
+from federation.service_view import ServiceView
 from gateway.config import Config
 from gateway.control import Explained, ListenerSpec, Report
 from gateway.controller.compile import compile_local, compile_peer, compile_service

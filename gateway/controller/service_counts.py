@@ -13,8 +13,8 @@ from collections.abc import Iterable, Set
 from typing import TypeAlias
 
 from discovery.model import ServiceName
-from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness
+from federation.service_view import ExportView, ServiceView
 from federation.status.peer_values import PeerServicesDocument
 from federation.status.service_values import ServiceCountsDocument
 

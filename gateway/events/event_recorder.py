@@ -8,8 +8,8 @@ import trio
 
 from discovery.health_state import EndpointHealthChanged
 from discovery.model import ServiceName
-from federation.catalog import ServiceView
 from federation.report import PeerTransition
+from federation.service_view import ServiceView
 from gateway.events.diversions import Diversions
 from gateway.events.event_log import EventLog, Happening
 from gateway.events.event_text import (

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from discovery.address import HostPort
 from discovery.health_state import EndpointHealthChanged
 from discovery.model import ServiceName
-from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness
 from federation.report import PeerTransition
+from federation.service_view import ExportView, ServiceView
 from gateway.events.cause_text import describe_cause
 from gateway.events.event_log import Happening
 from gateway.failover.events import Cause, EventKind, FailoverEvent
@@ -31,6 +31,9 @@ class ControllerKind(enum.StrEnum):
     EXPORT_ADDED = "export-added"
     EXPORT_WITHDRAWN = "export-withdrawn"
     EXPORT_CHANGED = "export-changed"
+
+    __hash__ = str.__hash__
+    """As its text compares, and without a call of Python's: a peer that comes brings thousands of them."""
 
 
 EVENT_KINDS: tuple[str, ...] = (*map(str, EventKind), *map(str, ControllerKind))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from discovery.model import ServiceName
-from federation.catalog import ServiceView
 from federation.record import MAX_SKEW_S
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
+from federation.service_view import ServiceView
 from federation.status.peer_values import ClusterDocument
 from federation.status.values import ProblemDocument
 from gateway.control import Report

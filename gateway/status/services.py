@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from discovery.health import EndpointStatus
 from discovery.model import LocalService
-from federation.catalog import ExportView, ServiceView
+from federation.service_view import ExportView, ServiceView
 from federation.status.service_values import (
     ConflictDocument,
     EndpointDocument,

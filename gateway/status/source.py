@@ -11,8 +11,8 @@ import trio
 from prometheus_client.core import Metric
 
 from discovery.model import LocalService, ServiceName
-from federation.catalog import ServiceView
 from federation.report import FederationStatus
+from federation.service_view import ServiceView
 from federation.status.event_values import BadQuery, EventQuery, EventsDocument
 from federation.status.explain_values import ExplanationDocument
 from federation.status.peer_values import ClusterDocument, ClustersDocument, PeerServicesDocument

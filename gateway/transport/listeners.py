@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from discovery.address import HostPort, parse_host_port
@@ -141,9 +141,9 @@ class Listeners:
         again = [*self._failed.values(), *islice(self.waiting.values(), room)]
         return [spec.name for spec in again if self.try_open(spec)]
 
-    def left_over(self, wanted: Collection[str]) -> list[str]:
+    def left_over(self, is_wanted: Callable[[ListenerSpec], bool]) -> list[str]:
         """Virtual IPs' sockets that came from an earlier controller, for services that are not there any more."""
-        return [name for name, (spec, _) in self.sockets.items() if spec.kind == "vip" and name not in wanted]
+        return [name for name, (spec, _) in self.sockets.items() if spec.kind == "vip" and not is_wanted(spec)]
 
     def open_dns(self, udp: ListenerSpec, tcp: ListenerSpec) -> None:
         """Both sockets of a DNS server, on one port also where any free one is asked for. Raises ListenError."""

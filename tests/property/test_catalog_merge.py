@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import Catalog, ServiceView
+from federation.catalog import Catalog
 from federation.freshness import Freshness
 from federation.imports import ImportPolicy
+from federation.service_view import ServiceView
 from federation.values import ExportValue
 
 CLUSTERS = ("west", "eu", "asia")

@@ -7,8 +7,9 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.errors import VipRangeExhausted
 from discovery.model import ServiceName
-from discovery.vip import VipPool, VipRangeExhausted
+from discovery.vip import VipPool
 
 # Small, so that probing past taken addresses happens all the time.
 RANGE = ipaddress.IPv4Network("127.80.0.0/28")

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from discovery.errors import DiscoveryError
+from discovery.errors import DiscoveryError, VipRangeExhausted
 from discovery.model import ServiceName
-from discovery.vip import VipPool, VipRangeExhausted
+from discovery.vip import VipPool
 
 RANGE = ipaddress.IPv4Network("127.80.0.0/16")
 SMALL = ipaddress.IPv4Network("127.80.0.0/29")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from discovery.model import LocalService, Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import Catalog, ConflictReason
+from federation.catalog import Catalog
 from federation.freshness import Freshness
 from federation.import_cap import ImportLimits
 from federation.imports import ImportPolicy
+from federation.service_view import ConflictReason
 from federation.values import ExportValue
 
 PAY = ServiceName("shop", "pay")

@@ -59,6 +59,13 @@ def test_without_its_seal_a_part_says_no_more_than_its_records(tmp_path: FilePat
         assert entry.raw in (b"a.b.c", b"a.b.d")
 
 
+def test_a_seal_under_no_key_verifies_nothing(tmp_path: FilePath) -> None:
+    """It spares a look at how paths are spelled; what lies there is looked at as if there were none."""
+    content = written(tmp_path, {A: Entry(b"a.b.c"), VIP: Entry(b"127.80.0.2")})
+    assert read(content).entries == read(content, Seal(b"\1" * 32)).entries
+    assert not any(entry.key_id for _, entry in read(content).entries)
+
+
 def test_another_form_is_read_without_its_seal(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that takes more out of an export than the one that wrote the journal must look at the record itself."""
     content = written(tmp_path, {A: SEALED})

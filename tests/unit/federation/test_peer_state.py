@@ -363,7 +363,9 @@ def test_a_proof_stands_for_the_signature_under_that_key_alone(west: West, tmp_p
     assert state.claim(pay.path, b"rubbish") is None
     forged = pay.raw[:-8] + b"AAAAAAAA"
     for proof in (b"", b"another.key"):
-        (refused,) = copy.deepcopy(state).apply(Put(pay.path, forged, proof), west.now)
+        other = west.state()
+        other.apply(bundle, west.now)
+        (refused,) = other.apply(Put(pay.path, forged, proof), west.now)
         assert isinstance(refused, Refused)
         assert refused.code == "bad-signature"
     assert ExportChanged(PAY, EXPORT) in state.apply(Put(pay.path, forged, claim.key_id), west.now)

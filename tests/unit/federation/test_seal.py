@@ -26,12 +26,6 @@ def test_a_seal_fits_what_it_was_made_for_and_nothing_else() -> None:
     assert not Seal(bytes(32)).fits("é", *PLACE)
 
 
-def test_without_a_key_nothing_is_sealed() -> None:
-    """Nothing was verified then: no seal may stand in for that."""
-    seal = Seal(bytes(32))
-    assert not seal.fits(seal.make("west", "", FORM, b"r"), "west", "", FORM, b"r")
-
-
 def test_the_key_stays_and_is_private(tmp_path: Path) -> None:
     file = tmp_path / "seal.key"
     made = load_seal(file).make(*PLACE)

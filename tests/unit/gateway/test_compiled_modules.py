@@ -10,14 +10,19 @@ from pathlib import Path
 import pathspec
 import pytest
 
+from tests.compiled import PACKAGES
+
 ROOT = Path(__file__).parents[3]
 HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
 INCLUDE, EXCLUDE = (pathspec.PathSpec.from_lines("gitignore", HOOK["mypyc"][which]) for which in ("include", "exclude"))
 
 
+def modules() -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
 def compiled_modules() -> Iterator[str]:
-    for path in sorted((ROOT / "gateway").rglob("*.py")):
-        name = str(path.relative_to(ROOT))
+    for name in modules():
         if INCLUDE.match_file(name) and not EXCLUDE.match_file(name):
             yield name
 
@@ -30,7 +35,7 @@ def module(request: pytest.FixtureRequest) -> ast.Module:
 
 def test_every_name_is_one() -> None:
     """A module that was renamed would be interpreted from then on, and nobody would notice."""
-    names = [str(path.relative_to(ROOT)) for path in (ROOT / "gateway").rglob("*.py")]
+    names = modules()
     for patterns in (HOOK["mypyc"]["include"], HOOK["mypyc"]["exclude"]):
         for pattern in patterns:
             spec = pathspec.PathSpec.from_lines("gitignore", [pattern])
@@ -41,6 +46,13 @@ def test_no_struct_is_compiled(module: ast.Module) -> None:
     """The class's options (`frozen=True`) would be lost, and with them its hash."""
     bases = [ast.unparse(base) for node in ast.walk(module) if isinstance(node, ast.ClassDef) for base in node.bases]
     assert "msgspec.Struct" not in bases
+
+
+def test_no_exception_has_an_attribute_of_its_class(module: ast.Module) -> None:
+    """It would have that of the class that it is derived from, such as another `code`."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Error") for base in node.bases):
+            assert not [part for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)], node.name
 
 
 def test_no_bound_of_a_slice_does_anything(module: ast.Module) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from discovery.model import Endpoint, Locality, LocalService, Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness, Reason
 from federation.members import GatewayView, PeerView
+from federation.service_view import ExportView, ServiceView
 from gateway.config import load_config
 from gateway.control import ListenerSpec
 from gateway.controller.compile import changed_listeners, compile_local, compile_peer, compile_service, vip_listeners

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from discovery.model import Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import Conflict, ConflictReason, ExportView, ServiceView
 from federation.freshness import Freshness
+from federation.service_view import Conflict, ConflictReason, ExportView, ServiceView
 from federation.status.peer_values import PeerServicesDocument
 from federation.status.service_values import ServiceDocument
 from gateway.controller.service_counts import ServiceCounts

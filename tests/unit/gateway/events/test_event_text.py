@@ -6,9 +6,9 @@ import pytest
 
 from discovery.health_state import EndpointHealthChanged
 from discovery.model import Endpoint, Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import ExportView, ServiceView
 from federation.freshness import Freshness, Reason
 from federation.report import PeerTransition
+from federation.service_view import ExportView, ServiceView
 from gateway.events.cause_text import describe_cause
 from gateway.events.event_text import (
     EVENT_KINDS,

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from discovery.model import ServiceName
-from federation.catalog import Conflict, ConflictReason, ServiceView
 from federation.errors import RefusalCode
 from federation.refusals import Refusal
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus
+from federation.service_view import Conflict, ConflictReason, ServiceView
 from federation.status.values import ProblemDocument
 from gateway.control import Report
 from gateway.status.problems import (

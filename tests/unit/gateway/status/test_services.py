@@ -8,8 +8,8 @@ import pytest
 
 from discovery.health import EndpointState, EndpointStatus
 from discovery.model import Endpoint, LocalService, Port, Protocol, ServiceName, ZoneHealth
-from federation.catalog import Conflict, ConflictReason, ExportView, ServiceView
 from federation.freshness import Freshness
+from federation.service_view import Conflict, ConflictReason, ExportView, ServiceView
 from federation.status.service_values import ServiceDocument, ShareDocument
 from gateway.status.services import describe_service
 
