@@ -1,22 +1,22 @@
-"""DNS queries per second and CPU per query over UDP, by dnsperf, beside CoreDNS where it is installed.
+"""DNS queries per second and CPU per query over UDP, by dnsperf: through a gateway's worker, and beside CoreDNS.
 
-Each server runs as one process on one thread. Three mixes: one name again and again; a thousand names; names that
-were never asked before and do not exist.
+The worker is that of a gateway as a user runs it. Our responder alone, without reactor and worker around it, shows what
+those cost; CoreDNS is there where it is installed. Each answers in one process on one thread. Three mixes: one name
+again and again; a thousand names; names that were never asked before and do not exist.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -26,7 +26,11 @@ from discovery.dns_server import serve_udp
 from discovery.model import Port, Protocol, ServiceName
 from discovery.zone import Zone
 from discovery.zone_records import ZoneService
-from tests.ports import free_port
+from tests.bench.rig.command import guarded
+from tests.bench.rig.contender import MissingProgram
+from tests.bench.rig.dns_servers import DnsServer, find_coredns, open_alone, open_coredns, open_worker
+from tests.bench.rig.idle_clients import allow_files
+from tests.bench.rig.stage import scratch_directory
 
 SERVICES = [ServiceName("shop", f"service-{number}") for number in range(1000)]
 MIXES = {
@@ -34,6 +38,9 @@ MIXES = {
     "spread": [f"{name.fqdn} A" for name in SERVICES],
     "random": [f"x{number}.shop.svc.clusterset.local A" for number in range(200_000)],
 }
+WORKER = "worker"
+
+Results = dict[str, dict[str, dict[str, float]]]
 
 
 def serve(port: int) -> None:
@@ -48,49 +55,21 @@ def serve(port: int) -> None:
     trio.run(serve_udp, sock, Responder(zone, 5, DnsCounters()))
 
 
-def coredns_command(binary: str, port: int, directory: Path) -> list[str]:
-    hosts = directory / "hosts"
-    hosts.write_text(
-        "".join(f"127.80.{number // 250}.{number % 250 + 2} {name.fqdn}\n" for number, name in enumerate(SERVICES))
-    )
-    corefile = directory / "Corefile"
-    corefile.write_text(f"clusterset.local:{port} {{\n  bind 127.0.0.1\n  hosts {hosts}\n}}\n")
-    return [binary, "-conf", str(corefile), "-quiet"]
-
-
-def wait_until_up(port: int) -> None:
-    query = b"\0\1\1\0\0\1\0\0\0\0\0\0\x0aclusterset\5local\0\0\6\0\1"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.connect(("127.0.0.1", port))
-        sock.settimeout(0.1)
-        for _ in range(100):
-            try:
-                sock.send(query)
-                sock.recv(4096)
-                return
-            except OSError:
-                time.sleep(0.05)
-    raise SystemExit("the server did not come up in 10 s")
-
-
-def measure(command: list[str], port: int, mix: str, seconds: int) -> dict[str, float]:
-    """Runs a server of its own for one mix. Returns queries a second, and µs of the server's CPU for each."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "GOMAXPROCS": "1"})
-    try:
-        wait_until_up(port)
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as queries:
-            queries.write("\n".join(MIXES[mix]) + "\n")
-            queries.flush()
-            dnsperf = ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", queries.name, "-l", str(seconds), "-c", "4"]
-            output = subprocess.run(dnsperf, capture_output=True, text=True, check=True).stdout
-    finally:
-        process.send_signal(signal.SIGKILL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+def measure(server: DnsServer, mix: str, seconds: int) -> dict[str, float]:
+    """Queries a second, and µs of the server's CPU for each."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as queries:
+        queries.write("\n".join(MIXES[mix]) + "\n")
+        queries.flush()
+        dnsperf = ["dnsperf", "-s", server.host, "-p", str(server.port), "-d", queries.name]
+        before = server.cpu_s()
+        output = subprocess.run(
+            [*dnsperf, "-l", str(seconds), "-c", "4"], capture_output=True, text=True, check=True
+        ).stdout
+        cpu_s = server.cpu_s() - before
     completed = int(_figure(output, r"Queries completed:\s+(\d+)"))
     return {
         "queries_per_s": round(_figure(output, r"Queries per second:\s+([\d.]+)")),
-        "cpu_us_per_query": round((usage.ru_utime + usage.ru_stime) * 1e6 / max(1, completed), 1),
+        "cpu_us_per_query": round(cpu_s * 1e6 / max(1, completed), 1),
         "lost": int(_figure(output, r"Queries lost:\s+(\d+)")),
     }
 
@@ -110,31 +89,40 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.serve:
         serve(arguments.serve)
+    return guarded(lambda: _measure_all(arguments.seconds, as_json=arguments.json))
+
+
+def _measure_all(seconds: int, *, as_json: bool) -> None:
     if shutil.which("dnsperf") is None:
-        print("dnsperf is not installed: nothing was measured", file=sys.stderr)
-        return 1
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    coredns = shutil.which("coredns")
-    with tempfile.TemporaryDirectory() as directory:
-        for mix in MIXES:
-            port = free_port()
-            ours = [sys.executable, "-m", "tests.bench", "dns", "--serve", str(port)]
-            results[mix] = {"isthmus": measure(ours, port, mix, arguments.seconds)}
-            if coredns is not None:
-                peer = coredns_command(coredns, port := free_port(), Path(directory))
-                results[mix]["coredns"] = measure(peer, port, mix, arguments.seconds)
-    show(results, as_json=arguments.json)
-    return 0
+        raise MissingProgram("dnsperf is not installed: nothing was measured (Debian: dnsperf)")
+    allow_files(0, len(SERVICES))
+    results: Results = {mix: {} for mix in MIXES}
+    with scratch_directory() as directory:
+        for name, opened in _servers(directory).items():
+            with opened() as server:
+                for mix in MIXES:
+                    results[mix][name] = measure(server, mix, seconds)
+    show(results, as_json=as_json)
 
 
-def show(results: dict[str, dict[str, dict[str, float]]], *, as_json: bool) -> None:
+def _servers(directory: Path) -> dict[str, Callable[[], AbstractContextManager[DnsServer]]]:
+    servers: dict[str, Callable[[], AbstractContextManager[DnsServer]]] = {
+        WORKER: partial(open_worker, directory / "gateway", SERVICES),
+        "alone": open_alone,
+    }
+    if coredns := find_coredns():
+        servers["coredns"] = partial(open_coredns, coredns, directory / "coredns", SERVICES)
+    return servers
+
+
+def show(results: Results, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(results, indent=2))
         return
     for mix, by_server in results.items():
         for server, seen in by_server.items():
-            share = seen["queries_per_s"] / by_server["isthmus"]["queries_per_s"]
+            share = seen["queries_per_s"] / by_server[WORKER]["queries_per_s"]
             print(
-                f"{mix:<8} {server:<8} {seen['queries_per_s']:>9,.0f} queries/s ({share:.2f} of ours)"
+                f"{mix:<8} {server:<8} {seen['queries_per_s']:>9,.0f} queries/s ({share:.2f} of a worker's)"
                 f" {seen['cpu_us_per_query']:>7.1f} µs CPU each, {seen['lost']:.0f} lost"
             )

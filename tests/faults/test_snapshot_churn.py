@@ -30,7 +30,8 @@ _TAKEN = re.compile(r'^isthmus_snapshot_changes_total\{kind="service"\} ([0-9.e+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
-    """Without health checks, so that an endpoint takes requests from the moment when it is named."""
+    """With the default check, of TCP: an endpoint takes requests from the moment when it is named, and what its first
+    check says is one more change."""
     sites = Site("east", {"stock": 2}, health=""), Site("west", {"payments": 2}, health="")
     with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites) as lab:
         yield lab
@@ -60,7 +61,8 @@ class Churn:
 
     @property
     def taken(self) -> int:
-        """How many changes of a service the gateway's worker took in so far."""
+        """How many changes of a service the gateway's worker took in so far: one for an endpoint that goes, two for one
+        that comes and is then found healthy."""
         return self._counted - self._before
 
 
