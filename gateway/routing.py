@@ -6,43 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
 from discovery.model import CLUSTERSET_ZONE, Port, Protocol, ServiceName
-from gateway.callers import Caller
+from gateway.route import Origin, Route
 from gateway.snapshot import LocalResource, PeerResource, Resource, ServiceResource, Update, service_key
 
-
-class Origin(msgspec.Struct, frozen=True):
-    """Who sent a request: a local workload (no peer), or a validated peer gateway."""
-
-    peer: str = ""
-    """The peer's cluster name; empty for local workloads."""
-    fixed: tuple[str, str] | None = None
-    """A virtual IP's listener: the service's key and port name that all its connections are for."""
-    caller: Caller | None = None
-    """What a peer's connection proved. Without it nobody is let in where callers are named."""
-    host: str = ""
-    """The IP address of a local workload."""
-
-
-LOCAL_ORIGIN = Origin()
-ROUTES_KEPT = 8_192
-_SUFFIX = f".svc.{CLUSTERSET_ZONE}".encode()
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(ServiceResource).decode
-
-
-class Route(msgspec.Struct, frozen=True):
-    """Where a request goes: a service and one of its ports."""
-
-    service: ServiceResource
-    port: Port
-    authority: bytes
-    """The canonical `<fqdn>:<port>`, which crosses to a peer."""
-    label: str
-    """`<namespace>/<name>`, for metrics."""
+ROUTES_KEPT: Final = 8_192
+_SUFFIX: Final = f".svc.{CLUSTERSET_ZONE}".encode()
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(ServiceResource).decode
 
 
 class RouteTable:
@@ -51,7 +26,7 @@ class RouteTable:
     Services are kept packed and unpacked when they are asked for: a clusterset may have a hundred thousand, of which
     one worker's clients use some. Routes in use are kept as they are.
 
-    >>> RouteTable().find(b"nobody.there", LOCAL_ORIGIN) is None
+    >>> RouteTable().find(b"nobody.there", Origin()) is None
     True
     """
 

@@ -24,7 +24,7 @@ from gateway.request.carried_service import CarriedService
 from gateway.request.exchange import Exchange
 from gateway.request.exchange_watch import ExchangeWatch
 from gateway.request.refusal import refusal
-from gateway.routing import LOCAL_ORIGIN, Origin, Route
+from gateway.route import LOCAL_ORIGIN, Origin, Route
 from gateway.snapshot import ServiceResource
 from gateway.telemetry import DURATION_ROW
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic

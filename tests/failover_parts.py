@@ -16,7 +16,8 @@ from gateway.failover.policy import FailoverSettings, ServicePolicy
 from gateway.failover.reach import GatewayReach
 from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
-from gateway.routing import Route, RouteTable
+from gateway.route import Route
+from gateway.routing import RouteTable
 from gateway.snapshot import (
     GatewayAddress,
     LocalEndpoint,

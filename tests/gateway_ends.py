@@ -120,7 +120,7 @@ class MeshPort:
         self._acceptor = Acceptor(reactor)
         self._acceptor.add(self._listener, lambda sock, client: nursery.start_soon(self._serve, sock))
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.SocketType) -> None:
         try:
             tls = await handshake(sock, self._identity.server_context(), server=True)
         except OSError as error:

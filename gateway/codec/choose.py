@@ -16,6 +16,8 @@ from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 
 LIMITS: Final = CodecLimits()
+_HTTP: Final = Protocol.HTTP
+_TCP: Final = Protocol.TCP
 # A tunnel is shared by all of a peer's workloads: however many of them are slow, it never waits for them. Past this
 # much it is worn out, and another is opened in its place.
 MESH_LIMITS: Final = msgspec.structs.replace(LIMITS, widest_window=1 << 30)
@@ -39,8 +41,8 @@ def listener_codec(http2: str, *, tcp_authority: bytes = b"") -> Codec:
 
 def endpoint_codec(http2: str, protocol: Protocol, rng: random.Random) -> Codec:
     """What a local endpoint is spoken to with. `rng` makes WebSocket keys."""
-    if protocol is Protocol.TCP:
+    if protocol is _TCP:
         return TcpClientCodec(limits=LIMITS)
-    if protocol is Protocol.HTTP:
+    if protocol is _HTTP:
         return Http1ClientCodec(limits=LIMITS, rng=rng)
     return http2_codec(http2, client=True, limits=LIMITS)

@@ -21,7 +21,7 @@ class _TcpCodec:
 
     def __init__(self, *, limits: CodecLimits) -> None:
         self.failure: CodecFailure | None = None
-        self._limits = limits
+        self._window = limits.stream_window
         self._output = Output()
         self._begun = False
         self._over = False
@@ -35,7 +35,7 @@ class _TcpCodec:
 
     @property
     def paused(self) -> bool:
-        return self._held >= self._limits.stream_window
+        return self._held >= self._window
 
     @property
     def half_closed(self) -> bool:
@@ -150,7 +150,7 @@ class TcpClientCodec(_TcpCodec):
     @property
     def paused(self) -> bool:
         # Nothing is read before somebody listens; that ends the pause, and `resume` tells of the connection.
-        return not self._begun or super().paused
+        return not self._begun or self._held >= self._window
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
         self._begun = True

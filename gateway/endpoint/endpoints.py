@@ -19,8 +19,9 @@ from gateway.request.service_load import PoolUsage
 from gateway.snapshot import UpstreamTls
 from gateway.traffic import DEFAULT_TRAFFIC, Limits
 from gateway.transport.client_connection import ClientConnection
+from gateway.transport.dial import NoAnswerInTime
 from gateway.transport.reactor import Reactor
-from gateway.transport.reactor_dial import NoAnswerInTime, start_dial
+from gateway.transport.reactor_dial import start_dial
 from gateway.transport.tls_socket import TlsSocket
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -29,6 +30,11 @@ CONNECT_TIMEOUT_S: Final = 2.0
 IDLE_S: Final = 30.0
 # HTTP/2 endpoints: streams on one connection before another is opened beside it.
 STREAMS_PER_CONNECTION: Final = 100
+# Looked up once: a member of an enumeration is found by its metaclass, in many steps.
+_HTTP: Final = Protocol.HTTP
+_TCP: Final = Protocol.TCP
+# One connection carries many requests at once.
+_SHARED: Final = (Protocol.HTTP2, Protocol.GRPC)
 
 
 class EndpointPool:
@@ -55,8 +61,9 @@ class EndpointPool:
         self._connecting = 0
         self._dialling = False
         self._connections_limit = DEFAULT_TRAFFIC.limits.connections
+        self._shared = protocol in _SHARED
         # For how many that wait one new connection is enough.
-        self._shared_by = STREAMS_PER_CONNECTION if protocol in (Protocol.HTTP2, Protocol.GRPC) else 1
+        self._shared_by = STREAMS_PER_CONNECTION if self._shared else 1
         self._reactor = reactor
         self._nursery = nursery
         self._make_codec = make_codec
@@ -68,7 +75,7 @@ class EndpointPool:
     @property
     def in_progress(self) -> int:
         """Requests on their way through this pool."""
-        if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
+        if self._shared:
             return sum(len(conn.handlers) for conn in self.connections) + len(self._waiting)
         return len(self.connections) - len(self._idle) + len(self._waiting)
 
@@ -109,7 +116,7 @@ class EndpointPool:
         self._dialling = False
 
     def _free(self) -> ClientConnection | None:
-        if self.protocol in (Protocol.HTTP2, Protocol.GRPC):
+        if self._shared:
             usable = [conn for conn in self.connections if conn.usable]
             conn = min(usable, key=lambda conn: len(conn.handlers), default=None)
             return conn if conn is not None and len(conn.handlers) < STREAMS_PER_CONNECTION else None
@@ -119,7 +126,7 @@ class EndpointPool:
                 return conn
         return None
 
-    def _dialled(self, result: socket.socket | OSError) -> None:
+    def _dialled(self, result: socket.SocketType | OSError) -> None:
         if isinstance(result, NoAnswerInTime):
             self._connect_failed(f"{self.address} did not accept a connection within {CONNECT_TIMEOUT_S:g} s")
         elif isinstance(result, OSError):
@@ -129,7 +136,7 @@ class EndpointPool:
         else:
             self._nursery.start_soon(self._secure, result, self.tls)
 
-    async def _secure(self, sock: socket.socket, tls: UpstreamTls) -> None:
+    async def _secure(self, sock: socket.SocketType, tls: UpstreamTls) -> None:
         try:
             secured = await self._contexts.secure(sock, self.address, self.protocol, tls)
         except OSError as error:
@@ -138,7 +145,7 @@ class EndpointPool:
             self._take(secured)
         self._reactor.flush()
 
-    def _take(self, sock: socket.socket | TlsSocket) -> None:
+    def _take(self, sock: socket.SocketType | TlsSocket) -> None:
         self._connecting -= 1
         conn = ClientConnection(self._reactor, sock, self._make_codec(self.protocol), released=self._released)
         conn.on_end = lambda: self._ended(conn)
@@ -167,10 +174,10 @@ class EndpointPool:
                 attempt.attached(conn)
         if conn.handlers or conn.closed:
             return
-        if self.protocol is Protocol.HTTP:
+        if self.protocol is _HTTP:
             # Whether it can carry another request is looked at when there is one.
             self._idle.append(conn)
-        elif self.protocol is Protocol.TCP and conn.usable:
+        elif self.protocol is _TCP and conn.usable:
             # Whoever it was opened for is gone. It is not kept: the endpoint may have spoken already, or hung up.
             conn.abort()
 
@@ -241,5 +248,5 @@ class EndpointPools:
 def endpoint_protocol(service_protocol: Protocol, head: RequestHead) -> Protocol:
     """How an endpoint is spoken to for this request: a plain CONNECT is raw TCP, whatever the port is called."""
     if head.method == b"CONNECT" and not head.protocol:
-        return Protocol.TCP
+        return _TCP
     return service_protocol

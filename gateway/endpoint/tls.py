@@ -62,7 +62,7 @@ class EndpointContexts:
             context = self._contexts[key] = endpoint_context(svid, tls.roots, alpn=alpn, check_name=check_name)
         return context
 
-    async def secure(self, sock: socket.socket, address: str, protocol: Protocol, tls: UpstreamTls) -> TlsSocket:
+    async def secure(self, sock: socket.SocketType, address: str, protocol: Protocol, tls: UpstreamTls) -> TlsSocket:
         """Shakes hands with an endpoint over a connected socket, which it owns. Raises EndpointRefused, OSError."""
         try:
             alpn = alpn_of(protocol)

@@ -24,7 +24,8 @@ from gateway.failover.retry import Failure
 from gateway.failover.service import ServiceHealth
 from gateway.failover.target import Target
 from gateway.failover.transitions import NEVER_SEEN, Standing, changes, standing
-from gateway.routing import Route, RouteTable
+from gateway.route import Route
+from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 
 DIVERTED_PER_TICK: Final = 50

@@ -10,7 +10,8 @@ from gateway.failover.explanation import EjectionExplanation, Explanation, Group
 from gateway.failover.plan import GroupState
 from gateway.failover.reach import Reach
 from gateway.failover.service import ejected_places
-from gateway.routing import Origin, Route, RouteTable
+from gateway.route import Origin, Route
+from gateway.routing import RouteTable
 
 
 def explain(

@@ -40,7 +40,7 @@ from gateway.request.carried_service import CarriedService
 from gateway.request.exchange_failures import give_up
 from gateway.request.exchange_path import RequestPath
 from gateway.request.exchange_timer import ExchangeTimer
-from gateway.routing import Origin, Route
+from gateway.route import Origin, Route
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.relay import Relay

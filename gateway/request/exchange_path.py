@@ -10,7 +10,7 @@ from gateway.failover.retry import Failure
 from gateway.failover.target import Target
 from gateway.request.carried_service import CarriedService
 from gateway.request.exchange_watch import Clock, ExchangeWatch
-from gateway.routing import Route
+from gateway.route import Route
 
 if TYPE_CHECKING:
     from gateway.request.attempt import Attempt

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.failover.retry import Failure
 from gateway.failover.target import RemoteTarget, Target
-from gateway.routing import Route
+from gateway.route import Route
 from gateway.snapshot import RemoteShare
 from gateway.transport.client_connection import ClientConnection
 

@@ -49,7 +49,7 @@ class ClientConnection(Connection):
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket | TlsSocket,
+        sock: socket.SocketType | TlsSocket,
         codec: Codec,
         *,
         released: Callable[[ClientConnection], None] = lambda connection: None,

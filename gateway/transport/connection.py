@@ -33,7 +33,7 @@ _GONE: Final = select.EPOLLERR | select.EPOLLHUP
 class Connection:
     """What client and server connections have in common: reading, flushing, settling, closing."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket | TlsSocket, codec: Codec) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.SocketType | TlsSocket, codec: Codec) -> None:
         self.codec = codec
         self.sock = sock
         self.closed = False

@@ -26,6 +26,10 @@ _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 FAREWELL_S = 0.5
 
 
+class NoAnswerInTime(OSError):
+    """Nobody accepted or refused the connection."""
+
+
 async def resolve(address: str) -> Sequence[Place]:
     """Every socket address of "host:port", as the system's resolver knows them. Raises OSError."""
     return (await Resolver().resolve(address)).places
@@ -62,7 +66,7 @@ async def connect(place: Place) -> socket.socket:
 
 
 async def handshake(
-    sock: socket.socket, context: ssl.SSLContext, *, server: bool, turns: trio.Lock | None = None
+    sock: socket.SocketType, context: ssl.SSLContext, *, server: bool, turns: trio.Lock | None = None
 ) -> TlsSocket:
     """Does a TLS handshake without blocking the event loop. Owns `sock` from now on. Raises OSError. `turns`: its
     steps, milliseconds of CPU each, take turns there, so that a hundred handshakes leave requests time between."""

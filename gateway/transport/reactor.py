@@ -28,6 +28,8 @@ EVENTS_PER_TURN: Final = 256
 # Of those that are ready, so many are handled before the shared connections are looked at again.
 EVENTS_PER_SLICE: Final = 32
 READ_BYTES: Final = 262_144
+# What HTTP/2 and TLS add to so many bytes, and the record that is there in part: so much comes in one piece.
+FRAMING_BYTES: Final = 65_536
 # What one turn reads, shared by the sockets that are ready, and the least and most that a socket gets. Without it a
 # thousand downloads would make turns of hundreds of megabytes, and a small request waits for a turn on every hop.
 TURN_BYTES: Final = 4_194_304
@@ -52,7 +54,7 @@ class Reactor:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.buffer = memoryview(bytearray(READ_BYTES))
+        self.buffer = memoryview(bytearray(READ_BYTES + FRAMING_BYTES))
         """What connections read into, one after the other: nobody keeps it beyond one call."""
         self.share_bytes = MOST_SHARE_BYTES
         """What a socket may read in this turn."""

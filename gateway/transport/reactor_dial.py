@@ -11,26 +11,26 @@ import os
 import socket
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
 from discovery.address import parse_host_port
-from gateway.transport.dial import resolve
+from gateway.transport.dial import NoAnswerInTime, resolve
 from gateway.transport.reactor import WRITE, Reactor
 from gateway.transport.resolver import Place
 
-Done: TypeAlias = Callable[[socket.socket | OSError], None]
+Done: TypeAlias = Callable[[socket.SocketType | OSError], None]
 """Called once: with a connected non-blocking socket, or with why there is none."""
 
 # An endpoint's address is read for each connection.
-ADDRESSES_KEPT = 4_096
-_UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
-_CONNECTED = (0, errno.EISCONN)
-
-
-class NoAnswerInTime(OSError):
-    """Nobody accepted or refused the connection."""
+ADDRESSES_KEPT: Final = 4_096
+_BEGUN: Final = errno.EINPROGRESS
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EALREADY)
+_CONNECTED: Final = (0, errno.EISCONN)
+_STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_TCP: Final = socket.IPPROTO_TCP
+_NO_DELAY: Final = socket.TCP_NODELAY
 
 
 def start_dial(reactor: Reactor, nursery: trio.Nursery, address: str, timeout_s: float, done: Done) -> None:
@@ -69,7 +69,7 @@ class _Dial:
         self._places: list[Place] = []
         self._trying: Place = (socket.AF_INET, ("", 0))
         self._errors: list[str] = []
-        self._sock: socket.socket | None = None
+        self._sock: socket.SocketType | None = None
         self._deadline = reactor.call_at(reactor.now + timeout_s, self._give_up)
 
     async def look_up(self) -> None:
@@ -91,15 +91,14 @@ class _Dial:
         while self._places:
             family, sockaddr = self._trying = self._places.pop(0)
             try:
-                sock = self._sock = socket.socket(family, socket.SOCK_STREAM)
+                sock = self._sock = socket.SocketType(family, _STREAM)
             except OSError as error:
                 # No descriptors are left.
                 self._errors.append(str(error))
                 continue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(_TCP, _NO_DELAY, 1)
             code = sock.connect_ex(sockaddr)
-            if code == errno.EINPROGRESS:
+            if code == _BEGUN:
                 code = sock.connect_ex(sockaddr)
             if code in _CONNECTED:
                 return self._end(sock)
@@ -123,7 +122,7 @@ class _Dial:
             self._failed(sock, code)
             self._try_next()
 
-    def _failed(self, sock: socket.socket, code: int) -> None:
+    def _failed(self, sock: socket.SocketType, code: int) -> None:
         _, (host, port) = self._trying
         self._errors.append(f"{host}:{port}: {os.strerror(code)}")
         sock.close()
@@ -135,7 +134,7 @@ class _Dial:
             self._sock.close()
         self._end(NoAnswerInTime(f"{self._address} did not answer"))
 
-    def _end(self, result: socket.socket | OSError) -> None:
+    def _end(self, result: socket.SocketType | OSError) -> None:
         done, self._done = self._done, None
         self._deadline.cancel()
         if done is not None:

@@ -10,7 +10,7 @@ from gateway.codec.events import Data, Event, Header, Refused, Request, RequestH
 from gateway.codec.interface import Codec
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.transport.connection import Connection
-from gateway.transport.reactor import Reactor
+from gateway.transport.reactor import READ, Reactor
 from gateway.transport.tls_socket import TlsSocket
 
 
@@ -28,7 +28,7 @@ class ServerConnection(Connection):
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket | TlsSocket,
+        sock: socket.SocketType | TlsSocket,
         codec: Codec,
         begin: Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None],
     ) -> None:
@@ -39,6 +39,12 @@ class ServerConnection(Connection):
         """Called with a code and a detail when a stream was turned away before it was anybody's request, and with those
         of its failure when the connection is gone."""
         self._begin = begin
+
+    def start(self) -> None:
+        super().start()
+        # A local client has mostly spoken before it was accepted.
+        if self._plain is not None and not self.closed and not self._paused:
+            self._ready(READ)
 
     def _dispatch(self, event: Event) -> None:
         if type(event) is Request:

@@ -31,7 +31,12 @@ class TlsSocket:
     """
 
     def __init__(
-        self, sock: socket.socket, context: ssl.SSLContext, *, server: bool = False, server_hostname: str | None = None
+        self,
+        sock: socket.SocketType,
+        context: ssl.SSLContext,
+        *,
+        server: bool = False,
+        server_hostname: str | None = None,
     ) -> None:
         self.ended = self.emptied = False
         self._sock = sock

@@ -105,7 +105,7 @@ class Tunnels:
         if not avoid and len(ways) <= 2:
             # Most clusters have one gateway or two: no need to draw lots of more than which is first.
             way = ways[0] if len(ways) == 1 else self._less_loaded(ways, stream)
-            conn = min(way.connections, key=_streams if stream else _load)
+            conn = _least_used(way.connections, stream)
             if conn.usable:
                 return conn
         return self._pick_carefully(ways, avoid, stream)
@@ -128,7 +128,7 @@ class Tunnels:
         if not others:
             return None
         way = others[0] if len(others) == 1 else self._less_loaded(others, stream)
-        return min(usable(way), key=_streams if stream else _load)
+        return _least_used(usable(way), stream)
 
     def has_other(self, cluster: str, avoid: Collection[ClientConnection]) -> bool:
         """Whether there is another tunnel to the cluster that answers."""
@@ -248,9 +248,12 @@ def _put(ways: dict[str, list[Way]], cluster: str, found: list[Way]) -> None:
         ways.pop(cluster, None)
 
 
-def _load(conn: ClientConnection) -> int:
-    return conn.load
-
-
-def _streams(conn: ClientConnection) -> int:
-    return len(conn.handlers)
+def _least_used(connections: list[ClientConnection], streams: bool) -> ClientConnection:
+    """Of those of one gateway, of which there is one at least: by `streams`, or by requests that have not settled."""
+    least = connections[0]
+    fewest = len(least.handlers) if streams else least.load
+    for conn in connections[1:]:
+        load = len(conn.handlers) if streams else conn.load
+        if load < fewest:
+            least, fewest = conn, load
+    return least

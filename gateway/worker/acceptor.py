@@ -12,8 +12,8 @@ import logging
 import select
 import socket
 from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
 
-from discovery.address import HostPort
 from gateway.transport.idle import prepare_accepted
 from gateway.transport.listeners import BACKLOG
 from gateway.transport.reactor import Reactor
@@ -21,58 +21,77 @@ from gateway.transport.reactor import Reactor
 log = logging.getLogger("isthmus.acceptor")
 
 # Connections taken from one socket before the others are looked at.
-ACCEPTS_PER_TURN = 16
+ACCEPTS_PER_TURN: Final = 16
 # What the queue of a socket that is given up may hold: see `listeners.BACKLOG`.
-BACKLOG_TURNS = BACKLOG // ACCEPTS_PER_TURN
+BACKLOG_TURNS: Final = BACKLOG // ACCEPTS_PER_TURN
 # After running out of descriptors: others may end meanwhile.
-EXHAUSTED_PAUSE_S = 0.05
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+EXHAUSTED_PAUSE_S: Final = 0.05
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # One worker is woken for what comes to a socket that all of them have, not all of them.
-SHARED_INTEREST = select.EPOLLIN | select.EPOLLEXCLUSIVE
+SHARED_INTEREST: Final = select.EPOLLIN | select.EPOLLEXCLUSIVE
+
+Accepted: TypeAlias = Callable[[socket.SocketType, str], None]
+"""Told of a connection, which is its own from then on, and its client: "ip:port"."""
 
 
 class Acceptor:
-    """Calls `accepted(sock, peer)` for each connection of the sockets that were added."""
+    """Calls `accepted(sock, client)` for each connection of the sockets that were added."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._listeners: dict[int, tuple[socket.socket, Callable[[socket.socket, str], None]]] = {}
+        self._doors: dict[int, _Door] = {}
 
-    def add(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:
+    def add(self, listener: socket.socket, accepted: Accepted) -> None:
         listener.setblocking(False)
         # Whoever opened it has done so as well, for those who were in its queue before it came here; unless that was
         # an earlier version.
         prepare_accepted(listener)
-        descriptor = listener.fileno()
-        entry = self._listeners[descriptor] = (listener, accepted)
-
-        def ready(flags: int) -> None:
-            if self._accept(listener, accepted) < 0:
-                self._reactor.unregister(descriptor)
-                self._reactor.call_at(self._reactor.now + EXHAUSTED_PAUSE_S, lambda: resume())
-
-        def resume() -> None:
-            if self._listeners.get(descriptor) is entry:
-                self._reactor.register(descriptor, SHARED_INTEREST, ready)
-
-        resume()
+        door = self._doors[listener.fileno()] = _Door(self._reactor, listener, accepted)
+        door.open()
 
     def remove(self, listener: socket.socket, *, last: bool = False) -> None:
         """Stops accepting and closes this process's copy of the socket. `last`: nobody else keeps one, so what waits in
         its queue is taken before."""
-        accepted = self._listeners.pop(listener.fileno(), None)
-        if accepted is not None:
-            self._reactor.unregister(listener.fileno())
+        door = self._doors.pop(listener.fileno(), None)
+        if door is not None:
+            door.close()
             for _ in range(BACKLOG_TURNS if last else 0):
-                if self._accept(listener, accepted[1]) < ACCEPTS_PER_TURN:
+                if door.accept() < ACCEPTS_PER_TURN:
                     break
             listener.close()
 
-    def _accept(self, listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> int:
+
+class _Door:
+    """One listening socket."""
+
+    def __init__(self, reactor: Reactor, listener: socket.socket, accepted: Accepted) -> None:
+        self._reactor = reactor
+        self._accepted = accepted
+        self._descriptor = listener.fileno()
+        # What it has as its `family` is looked up in an enumeration each time.
+        self._family = int(listener.family)
+        # What `listener.accept` calls. It puts an interpreted class around each connection then, which is not needed.
+        self._accept: Callable[[], tuple[int, Any]] = cast(Any, listener)._accept
+        self._closed = False
+
+    def open(self) -> None:
+        if not self._closed:
+            self._reactor.register(self._descriptor, SHARED_INTEREST, self._ready)
+
+    def close(self) -> None:
+        self._closed = True
+        self._reactor.unregister(self._descriptor)
+
+    def _ready(self, flags: int) -> None:
+        if self.accept() < 0:
+            self._reactor.unregister(self._descriptor)
+            self._reactor.call_at(self._reactor.now + EXHAUSTED_PAUSE_S, self.open)
+
+    def accept(self) -> int:
         """How many have come, up to `ACCEPTS_PER_TURN`; below zero when the process has no descriptor left."""
         for count in range(ACCEPTS_PER_TURN):
             try:
-                sock, address = listener.accept()
+                descriptor, address = self._accept()
             except BlockingIOError:
                 return count
             except OSError as error:
@@ -80,9 +99,10 @@ class Acceptor:
                     log.warning("cannot accept a connection: %s; raise the limit of open files", error)
                     return -1
                 continue  # The client was gone before it was accepted (accept(2): ECONNABORTED and the like).
+            sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
             try:
                 sock.setblocking(False)
-                accepted(sock, str(HostPort(*address[:2])))
+                self._accepted(sock, _shown(address[0], address[1]))
             except OSError:
                 sock.close()  # The client was gone already.
             except Exception:
@@ -91,3 +111,8 @@ class Acceptor:
                 self._reactor.defects += 1
                 sock.close()
         return ACCEPTS_PER_TURN
+
+
+def _shown(host: str, port: int) -> str:
+    """As a `HostPort` is written."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

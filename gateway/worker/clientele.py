@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-import msgspec
-import trio
-
 from gateway.control import ListenerSpec
 from gateway.telemetry import EXPIRED, WorkerCounters
 from gateway.transport.idle import SILENT_PEER_S, SILENT_REST_S, Idleness, Verdict
@@ -17,13 +14,16 @@ from gateway.tunnel.identity import Proof
 from gateway.worker.refused import Refused
 
 
-class Served(msgspec.Struct):
+class Served:
     """What is kept of a connection that is served. `proof`: who a peer is; None for a local workload."""
 
-    spec: ListenerSpec
-    client: str
-    idleness: Idleness
-    proof: Proof | None
+    __slots__ = ("client", "idleness", "proof", "spec")
+
+    def __init__(self, spec: ListenerSpec, client: str, idleness: Idleness, proof: Proof | None) -> None:
+        self.spec = spec
+        self.client = client
+        self.idleness = idleness
+        self.proof = proof
 
 
 class Clientele:
@@ -47,7 +47,7 @@ class Clientele:
 
     def add(self, conn: ServerConnection, spec: ListenerSpec, client: str, proof: Proof | None = None) -> None:
         """Begins to serve it. The caller flushes the reactor, unless the reactor called it."""
-        self.served[conn] = Served(spec, client, Idleness(trio.current_time()), proof)
+        self.served[conn] = Served(spec, client, Idleness(self._reactor.now), proof)
         if proof is not None:
             self.peers[conn] = proof
 

@@ -15,23 +15,23 @@ import trio
 
 from discovery.address import canonical_host
 from discovery.dns_server import serve_tcp, udp_turn
-from discovery.model import Protocol
 from gateway.callers import AllowedWorkloads, Caller
-from gateway.codec.choose import listener_codec, mesh_codec
+from gateway.codec.choose import mesh_codec
 from gateway.control import ListenerSpec
-from gateway.routing import Origin, RouteTable
-from gateway.snapshot import CONNECTION_LIMIT_DEFAULT
+from gateway.route import Origin
+from gateway.routing import RouteTable
 from gateway.telemetry import CONNECTIONS, WorkerCounters
 from gateway.transport.dial import handshake, send_away
 from gateway.transport.reactor import Reactor
 from gateway.tunnel.identity import Identity, NotReady
-from gateway.worker.acceptor import SHARED_INTEREST, Acceptor
+from gateway.worker.acceptor import SHARED_INTEREST, Accepted, Acceptor
 from gateway.worker.clientele import Clientele
 from gateway.worker.handshake_slots import HandshakeSlots
+from gateway.worker.local_clients import LocalClients
 from gateway.worker.names import NameService
 from gateway.worker.refused import Refused, tls_reason
 from gateway.worker.request_path import WorkerRequestPath
-from gateway.worker.turned_away import CONNECTION_LIMIT, TurnedAway
+from gateway.worker.turned_away import CONNECTION_LIMIT
 from trust.errors import TrustError
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -46,7 +46,7 @@ class Reception:
 
     Attributes:
         listeners: by name.
-        codec_kind: the HTTP/2 engine of connections to come.
+        local_clients: what lets local workloads in.
         draining: nobody is let in any more.
     """
 
@@ -67,7 +67,6 @@ class Reception:
     ) -> None:
         self.listeners: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self.handshakes = HandshakeSlots()
-        self.codec_kind = "auto"
         self.draining = False
         self._nursery = nursery
         self._reactor = reactor
@@ -81,16 +80,27 @@ class Reception:
         self._refused = refused
         self._wall_clock = wall_clock
         self._acceptor = Acceptor(reactor)
-        self._turned_away = TurnedAway(reactor, self._where)
+        self.local_clients = LocalClients(
+            reactor=reactor,
+            routes=routes,
+            path=path,
+            clientele=clientele,
+            counters=counters,
+            refused=refused,
+            where=self._where,
+        )
         self._dns_scopes: dict[str, trio.CancelScope] = {}
         self._open: set[str] = set()
         """Kinds of listeners that accept."""
 
     @property
-    def _connection_limit(self) -> int:
-        """For workloads' connections, and once more for peers': neither takes the other's room."""
-        local = self._routes.local
-        return local.connection_limit if local is not None else CONNECTION_LIMIT_DEFAULT
+    def codec_kind(self) -> str:
+        """The HTTP/2 engine of connections to come."""
+        return self.local_clients.codec_kind
+
+    @codec_kind.setter
+    def codec_kind(self, kind: str) -> None:
+        self.local_clients.codec_kind = kind
 
     # Listeners.
 
@@ -166,48 +176,29 @@ class Reception:
         local = self._routes.local
         return f"cluster {local.cluster}" if local is not None else "a gateway without a snapshot"
 
-    def _accepted(self, spec: ListenerSpec) -> Callable[[socket.socket, str], None]:
-        def mesh(sock: socket.socket, client: str) -> None:
+    def _accepted(self, spec: ListenerSpec) -> Accepted:
+        return self._peer_accepted(spec) if spec.kind == "mesh" else self.local_clients.of(spec)
+
+    def _peer_accepted(self, spec: ListenerSpec) -> Accepted:
+        def accepted(sock: socket.SocketType, client: str) -> None:
             self._counters.add(CONNECTIONS, spec.kind)
+            # Peers have as much room as local workloads: neither takes the other's.
+            limit = self.local_clients.limit
             objection = self.handshakes.objection(canonical_host(client.rpartition(":")[0]))
             if objection:
                 self._refused.note(spec.kind, "overload", objection, client)
                 sock.close()
-            elif len(self._clientele.peers) >= self._connection_limit:
+            elif len(self._clientele.peers) >= limit:
                 # Before the handshake there is no way to say so in TLS, and after it there is no point in it.
-                detail = f"gateway.limits.connections of this worker is {self._connection_limit}"
+                detail = f"gateway.limits.connections of this worker is {limit}"
                 self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
                 sock.close()
             else:
                 self._nursery.start_soon(self._serve_peer, spec, sock, client)
 
-        def plain(sock: socket.socket, client: str) -> None:
-            self._counters.add(CONNECTIONS, spec.kind)
-            self._serve_local(spec, sock, client)
+        return accepted
 
-        return mesh if spec.kind == "mesh" else plain
-
-    def _serve_local(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
-        origin, authority = Origin(host=canonical_host(client.rpartition(":")[0])), b""
-        if spec.kind == "vip":
-            origin = Origin(fixed=(spec.service, spec.port), host=origin.host)
-            route = self._routes.find(b"", origin)
-            if route is None:
-                sock.close()
-                detail = f"{spec.service} has no port {spec.port} any more"
-                return self._refused.note(spec.kind, "no-route", detail, client)
-            if route.port.protocol is Protocol.TCP:
-                authority = route.authority
-        codec = listener_codec(self.codec_kind, tcp_authority=authority)
-        if self._clientele.local >= self._connection_limit:
-            detail = f"gateway.limits.connections of this worker is {self._connection_limit}"
-            self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
-            return sock.close() if authority else self._turned_away.add(sock, codec, detail)
-        conn = self._path.serve(sock, codec, origin, client)
-        self._clientele.add(conn, spec, client)
-        return None
-
-    async def _serve_peer(self, spec: ListenerSpec, sock: socket.socket, client: str) -> None:
+    async def _serve_peer(self, spec: ListenerSpec, sock: socket.SocketType, client: str) -> None:
         host, note = canonical_host(client.rpartition(":")[0]), self._refused.note
         self.handshakes.enter(host)
         try:

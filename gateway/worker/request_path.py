@@ -43,7 +43,8 @@ from gateway.request.grpc_timeout import format_grpc_timeout
 from gateway.request.last_resort import LastResort
 from gateway.request.refusal import refusal
 from gateway.request.service_load import explain_load
-from gateway.routing import Origin, Route, RouteTable
+from gateway.route import Origin, Route
+from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters, add_duration
 from gateway.transport.reactor import Reactor
@@ -113,7 +114,7 @@ class WorkerRequestPath:
 
     # Connections that ask.
 
-    def serve(self, sock: socket.socket | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
+    def serve(self, sock: socket.SocketType | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
         """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
         forwarded_for = ForwardedFor(b'for="%b"' % client.encode())
         budget, clock = self._budget, self._reactor

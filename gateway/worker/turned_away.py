@@ -29,7 +29,7 @@ class TurnedAway:
         self._reactor = reactor
         self._where = where
 
-    def add(self, sock: socket.socket, codec: Codec, detail: str) -> None:
+    def add(self, sock: socket.SocketType, codec: Codec, detail: str) -> None:
         """Owns `sock` from now on. The caller flushes the reactor, unless the reactor called it."""
         if len(self.connections) >= AT_ONCE:
             sock.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.codec.events import ErrorCode, Reset, Response, ResponseHead
 from gateway.failover.target import LocalTarget, RemoteTarget
-from gateway.routing import Origin
+from gateway.route import Origin
 from gateway.traffic import Retries, Traffic
 from tests.exchange_play import Play
 

@@ -18,7 +18,7 @@ from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.refusal import STATUS_OF_REASON
-from gateway.routing import LOCAL_ORIGIN, Origin
+from gateway.route import LOCAL_ORIGIN, Origin
 from gateway.traffic import Retries, Timeouts, Traffic
 from gateway.worker.request_path import NOT_ALLOWED, SOURCE_NOT_BELIEVED
 from gateway.worker.turned_away import CONNECTION_LIMIT

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from discovery.model import Locality, Port, Protocol, ServiceName
-from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.route import LOCAL_ORIGIN, Origin
+from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource, Update
 
 PAYMENTS = ServiceResource(

@@ -8,7 +8,7 @@ from gateway.codec.events import Data, ErrorCode, Header, Response, ResponseHead
 from gateway.codec.headers import ATTEMPT
 from gateway.failover.retry import HEDGE, Failure
 from gateway.failover.target import LocalTarget, Target
-from gateway.routing import Origin
+from gateway.route import Origin
 from gateway.traffic import Retries, Traffic
 from tests.exchange_play import EU, UNHEALTHY, WEST, Play, ok
 

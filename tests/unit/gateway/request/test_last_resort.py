@@ -12,7 +12,7 @@ from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget
 from gateway.request.exchange import Exchange
 from gateway.request.last_resort import LastResort
-from gateway.routing import LOCAL_ORIGIN, Origin, Route
+from gateway.route import LOCAL_ORIGIN, Origin, Route
 from gateway.snapshot import LocalEndpoint, RemoteShare
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.reactor import Reactor

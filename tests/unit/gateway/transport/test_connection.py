@@ -510,6 +510,21 @@ async def test_a_defect_at_the_very_start(pair: Pair) -> None:
         assert reactor.defects == 1
 
 
+def test_what_a_client_said_before_is_read_at_once(pair: tuple[socket.socket, socket.socket]) -> None:
+    """It came before the connection was accepted: it goes on with the request that it is the body of, in one turn."""
+    ours, theirs = pair
+    theirs.send(b"hello")
+    sink = Sink()
+
+    def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
+        conn.handlers[stream_id] = sink
+
+    conn = ServerConnection(Reactor(), ours, TcpServerCodec(authority=b"shop:1", limits=LIMITS), begin)
+    conn.start()
+    assert sink.data == b"hello"
+    conn.abort()
+
+
 class Bursting(TcpServerCodec):
     """A codec with a defect in what it is asked for at the end of a turn."""
 

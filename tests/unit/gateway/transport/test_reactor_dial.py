@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import closing
 
 import pytest
 
 from gateway.controller.loopback_ports import LOOPBACK
 from gateway.transport import reactor_dial
-from gateway.transport.reactor_dial import NoAnswerInTime, place_of, start_dial
+from gateway.transport.dial import NoAnswerInTime
+from gateway.transport.reactor_dial import place_of, start_dial
 from gateway.transport.resolver import Place
 from tests.gateway_ends import deaf_address, running_reactor, wait_until
 from tests.ports import free_port
 
-Result = socket.socket | OSError
+Result = socket.SocketType | OSError
 
 
 async def test_an_address_that_listens() -> None:
@@ -24,9 +26,10 @@ async def test_an_address_that_listens() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             start_dial(reactor, nursery, f"127.0.0.1:{listener.getsockname()[1]}", 5.0, results.append)
             await wait_until(lambda: results)
-            assert isinstance(results[0], socket.socket)
-            with results[0] as sock:
+            assert isinstance(results[0], socket.SocketType)
+            with closing(results[0]) as sock:
                 assert not sock.getblocking()
+                assert not os.get_blocking(sock.fileno())
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 assert sock.getpeername() == listener.getsockname()
 
@@ -44,6 +47,7 @@ async def test_one_that_refuses_is_told_of_later() -> None:
         assert os.listdir("/proc/self/fd") == before
 
 
+@pytest.mark.stand_in
 async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host may have one that leads nowhere; if none answers, all are named."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -57,7 +61,7 @@ async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) 
             results: list[Result] = []
             start_dial(reactor, nursery, "gw.test:1", 5.0, results.append)
             await wait_until(lambda: results)
-            assert isinstance(results[0], socket.socket)
+            assert isinstance(results[0], socket.SocketType)
             results[0].close()
             found.pop()
             start_dial(reactor, nursery, "gw.test:1", 5.0, results.append)

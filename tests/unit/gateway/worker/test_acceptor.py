@@ -25,10 +25,10 @@ class Door:
     """What is called for each accepted connection."""
 
     def __init__(self) -> None:
-        self.socks: list[socket.socket] = []
+        self.socks: list[socket.SocketType] = []
         self.clients: list[str] = []
 
-    def __call__(self, sock: socket.socket, client: str) -> None:
+    def __call__(self, sock: socket.SocketType, client: str) -> None:
         self.socks.append(sock)
         self.clients.append(client)
 
@@ -107,7 +107,7 @@ async def test_a_defect_in_taking_a_connection_costs_that_one(caplog: pytest.Log
     """The listening socket is everybody's."""
 
     class Broken(Door):
-        def __call__(self, sock: socket.socket, client: str) -> None:
+        def __call__(self, sock: socket.SocketType, client: str) -> None:
             super().__call__(sock, client)
             if len(self.socks) == 1:
                 raise RuntimeError("a defect")
@@ -135,16 +135,18 @@ class Exhausted:
         self._listener = listener
         self._times = times
 
-    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+    def _accept(self) -> tuple[int, tuple[str, int]]:
         self.tries += 1
         if self.tries <= self._times:
             raise OSError(errno.EMFILE, "Too many open files")
-        return self._listener.accept()
+        sock, address = self._listener.accept()
+        return sock.detach(), address
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._listener, name)
 
 
+@pytest.mark.stand_in
 async def test_it_waits_when_no_descriptor_is_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,6 +165,7 @@ async def test_it_waits_when_no_descriptor_is_left(
         acceptor.remove(exhausted)  # type: ignore[arg-type]
 
 
+@pytest.mark.stand_in
 async def test_a_listener_that_is_removed_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be another socket's when the pause is over."""
     monkeypatch.setattr(acceptor_module, "EXHAUSTED_PAUSE_S", 0.01)

@@ -21,7 +21,8 @@ from gateway.endpoint.tls import EndpointContexts
 from gateway.failover.events import EventKind
 from gateway.failover.explanation import EndpointLoad, LimitsExplanation, LoadExplanation
 from gateway.request.grpc_timeout import parse_grpc_timeout
-from gateway.routing import LOCAL_ORIGIN, Origin, RouteTable
+from gateway.route import LOCAL_ORIGIN, Origin
+from gateway.routing import RouteTable
 from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
 from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings
