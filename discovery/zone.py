@@ -36,7 +36,7 @@ from discovery.zone_records import (
     make_rdata,
     name_of,
     named_ports,
-    owners_of,
+    parents_of,
     record_set,
     service_records,
 )
@@ -115,10 +115,11 @@ class Zone:
         before = self._services.get(service.name)
         if before == service:
             return
-        if before is not None:
-            self._count(before, -1)
         self._services[service.name] = service
-        self._count(service, 1)
+        if before is None or before.shares != service.shares:
+            if before is not None:
+                self._count(before, -1)
+            self._count(service, 1)
         self._changed()
 
     def remove(self, name: ServiceName) -> None:
@@ -133,8 +134,8 @@ class Zone:
         self.generation += 1
 
     def _count(self, service: ZoneService, step: int) -> None:
-        for owner in owners_of(service, self._federation_apex):
-            self._count_below(owner[1:], step)
+        for parent in parents_of(service, self._federation_apex):
+            self._count_below(parent, step)
 
     def _count_below(self, parent: Key, step: int) -> None:
         """One name more or less below `parent`. Only with the first and the last of them does `parent` itself come or

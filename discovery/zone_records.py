@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -16,7 +17,7 @@ import dns.rdtypes.IN.SRV
 import msgspec
 from dns.rdatatype import RdataType
 
-from discovery.model import Port, ServiceName, is_dns_label
+from discovery.model import CLUSTERSET_ZONE, Port, ServiceName, is_dns_label
 
 _IN = dns.rdataclass.IN
 SRV = dns.rdtypes.IN.SRV.SRV
@@ -58,17 +59,23 @@ class RecordSet(msgspec.Struct, frozen=True):
     wires: tuple[bytes, ...]
 
 
-def owners_of(service: ZoneService, federation_apex: Key) -> Iterable[Key]:
-    """Every name that a service has addresses at."""
-    if not (is_dns_label(service.name.name) and is_dns_label(service.name.namespace)):
-        return
-    owners = [key_of(service.name.fqdn)]
+def parents_of(service: ZoneService, federation_apex: Key) -> list[Key]:
+    """What lies above each name that a service has addresses at. Its name in the clusterset is never too long."""
+    namespace = _namespace_key(service.name.namespace)
+    if not namespace or not is_dns_label(service.name.name):
+        return []
+    parents = [namespace]
     for share in service.shares:
-        if is_dns_label(share.cluster):
-            owners.append(
-                (*key_of(f"{service.name.name}.{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
-            )
-    yield from (owner for owner in owners if fits(owner))
+        parent = (*key_of(f"{service.name.namespace}.svc.{share.cluster}"), *federation_apex)
+        if is_dns_label(share.cluster) and fits((service.name.name.encode(), *parent)):
+            parents.append(parent)
+    return parents
+
+
+@functools.lru_cache(maxsize=1_024)
+def _namespace_key(namespace: str) -> Key:
+    """Where the services of a namespace lie in the clusterset; empty if there can be none."""
+    return key_of(f"{namespace}.svc.{CLUSTERSET_ZONE}") if is_dns_label(namespace) else ()
 
 
 def fits(owner: Key) -> bool:
