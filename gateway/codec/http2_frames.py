@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,6 +10,8 @@ from gateway.codec.interface import CodecLimits, Lent
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
+# The beginning of a frame's header: 24 bits of length and 8 of type, then the flags (RFC 9113 section 4.1).
+_unpack_from: Final = struct.Struct(">IB").unpack_from
 
 DATA: Final = 0x0
 HEADERS: Final = 0x1
@@ -68,9 +71,10 @@ class HeadWatch:
             data = self._header + data
             size, self._header = len(data), b""
         while at + HEADER_BYTES <= size:
-            if data[at + 3] in (HEADERS, CONTINUATION):
-                self._in_block = not data[at + 4] & END_HEADERS
-            at += HEADER_BYTES + (data[at] << 16 | data[at + 1] << 8 | data[at + 2])
+            length_and_type, flags = _unpack_from(data, at)
+            if length_and_type & 0xFF in (HEADERS, CONTINUATION):
+                self._in_block = not flags & END_HEADERS
+            at += HEADER_BYTES + (length_and_type >> 8)
         if at >= size:
             self._left = at - size
         else:

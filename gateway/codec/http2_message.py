@@ -89,10 +89,15 @@ def parse_request(headers: Sequence[Header]) -> RequestHead:
             break
         count += 1
     fields = list(headers[count:])
-    named = dict(fields)
-    if b"host" in named:
+    has_host = has_cookie = False
+    for name, _ in fields:
+        if name == b"host":
+            has_host = True
+        elif name == b"cookie":
+            has_cookie = True
+    if has_host:
         authority = _take_host(fields, authority)
-    if b"cookie" in named:
+    if has_cookie:
         _join_cookies(fields)
     head = RequestHead(method, scheme, authority, path, fields, protocol)
     _check_request(head)
