@@ -54,7 +54,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 Opened = tuple[LoadPlan, list[Group]]
-"""A load's plan, and the processes of west."""
+"""A load's plan, and the processes of west: its gateway's, then its endpoint's."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def ours(directory: Path) -> Iterator[Opened]:
 @contextmanager
 def theirs(program: str, directory: Path, name: str) -> Iterator[Opened]:
     with open_failover_envoy(program, directory, free_ports_for(directory), TUNINGS[name]) as (plan, west):
-        yield plan, [west]
+        yield plan, west
 
 
 def measure(plan: LoadPlan, west: list[Group], fault: signal.Signals, seconds: float) -> Seen:
@@ -129,7 +129,8 @@ def compare(arguments: argparse.Namespace) -> None:
     rounds: dict[str, dict[str, list[Seen]]] = {name: {fault: [] for fault in faults} for name in names}
     for number in range(arguments.rounds):
         for fault in faults:
-            for name in names:
+            first = number % len(names)
+            for name in [*names[first:], *names[:first]]:
                 with scratch_directory() as directory:
                     opened = ours(directory / OURS) if name == OURS else theirs(str(program), directory / name, name)
                     with opened as (plan, west):

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from gateway.demo.waiting import seconds
-from tests.fault_rig.samples import LoadPlan, Sample
+from tests.fault_rig.samples import LoadPlan, Sample, next_due
 
 _READ_BYTES = 65_536
 _TCP_LINE = b"thirty-two bytes of a long stream"
@@ -126,13 +126,13 @@ class TcpClient:
 
 
 async def _repeat(once: Callable[[], Awaitable[Sample]], interval_s: float, first_s: float) -> None:
-    """At a fixed pace. Who waits long for an answer goes on right after it."""
+    """At a fixed pace, each client in its own moment of the interval."""
     await trio.sleep(first_s)
     due = trio.current_time()
     while True:
         sample = await once()
         print(msgspec.json.encode(sample).decode(), flush=True)
-        due = max(due + interval_s, trio.current_time())
+        due = next_due(due, interval_s, trio.current_time())
         await trio.sleep_until(due)
 
 

@@ -3,6 +3,7 @@ which all processes of a machine share."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -43,6 +44,18 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     @property
     def cluster(self) -> str:
         return self.served_by.partition(":")[0]
+
+
+def next_due(due: float, interval_s: float, now: float) -> float:
+    """When a client that asked at `due` asks again: whole intervals later, and not in the past.
+
+    Clients that waited for the same outage had their answers at the same moment. If they went on from there they would
+    ask at the same moment ever after, and be slower than before for no other reason.
+
+    >>> next_due(10.0, 0.5, 10.1), next_due(10.0, 0.5, 12.1)
+    (10.5, 12.5)
+    """
+    return due + interval_s * max(1, math.ceil((now - due) / interval_s))
 
 
 class Account(msgspec.Struct, frozen=True):

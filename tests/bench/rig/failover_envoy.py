@@ -107,36 +107,46 @@ TUNINGS = {
 @contextmanager
 def open_failover_envoy(
     program: str, directory: Path, ports: Iterator[int], tuning: Tuning
-) -> Iterator[tuple[LoadPlan, Group]]:
-    """A load's plan, and everything of west. Runs until the block ends."""
+) -> Iterator[tuple[LoadPlan, list[Group]]]:
+    """A load's plan, and everything of west: its gateway, then its endpoint. Runs until the block ends."""
     directory.mkdir()
     identities = {name: make_identity(directory, name) for name in ("east", *_REMOTES)}
     http = next(ports)
     mesh = {name: next(ports) for name in _REMOTES}
-    groups: dict[str, Group] = {}
+    groups: dict[str, list[Group]] = {}
     for name in _REMOTES:
         endpoint = next(ports)
         upstream = envoy.Upstream("http", AUTHORITY, endpoint)
         config = envoy.west_configuration(mesh[name], [upstream], identities[name], identities["east"])
-        served = [sys.executable, "-m", "tests.fault_rig.endpoints", name, f"http:{endpoint}"]
-        groups[name] = _group(program, directory / name, config, [Program("endpoint", served)])
-    groups["east"] = _group(program, directory / "east", _east(http, mesh, identities, directory, tuning), [])
+        groups[name] = [
+            _gateway(program, directory / name, config),
+            _endpoint(directory / f"{name}-endpoint", name, endpoint),
+        ]
+    groups["east"] = [_gateway(program, directory / "east", _east(http, mesh, identities, directory, tuning))]
     try:
-        for name, group in groups.items():
-            group.start()
+        for name, parts in groups.items():
+            for part in parts:
+                part.start()
             wait_listening(LOOPBACK, mesh.get(name, http))
         yield LoadPlan((LOOPBACK, http), AUTHORITY), groups["west"]
     finally:
-        for group in groups.values():
-            group.kill()
+        for part in (part for parts in groups.values() for part in parts):
+            part.kill()
 
 
-def _group(program: str, directory: Path, config: envoy.Config, more: list[Program]) -> Group:
+def _gateway(program: str, directory: Path, config: envoy.Config) -> Group:
     directory.mkdir()
     path = directory / "envoy.json"
     path.write_bytes(msgspec.json.encode(config))
     options = ["--concurrency", "1", "--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "error"]
-    return Group(directory, [Program("envoy", [program, "-c", str(path), *options]), *more])
+    return Group(directory, [Program("envoy", [program, "-c", str(path), *options])])
+
+
+def _endpoint(directory: Path, cluster: str, port: int) -> Group:
+    """In a group of its own, as the endpoints of our clusters are: what is killed is the same for all."""
+    directory.mkdir()
+    command = [sys.executable, "-m", "tests.fault_rig.endpoints", cluster, f"http:{port}"]
+    return Group(directory, [Program("endpoint", command)])
 
 
 def _east(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fault_rig.samples import Sample, outage_s, usual_s
+from tests.fault_rig.samples import Sample, next_due, outage_s, usual_s
 
 USUAL_S, SLOW_S = 0.010, 0.1
 
@@ -47,3 +47,11 @@ def test_what_is_usual_is_what_nearly_all_took() -> None:
     assert usual_s([*steady, *odd], until=1.0) == pytest.approx(0.004)
     with pytest.raises(ValueError, match="no answer"):
         usual_s(odd, until=0.1)
+
+
+def test_clients_that_waited_for_the_same_outage_do_not_ask_together_ever_after() -> None:
+    """Six that ask at once are slower than six that ask in turn, which would look like an outage that does not end."""
+    dues, interval_s, over = [10.0, 10.25, 10.5, 10.75], 1.0, 15.125
+    again = sorted(next_due(due, interval_s, over) for due in dues)
+    assert again == [15.25, 15.5, 15.75, 16.0]
+    assert next_due(10.0, interval_s, 10.125) == 11.0
