@@ -20,6 +20,7 @@ from gateway.controller.private_etcd import private_etcd
 from gateway.controller.upgrade import UpgradeError, check_installed, replace_program, take_order
 from gateway.process.descriptors import raise_descriptor_limit
 from gateway.process.garbage import nothing_is_garbage, tame_garbage_collector
+from gateway.process.huge_pages import use_huge_pages
 from gateway.process.state_dir import locked, prepare
 from gateway.status.server import serve_status, write_addresses
 from gateway.trust_keeping.sources import AGENT_WAIT_S, open_workload
@@ -34,6 +35,7 @@ async def run_gateway(config: Config, config_path: Path) -> None:
     upgraded = take_order(os.environ)
     raise_descriptor_limit()
     tame_garbage_collector()
+    use_huge_pages()
     prepare(config.state_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(config.state_dir))

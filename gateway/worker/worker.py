@@ -39,6 +39,7 @@ from gateway.endpoint.endpoints import EndpointPools
 from gateway.endpoint.tls import EndpointContexts
 from gateway.failover.explain import explain
 from gateway.process.garbage import tame_garbage_collector
+from gateway.process.huge_pages import use_huge_pages
 from gateway.process.log import log_to_stderr
 from gateway.process.state_dir import connect_control
 from gateway.routing import RouteTable
@@ -304,6 +305,7 @@ def wall_clock() -> datetime:
 
 async def serve(state_dir: Path, worker_id: str, reactor: Reactor) -> None:
     tame_garbage_collector()
+    use_huge_pages()
     async with trio.open_nursery() as nursery:
         await Worker(state_dir, worker_id, nursery, reactor).run()
 
