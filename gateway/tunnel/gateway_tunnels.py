@@ -369,11 +369,16 @@ class GatewayTunnels:
         if link.probe.standing is Standing.GOOD:
             self._in_service(link)
             return
+        fallen = [link]
+        if link.probe.standing is Standing.SUSPECT:
+            fallen += [other for other in self.links if other.suspect_too()]
         self._error = f"no answer to a PING within {silent_s:.1f} s"
-        # A peer that was replaced without a word (rebooted, say) answers to a new tunnel at once.
-        link.needed.set()
+        for silent in fallen:
+            # A peer that was replaced without a word (rebooted, say) answers to a new tunnel at once.
+            silent.needed.set()
         self._changed()
-        link.stall()
+        for silent in fallen:
+            silent.stall()
 
     def _in_service(self, link: Link) -> None:
         """Takes requests from now on. The one that it was opened in place of does not any more."""

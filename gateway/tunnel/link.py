@@ -60,6 +60,10 @@ class Link:
     def absent(self) -> bool:
         return self.probe.standing in ABSENT
 
+    def suspect_too(self) -> bool:
+        """Another tunnel to the same gateway fell silent: whether this one becomes suspect by that."""
+        return not self.conn.closed and self.probe.suspect_too(trio.current_time(), self.conn.last_active)
+
     def stall(self) -> None:
         """Tells what waits here how silent the peer is."""
         self.conn.stall(mute=self.probe.standing is Standing.MUTE)

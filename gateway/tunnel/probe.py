@@ -19,6 +19,8 @@ PING_INTERVAL_S = 0.25
 IDLE_PING_INTERVAL_S = 0.5
 # After a PING, plus the tunnel's round-trip time. Both together bound what a frozen gateway costs: under a second.
 SUSPECT_AFTER_S = 0.4
+# Where another tunnel to the same gateway is suspect: less, but more than a busy gateway is late by.
+SUSPECT_TOO_AFTER_S = 0.15
 # A gateway that is flooded lags for a second and more, and is not gone.
 ABSENT_AFTER_S = 2.0
 # A peer that lags for this long is of no use to what could begin again elsewhere (a POST, a TCP stream).
@@ -113,6 +115,16 @@ class TunnelProbe:
         again_in_s = self._again_in_s(now)
         self._due = now + again_in_s
         return Look(self.standing, ping, again_in_s, silent_s)
+
+    def suspect_too(self, now: float, last_heard: float) -> bool:
+        """Another tunnel to the same gateway fell silent. Returns whether this one becomes suspect by that, as it is
+        silent too: what is new would wait here until it is found out in its turn."""
+        if self.standing is not Standing.GOOD or self._waiting_since is None or last_heard >= self._waiting_since:
+            return False
+        if now - self._waiting_since < SUSPECT_TOO_AFTER_S + self._smoothed_rtt_s:
+            return False
+        self.standing = Standing.SUSPECT
+        return True
 
     def _postponed(self, now: float, late_s: float) -> Look:
         """Our own loop was late: the time for which it stood still does not count against the peer."""

@@ -14,6 +14,7 @@ from gateway.tunnel.probe import (
     MUTE_AFTER_S,
     PING_INTERVAL_S,
     SUSPECT_AFTER_S,
+    SUSPECT_TOO_AFTER_S,
     Standing,
     TunnelProbe,
 )
@@ -101,6 +102,23 @@ def test_silence_is_suspect_at_first_then_absent_mute_and_dead_in_the_end() -> N
     took_s += tunnel.run(10, until=Standing.MUTE)
     assert took_s == pytest.approx(MUTE_AFTER_S, abs=2 * PING_INTERVAL_S)
     assert tunnel.run(10, until=Standing.DEAD) + took_s == pytest.approx(DEAD_AFTER_S, abs=2 * PING_INTERVAL_S)
+
+
+def test_a_tunnel_whose_neighbour_fell_silent_is_suspect_sooner_if_it_is_silent_too() -> None:
+    """A frozen gateway's second tunnel would keep new requests waiting until its own PING is late."""
+    probe = TunnelProbe(0.0)
+    probe.answered(probe.look(0.0, NEVER).ping, 0.0)
+    heard, pinged = 0.0, PING_INTERVAL_S
+    assert not probe.suspect_too(pinged, heard), "it was not asked"
+    ping = probe.look(pinged, heard).ping
+    assert not probe.suspect_too(pinged + SUSPECT_TOO_AFTER_S / 2, heard), "it has hardly been asked"
+    late = pinged + SUSPECT_TOO_AFTER_S
+    assert not probe.suspect_too(late, late), "it was heard"
+    assert probe.suspect_too(late, heard)
+    assert not probe.suspect_too(late, heard), "it is already"
+    assert probe.look(late, heard).standing is Standing.SUSPECT
+    probe.answered(ping, late)
+    assert probe.standing is Standing.GOOD
 
 
 @pytest.mark.parametrize("silence", [Standing.SUSPECT, Standing.ABSENT, Standing.MUTE])
