@@ -74,7 +74,16 @@ from gateway.codec.http2_message import (
     response_block,
     validate_block,
 )
-from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, STREAM_LIMIT, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import (
+    FLOOD,
+    MALFORMED,
+    PROTOCOL,
+    SLOW_HEAD,
+    STREAM_LIMIT,
+    CodecFailure,
+    CodecLimits,
+    Lent,
+)
 from gateway.codec.output import OUTPUT_BYTES
 
 DATA_FRAME_BYTES: Final = 16_384
@@ -216,20 +225,25 @@ class H2Codec:
             check_size(headers, self._limits)
             validate_block(headers, Block.REQUEST)
             head = parse_request(headers)
-        except MalformedMessage:
-            self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
+        except MalformedMessage as malformed:
+            self._refuse(stream_id, str(malformed), events)
             return
         except TooLarge as too_large:
             self._answer_too_large(stream_id, len(headers), str(too_large), ended, events)
             return
         missing = content_length(headers)
         if ended and missing:
-            self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
+            self._refuse(stream_id, "content-length promises a body, and there is none", events)
             return
         stream = self._open[stream_id] = H2Stream(head.method)
         stream.missing = missing
         stream.remote_ended = ended
         events.append(Request(stream_id, head, ended))
+
+    def _refuse(self, stream_id: int, detail: str, events: list[Event]) -> None:
+        """What begins the stream is no request: nobody is told of it."""
+        self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
+        events.append(Refused(stream_id, MALFORMED, detail))
 
     def _answer_too_large(self, stream_id: int, count: int, detail: str, ended: bool, events: list[Event]) -> None:
         if count > self._limits.header_count * HARD_LIMIT_FACTOR:

@@ -48,7 +48,16 @@ from gateway.codec.http2_message import (
     request_block,
     response_block,
 )
-from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, STREAM_LIMIT, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import (
+    FLOOD,
+    MALFORMED,
+    PROTOCOL,
+    SLOW_HEAD,
+    STREAM_LIMIT,
+    CodecFailure,
+    CodecLimits,
+    Lent,
+)
 from gateway.codec.output import OUTPUT_BYTES
 
 EARLY_OUTPUT_BYTES: Final = 16_384
@@ -115,6 +124,8 @@ class Ngh2Codec:
         self._held = HeldBytes()
         self._runs = DataRuns()
         self._unfinished: dict[int, bool] = {}
+        self._given_up: set[int] = set()
+        """Streams that somebody was told of and either side has reset, until libnghttp2 has closed them."""
         self._early_out = b""
         self._torn = False
         self._late: list[Event] = []
@@ -282,8 +293,9 @@ class Ngh2Codec:
         try:
             check_size(event.headers, self._limits)
             head = parse_request(event.headers)
-        except MalformedMessage:
+        except MalformedMessage as malformed:
             self._reset_engine(stream_id, ErrorCode.PROTOCOL_ERROR)
+            events.append(Refused(stream_id, MALFORMED, str(malformed)))
             return
         except TooLarge as too_large:
             self._conn.send_response(stream_id, response_block(TOO_LARGE_ANSWER), end_stream=True)
@@ -343,6 +355,7 @@ class Ngh2Codec:
         flags = self._open.pop(stream_id, None)
         if flags is None:
             return
+        self._given_up.add(stream_id)
         self._let_go(stream_id)
         if self._client and flags & _REMOTE_ENDED and event.error_code == ErrorCode.NO_ERROR:
             return
@@ -355,6 +368,7 @@ class Ngh2Codec:
         stream_id = event.stream_id
         flags = self._open.pop(stream_id, None)
         if flags is None:
+            self._unknown_closed(event, events)
             return
         if event.error_code or event.local_error is not None or flags & _ENDED != _ENDED:
             self._let_go(stream_id)
@@ -362,6 +376,15 @@ class Ngh2Codec:
             if not flags & _REFUSED:
                 # A request that libnghttp2 could not send any more was never seen by the peer.
                 events.append(Reset(stream_id, event.error_code, self._client and event.local_error is not None))
+
+    def _unknown_closed(self, event: ngh2.StreamClosed, events: list[Event]) -> None:
+        """Either somebody has given the stream up, or what began it was so malformed that libnghttp2 reset it before
+        anybody was told of a request."""
+        if event.stream_id in self._given_up:
+            self._given_up.remove(event.stream_id)
+        elif event.error_code and not self._client:
+            detail = "its fields are not those of a request (libnghttp2)"
+            events.append(Refused(event.stream_id, MALFORMED, detail))
 
     def _on_goaway(self, event: ngh2.GoAwayReceived, events: list[Event]) -> None:
         self._peer_left = True
@@ -460,6 +483,7 @@ class Ngh2Codec:
     def _reset_engine(self, stream_id: int, code: int) -> None:
         try:
             self._conn.reset_stream(stream_id, code)
+            self._given_up.add(stream_id)
         except ngh2.NGH2Error:
             # The session is ending anyway.
             pass

@@ -42,6 +42,7 @@ class CodecLimits(msgspec.Struct, frozen=True, kw_only=True):
 FLOOD: Final = "flood"
 STREAM_LIMIT: Final = "stream-limit"
 PROTOCOL: Final = "protocol-error"
+MALFORMED: Final = "malformed-message"
 SLOW_HEAD: Final = "slow-head"
 NOT_HTTP: Final = "not-http"
 """Codes of a failure that is no answer of HTTP/1.1's, which has its own."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.codec.events import Data, ErrorCode, Event, Header, Request, Reset, Writable
+from gateway.codec.events import Data, ErrorCode, Event, Header, Refused, Request, Reset, Writable
 from gateway.codec.http2 import available_engines
 from gateway.codec.http2_frames import END_HEADERS, HEADERS
 from gateway.codec.interface import Codec, CodecLimits
@@ -147,11 +147,14 @@ def _ask(codec: Codec, end: bool) -> None:
 
 
 def normal(events: list[Event]) -> list[Event]:
-    """What is compared. The codes of resets for malformed messages and the number of `Writable` are free."""
+    """What is compared. The codes of resets for malformed messages, what a refusal says for people, and the number of
+    `Writable` are free."""
     out: list[Event] = []
     for event in events:
         if isinstance(event, Writable):
             continue
+        if isinstance(event, Refused):
+            event = Refused(event.stream_id, event.code, "")
         if isinstance(event, Reset) and event.code in (ErrorCode.INTERNAL_ERROR, 5):
             event = Reset(event.stream_id, ErrorCode.PROTOCOL_ERROR)
         out.append(event)
@@ -190,7 +193,7 @@ class Twins:
             if codec.closing:
                 assert codec.open_streams == 0
                 continue
-            assert all(isinstance(event, Reset | Data) for event in events[kind]), (kind, events)
+            assert all(isinstance(event, Reset | Refused | Data) for event in events[kind]), (kind, events)
 
     def answer(self, stream_id: int, size: int | None, end: bool) -> None:
         """One response for each request: a second one would be the caller's mistake."""

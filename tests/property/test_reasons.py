@@ -13,7 +13,7 @@ from gateway.codec.choose import LIMITS, listener_codec
 from gateway.codec.events import Data, ErrorCode, Event, RequestHead, Reset, Response, ResponseHead
 from gateway.codec.headers import ATTEMPT, REASON, find
 from gateway.codec.http2 import available_engines, http2_codec
-from gateway.codec.interface import FLOOD, NOT_HTTP, PROTOCOL, STREAM_LIMIT
+from gateway.codec.interface import FLOOD, MALFORMED, NOT_HTTP, PROTOCOL, STREAM_LIMIT
 from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.request.attempt import Attempt
@@ -208,7 +208,7 @@ def test_what_ends_a_connection_without_an_answer_is_explained() -> None:
     """The second table of connections: each code that a listener may count, and none that nothing gives."""
     rows = re.findall(r"^\| (`[^|]+`) \| (?:all|`[^|]+`) \|", PAGE, re.MULTILINE)
     explained = {reason for row in rows for reason in re.findall(r"`([-a-z0-9]+)`", row)}
-    of_codecs = {FLOOD, STREAM_LIMIT, PROTOCOL, NOT_HTTP}
+    of_codecs = {FLOOD, STREAM_LIMIT, PROTOCOL, NOT_HTTP, MALFORMED}
     of_handshakes = {"overload", "handshake-timeout", "handshake-failed", "tls-version", "connection-lost", "no-h2"}
     assert explained == of_codecs | of_handshakes | {"no-route", "not-ready", "internal-error"}
 

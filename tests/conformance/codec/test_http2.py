@@ -129,7 +129,8 @@ H2_ENDS_CONNECTION = {"two lengths", "length is no number"}
 
 @pytest.mark.parametrize("what", MALFORMED)
 def test_a_malformed_request_costs_its_stream_only(server: Peer, what: str) -> None:
-    """RFC 9113 section 8.1.1. Nobody is told of such a request, and others on the connection go on."""
+    """RFC 9113 section 8.1.1. Nobody is told of such a request but that there was one, and others on the connection go
+    on."""
     before = server.tell(server.wire.headers(1, POST))
     assert only(before, Request)
     events = server.tell(server.wire.headers(3, MALFORMED[what], end_stream=True))
@@ -137,7 +138,9 @@ def test_a_malformed_request_costs_its_stream_only(server: Peer, what: str) -> N
         assert events == [Reset(1, ErrorCode.PROTOCOL_ERROR)]
         assert server.codec.closing
         return
-    assert events == []
+    (refused,) = events
+    assert isinstance(refused, Refused)
+    assert (refused.stream_id, refused.code) == (3, "malformed-message")
     resets = [frame for frame in server.said() if isinstance(frame, RstStreamFrame)]
     assert [frame.stream_id for frame in resets] == [3]
     assert server.codec.failure is None
@@ -532,6 +535,19 @@ def test_a_broken_connection_ends_with_goaway(server: Peer, what: str) -> None:
     assert server.tell(server.wire.ping()) == []
     assert server.codec.receive_eof() == []
     assert server.codec.open_streams == 0
+
+
+def test_what_was_refused_is_told_apart_from_what_was_given_up(server: Peer) -> None:
+    """Whoever resets the stream, and when: only what was never anybody's request is a refusal, once."""
+    server.tell(server.wire.headers(1, POST), server.wire.headers(3, POST))
+    server.codec.reset(1, ErrorCode.INTERNAL_ERROR)
+    server.said()
+    assert server.tell(server.wire.rst(1, 1)) == []
+    assert server.tell(server.wire.rst(3, 1)) == [Reset(3, ErrorCode.PROTOCOL_ERROR)]
+    events = server.tell(server.wire.headers(5, [*GET, (b"X", b"1")]) + server.wire.rst(5, 8))
+    server.said()
+    events += server.tell(server.wire.headers(7, [*POST, (b"content-length", b"3")], end_stream=True))
+    assert [(type(event), event.stream_id) for event in events] == [(Refused, 5), (Refused, 7)]  # type: ignore[union-attr]
 
 
 def test_trailers_above_the_limit_reset_the_stream(server: Peer, client: Peer) -> None:
