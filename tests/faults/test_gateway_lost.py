@@ -8,7 +8,7 @@ import pytest
 
 from gateway.demo.waiting import wait_until
 from gateway.tunnel.settled_streams import SETTLED_S
-from tests.fault_rig.clusters import FaultLab, Gateway, open_fault_lab, three_clusters
+from tests.fault_rig.clusters import READY_TIMEOUT_S, FaultLab, Gateway, open_fault_lab, three_clusters
 from tests.fault_rig.explained import explained
 from tests.fault_rig.load import Load, now
 from tests.fault_rig.rounds import within
@@ -53,6 +53,7 @@ def assert_shared_evenly(lab: FaultLab) -> None:
         load.wait_more(SHARED)
     sent = load.account()
     assert sent.failed == 0
+    assert sent.by_cluster.keys() == {"west"}
     counts: list[int] = []
 
     def all_counted() -> bool:
@@ -92,7 +93,14 @@ def bring_back(lab: FaultLab, gateway: Gateway) -> None:
     gateway.start()
     assert gateway.addresses
     lab.wait_ready()
+    wait_until(lambda: all_answer(lab), "the one that it was before is forgotten", timeout_s=READY_TIMEOUT_S)
     explained(lab, lambda e: e.summary == "west gets 100 %: failover.order 1")
+
+
+def all_answer(lab: FaultLab) -> bool:
+    """Whether east has tunnels to every gateway that it knows of west."""
+    (west,) = (peer for peer in lab.gateway.status().peers if peer.cluster == "west")
+    return all(tunnel.ready for tunnel in west.data.gateways)
 
 
 def wait_used(gateway: Gateway) -> None:
