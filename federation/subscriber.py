@@ -91,10 +91,10 @@ class Subscriber:
             try:
                 # Made before the listing, so that whoever wants another during this one gets it.
                 with trio.CancelScope() as self._scope:
-                    revision = await self._list()
+                    revision, latest = await self._list()
                     failures = 0
                     self._set_link(EtcdLink(True))
-                    await self._watch_from(revision + 1)
+                    await self._watch_from(revision + 1, latest)
             except EtcdError as error:
                 self._set_link(EtcdLink(False, str(error)))
                 if error.history_lost and not failures:
@@ -104,8 +104,10 @@ class Subscriber:
                 failures += 1
                 await trio.sleep(backoff_s * self._rng.uniform(0.5, 1.0))
 
-    async def _list(self) -> int:
+    async def _list(self) -> tuple[int, KeyValue | None]:
+        """At which revision, and the latest change that is in it."""
         revision = 0
+        latest: KeyValue | None = None
         failure: EtcdError | None = None
         self._reader.listing_began()
         async with trio.open_nursery() as nursery:
@@ -116,13 +118,14 @@ class Subscriber:
                     failure = page
                     break
                 revision = page.revision
+                latest = max((*page.kvs, *filter(None, [latest])), key=_revision_of, default=None)
                 await self._hand_over_page(page.kvs)
                 self._reader.caught_up()
         if failure is not None:
             raise failure
         self._reader.listing_ended()
         self._reader.caught_up()
-        return revision
+        return revision, latest
 
     async def _read_ahead(self, send: trio.MemorySendChannel[RangeResult | EtcdError]) -> None:
         """Pages, each read while the one before it is taken in; at last the error that ended them, if one did."""
@@ -133,8 +136,8 @@ class Subscriber:
             except EtcdError as error:
                 await send.send(error)
 
-    async def _watch_from(self, revision: int) -> None:
-        async with self._etcd.watch(self._prefix, start_revision=revision) as self._watch:
+    async def _watch_from(self, revision: int, latest: KeyValue | None) -> None:
+        async with self._etcd.watch(self._prefix, start_revision=revision, witness=latest) as self._watch:
             try:
                 async for batch in self._watch:
                     await self._take(batch)
@@ -193,6 +196,10 @@ class Subscriber:
         if link != self.link:
             self.link = link
             self._reader.link_changed(link)
+
+
+def _revision_of(kv: KeyValue) -> int:
+    return kv.mod_revision
 
 
 _T = TypeVar("_T")

@@ -149,10 +149,13 @@ class EtcdClient:
         return read_txn(await self._channel.call(TXN, build_txn(compare, success, failure)))
 
     @asynccontextmanager
-    async def watch(self, prefix: bytes, *, start_revision: int, progress_notify: bool = True) -> AsyncIterator[Watch]:
+    async def watch(
+        self, prefix: bytes, *, start_revision: int, progress_notify: bool = True, witness: KeyValue | None = None
+    ) -> AsyncIterator[Watch]:
         """Everything under a prefix from `start_revision` on (that one included): after `read_prefix`, its
-        `revision + 1`. With `progress_notify`, etcd reports its revision from time to time while nothing happens."""
-        watch = Watch(self._channel, prefix, start_revision, progress_notify=progress_notify)
+        `revision + 1`. With `progress_notify`, etcd reports its revision from time to time while nothing happens.
+        `witness` is the latest that was read: it tells this etcd from one that was put in its place meanwhile."""
+        watch = Watch(self._channel, prefix, start_revision, witness, progress_notify=progress_notify)
         with self._counted(watch):
             yield watch
 

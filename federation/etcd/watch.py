@@ -11,7 +11,7 @@ from federation.etcd.channel import Channel
 from federation.etcd.errors import EtcdError, RpcError, error_from_rpc
 from federation.etcd.grpc import GrpcConnection
 from federation.etcd.grpc_stream import GrpcStream
-from federation.etcd.kv import prefix_end
+from federation.etcd.kv import KeyValue, prefix_end, read_kv
 from federation.etcd.methods import RANGE, WATCH
 from federation.etcd.watch_cursor import WatchBatch, WatchCursor
 
@@ -29,12 +29,14 @@ class Watch:
     `unauthenticated`. `interrupted` is the error that keeps it from delivering now, else None.
     """
 
-    def __init__(self, channel: Channel, prefix: bytes, start_revision: int, *, progress_notify: bool) -> None:
+    def __init__(
+        self, channel: Channel, prefix: bytes, start_revision: int, witness: KeyValue | None, *, progress_notify: bool
+    ) -> None:
         self.interrupted: EtcdError | None = None
         self._channel = channel
         self._prefix = prefix
         self._progress_notify = progress_notify
-        self._cursor = WatchCursor(start_revision)
+        self._cursor = WatchCursor(start_revision, witness)
         self._stream: GrpcStream | None = None
         self._connection: GrpcConnection | None = None
         self._resources = ExitStack()
@@ -103,8 +105,11 @@ class Watch:
         """A member that is behind us may be a lagging follower; a quorum that is behind us has lost history.
 
         Without this, a watch on an etcd that was restored from a backup or started anew is silent until its revision
-        has grown past ours, and then misses what came before."""
+        has grown past ours, and then misses what came before. It may have grown by the time that we see it again, so
+        that what we saw last is looked for as well."""
         if not self._cursor.is_behind(member_revision):
+            if self._cursor.witness is not None:
+                await self._check_witness(self._cursor.witness)
             return
         answer = await self._channel.call(RANGE, pb.RangeRequest(key=self._prefix or b"\0", limit=1))
         if self._cursor.is_behind(answer.header.revision):
@@ -112,6 +117,17 @@ class Watch:
                 "rewound",
                 f"etcd is at revision {answer.header.revision}, before {self._cursor.next_revision} where the watch "
                 "goes on: it was restored from a backup or replaced; read again",
+            )
+
+    async def _check_witness(self, witness: KeyValue) -> None:
+        """Where that revision is compacted nobody can tell, and the error says so."""
+        asked = pb.RangeRequest(key=witness.key, limit=1, revision=witness.mod_revision)
+        answer = await self._channel.call(RANGE, asked)
+        if [read_kv(kv) for kv in answer.kvs] != [witness]:
+            raise EtcdError(
+                "rewound",
+                f"etcd has another history than the one that was seen up to revision {witness.mod_revision}: it was "
+                "restored from a backup or replaced; read again",
             )
 
     async def _recover(self, error: EtcdError) -> None:

@@ -29,10 +29,12 @@ class WatchCursor:
     """A watch's place in history. It moves on only with whole responses, so that a broken connection in the middle of
     a fragmented one loses nothing: `next_revision` is where to watch from again."""
 
-    def __init__(self, start_revision: int) -> None:
+    def __init__(self, start_revision: int, witness: KeyValue | None = None) -> None:
         if start_revision < 1:
             raise ValueError("a watch starts at a revision of 1 or more: the one after what you have read")
         self.next_revision = start_revision
+        self.witness = witness
+        """Something that was seen, late: a store that does not hold it at its revision has another history."""
         self._fragments: list[WatchEvent] = []
 
     def restart(self) -> None:
@@ -67,6 +69,7 @@ class WatchCursor:
         # While a watcher catches up, the store is ahead of the events that it has been sent.
         revision = events[-1].kv.mod_revision if events else store_revision
         self.next_revision = max(self.next_revision, revision + 1)
+        self.witness = next((event.kv for event in reversed(events) if event.kind == "put"), self.witness)
         return WatchBatch(revision, events)
 
 

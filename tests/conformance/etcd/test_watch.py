@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,31 @@ async def test_a_watch_needs_a_start(client: EtcdClient, prefix: bytes) -> None:
     with pytest.raises(ValueError, match="1 or more"):
         async with client.watch(prefix, start_revision=0):
             pass
+
+
+async def test_an_etcd_in_another_ones_place_is_lost_history_however_far_it_has_come(tmp_path: Path) -> None:
+    """It was restored from a backup, and others have written to it before we see it again: its revision is above
+    ours, and a watch that went on would miss all that they wrote."""
+    with run_etcd(tmp_path / "other") as other:
+        async with open_etcd(EtcdConfig(endpoints=(other.endpoint,))) as client:
+            for number in range(20):
+                await client.put(b"/w/other", b"%d" % number)
+        await trio.to_thread.run_sync(other.kill)
+        (other.directory / "data").rename(tmp_path / "data")
+    with run_etcd(tmp_path / "first") as server:
+        async with open_etcd(EtcdConfig(endpoints=(server.endpoint,))) as client:
+            revision = await client.put(b"/w/a", b"1")
+            async with client.watch(b"/w/", start_revision=revision) as watch:
+                assert changes(await take(watch, 1)) == [("put", b"/w/a", b"1")]
+                await trio.to_thread.run_sync(server.kill)
+                await trio.to_thread.run_sync(server.start)
+                await client.put(b"/w/a", b"2")
+                assert changes(await take(watch, 1)) == [("put", b"/w/a", b"2")], "its own history goes on"
+                await trio.to_thread.run_sync(server.kill)
+                shutil.rmtree(server.directory / "data")
+                (tmp_path / "data").rename(server.directory / "data")
+                await trio.to_thread.run_sync(server.start)
+                with trio.fail_after(20), pytest.raises(EtcdError, match="another history") as caught:
+                    await watch.__anext__()
+    assert caught.value.code == "rewound"
+    assert caught.value.history_lost
