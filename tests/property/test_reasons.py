@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.codec.choose import LIMITS, listener_codec
@@ -67,6 +67,7 @@ def apply(play: Play, kind: str, value: int, said: bytes) -> None:
 
 
 @settings(max_examples=200)
+@example([RemoteTarget("west")], b"GET", False, False, True, set(), [(("head", 503), b"upstream-timeout")], "")
 @given(
     st.lists(st.sampled_from(PLACES), unique=True, max_size=4),
     st.sampled_from([b"GET", b"POST", b"CONNECT", b"HEAD"]),
@@ -115,10 +116,9 @@ def test_an_answer_of_ours_has_its_reason(
     elif reason:
         by_page = {page_status for page_reason, page_status in DOCUMENTED if page_reason == reason}
         assert by_page, f"{reason} is not in reasons.md"
-        if find(heads[0].headers, REASON) == reason.encode():
-            assert status in by_page
-        else:
-            assert play.client.said[-1][0] == "reset", "it had begun to be answered, and was broken off"
+        # An upstream's answer that had begun may be broken off, and may have said anything before.
+        if play.client.said[-1][0] != "reset":
+            assert (find(heads[0].headers, REASON), status in by_page) == (reason.encode(), True)
     if heads and not reason:
         assert heads[0].status in (200, 404, 502, 503, 504)
 
