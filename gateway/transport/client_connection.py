@@ -72,6 +72,11 @@ class ClientConnection(Connection):
         self._going_away = going_away
 
     @property
+    def gone(self) -> bool:
+        """Whether it has ended, or the peer has ended it."""
+        return self.closed or self.received_eof
+
+    @property
     def usable(self) -> bool:
         return not self.closed and self.codec.can_open
 

@@ -50,11 +50,11 @@ class Link:
 
     @property
     def ready(self) -> bool:
-        return self.probe.standing is Standing.GOOD and not self.leaving and not self.conn.closed
+        return self.probe.standing is Standing.GOOD and not self.leaving and not self.conn.gone
 
     @property
     def silent(self) -> bool:
-        return self.probe.standing in SILENT and not self.conn.closed
+        return self.probe.standing in SILENT and not self.conn.gone
 
     @property
     def absent(self) -> bool:

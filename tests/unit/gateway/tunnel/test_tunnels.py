@@ -126,8 +126,8 @@ class Answer:
         self.lost = lost
 
 
-def ask(ends: Ends, cluster: str = "west") -> Answer:
-    answer = Answer()
+def ask(ends: Ends, cluster: str = "west", *, answer: Answer | None = None) -> Answer:
+    answer = answer or Answer()
     conn = ends.east.tunnels.pick(cluster)
     assert conn is not None
     conn.open(GET, True, answer)
@@ -347,6 +347,30 @@ async def test_a_lost_tunnel_is_opened_again(authorities: dict[str, Authority]) 
         await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
         assert not set(lost) & set(port.connections)
         port.close()
+
+
+async def test_who_loses_the_last_tunnel_knows_that_the_cluster_may_be_back(authorities: dict[str, Authority]) -> None:
+    """What was under way may wait for it, instead of being refused; and waits for no longer than it is expected."""
+
+    class Waits(Answer):
+        def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
+            expected.append(ends.east.tunnels.is_returning("west"))
+            if expected[-1]:
+                ends.east.tunnels.wait("west", lambda: woken.append(ends.east.tunnels.is_returning("west")))
+
+    expected: list[bool] = []
+    woken: list[bool] = []
+    async with both_ends(authorities) as ends:
+        port = MeshPort(ends.west, ends.reactor, ends.nursery, never_answer)
+        ends.east.set_peer(peer_of(authorities["west"], port.address))
+        await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
+        for _ in range(TUNNELS_PER_GATEWAY):
+            ask(ends, answer=Waits())
+        await wait_until(lambda: sum(conn.codec.open_streams for conn in port.connections) == TUNNELS_PER_GATEWAY)
+        port.close()
+        await wait_until(lambda: len(expected) == TUNNELS_PER_GATEWAY)
+        assert expected[-1], "the last of them, at least, was told that it may wait"
+        await wait_until(lambda: woken == [False] * sum(expected))
 
 
 async def test_a_tunnel_that_is_going_away_is_replaced_before_it_ends(authorities: dict[str, Authority]) -> None:
