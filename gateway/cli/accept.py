@@ -47,7 +47,9 @@ def _choose(arguments: argparse.Namespace, config: Config) -> Joiner:
     if found:
         roots = "".join(f"\n  {joiner.root}" for joiner in found)
         raise Failure(NEGATIVE, f"{len(found)} clusters wait as {arguments.name}; choose with --root:{roots}")
-    names = ", ".join(sorted({joiner.cluster for joiner in everybody.values()}))
-    raise Failure(
-        NEGATIVE, f"no cluster {arguments.name} waits to be accepted; " + (f"{names} do" if names else "none does")
-    )
+    others = ", ".join(sorted(f"{joiner.cluster} with root {joiner.root}" for joiner in everybody.values()))
+    raise Failure(NEGATIVE, f"{_sought(arguments)} waits to be accepted; who waits: {others or 'nobody'}")
+
+
+def _sought(arguments: argparse.Namespace) -> str:
+    return f"no cluster {arguments.name}" + (f" with root {arguments.root}" if arguments.root else "")

@@ -53,22 +53,22 @@ def settings_state(config: Config) -> State:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Each value below a section with its path, as text. What is not given and has no default is left out."""
+    """Each value below a section with its path, as text. What is not given, or by default is empty, is left out."""
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            key = field.alias or name
-            if path or key not in _OF_THEIR_OWN:
-                yield from _leaves(getattr(value, name), f"{path}.{key}" if path else key)
+            key, item = field.alias or name, getattr(value, name)
+            if (path or key not in _OF_THEIR_OWN) and not (item in ("", ()) and item == field.default):
+                yield from _leaves(item, f"{path}.{key}" if path else key)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))
-    elif value is not None and value not in ("", ()):
+    elif value is not None:
         yield path, _text(value)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple | list) and not isinstance(value, HostPort):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(_text(item) for item in value) or "none"
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
@@ -78,8 +78,14 @@ def _service_items(service: ServiceConfig) -> Iterator[tuple[ItemKey, Mapping[st
     name = str(service.service_name)
     ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in service.ports)
     facts = {"ports": ports, "health": _health_text(service.health)}
-    if service.tls is not None:
-        facts["tls"] = " ".join(f"{k}={v}" for k, v in _leaves(service.tls, ""))
+    for key, section in (
+        ("tls", service.tls),
+        ("timeouts", service.timeouts),
+        ("retries", service.retries),
+        ("limits", service.limits),
+    ):
+        if text := " ".join(f"{path}={value}" for path, value in _leaves(section, "")):
+            facts[key] = text
     yield ("service", name), facts
     for endpoint in service.endpoints:
         numbers = endpoint.port or ",".join(f"{key}={number}" for key, number in sorted((endpoint.ports or {}).items()))
@@ -97,21 +103,36 @@ def _health_text(health: HealthConfig) -> str:
 
 
 def _access_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:
-    """Which clusters may reach which of our services: a peer that an export names, while we listen for peers."""
+    """Which clusters may reach which of our services: a peer that an export names, while we listen for peers. One that
+    is named and no peer yet will reach it from the moment that it is one."""
     if config.gateway.mesh is None:
         return
+    own, domains = config.cluster.name, {name: peer.trust_domain for name, peer in config.peers.items()}
     for service in config.services:
-        named = service.export.to if service.export is not None else ()
-        allow = (service.export.allow if service.export is not None else None) or ()
+        if service.export is None:
+            continue
         facts = {"ports": ", ".join(f"{port.port}/{port.protocol}" for port in service.ports)}
-        if "*" in named and not allow:
-            yield _access("any later peer", config.cluster.name, service.service_name), facts
-        for peer in config.peers if "*" in named else (peer for peer in named if peer in config.peers):
-            callers = [text for text in allow if parse_pattern(text).trust_domain == config.peers[peer].trust_domain]
-            if callers:
-                yield _access(peer, config.cluster.name, service.service_name), facts | {"callers": ", ".join(callers)}
-            elif not allow:
-                yield _access(peer, config.cluster.name, service.service_name), facts
+        for consumer, trust_domain in _consumers(service.export.to, domains):
+            if service.export.allow is None:
+                yield _access(consumer, own, service.service_name), facts
+            elif callers := [p for p in service.export.allow if _may_be_of(p, trust_domain, domains)]:
+                yield _access(consumer, own, service.service_name), facts | {"callers": ", ".join(callers)}
+
+
+def _consumers(named: Iterable[str], domains: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Whom an export means, with its trust domain; None where that is not known yet."""
+    if "*" in named:
+        yield from domains.items()
+        yield "any later peer", None
+    else:
+        for name in named:
+            yield (name, domains[name]) if name in domains else (f"{name}, no peer yet,", None)
+
+
+def _may_be_of(pattern: str, trust_domain: str | None, domains: Mapping[str, str]) -> bool:
+    """Whether callers of that trust domain, or of one that is not known yet, can fit a pattern of `export.allow`."""
+    wanted = parse_pattern(pattern).trust_domain
+    return wanted == trust_domain if trust_domain is not None else wanted not in domains.values()
 
 
 def _workload_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]:

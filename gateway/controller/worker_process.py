@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 import trio
+
+from gateway.process.log import log_level
 
 # For the C library (mallopt(3)): a worker moves buffers of 256 KiB, which shall not be mapped and unmapped each time.
 # Seen on bulk TCP: a tenth to a fifth less CPU.
@@ -21,9 +22,8 @@ KILLED_S = 1.0
 
 async def start_worker(state_dir: Path, worker_id: str) -> trio.Process:
     """Raises OSError."""
-    level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
     # -P: a folder called `gateway` where the user stands is not ours.
-    command = [sys.executable, "-P", "-m", "gateway.worker", str(state_dir), worker_id, level]
+    command = [sys.executable, "-P", "-m", "gateway.worker", str(state_dir), worker_id, log_level()]
     # Not trio.run_process: a worker outlives this process, and is not killed when a nursery is cancelled.
     return await trio.lowlevel.open_process(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_MALLOC | os.environ

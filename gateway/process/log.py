@@ -17,8 +17,19 @@ class _OneLine(logging.Formatter):
         return super().format(record).replace("\n", " | ")
 
 
+OURS = logging.getLogger("isthmus")
+"""Above every logger of ours."""
+
+
 def log_to_stderr(level: str) -> None:
-    """Everything of `level` ("info", "WARNING" …) and above, for as long as this process lives."""
+    """What we say of `level` ("info", "WARNING" …) and above, for as long as this process lives; of the libraries what
+    is a warning at least: below that, HPACK's writes each header field down, etcd's tokens among them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    OURS.setLevel(level.upper())
+    logging.basicConfig(level=max(OURS.level, logging.WARNING), handlers=[handler], force=True)
+
+
+def log_level() -> str:
+    """The level that we log from, as `log_to_stderr` takes it."""
+    return logging.getLevelName(OURS.getEffectiveLevel())

@@ -92,6 +92,7 @@ def test_join_and_accept(tmp_path: Path, etcd_server: EtcdServer) -> None:
         assert f"west (west.acme.internal), root {pending.root}: isthmus accept west" in shown
         assert status(east).peers == ()
         west.start()
+        refused(east.run("accept", "west", "--root", "sha256:" + "ab" * 32), east, f"west with root {pending.root}")
         assert east.run("accept", "west").returncode == 0
         wait_peers(east, west)
         assert status(east).pending == ()

@@ -80,5 +80,6 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-c", bad, "--against", good]) == 2
     assert main(["plan", "-c", good, "--against", bad]) == 2
     assert main(["plan", "-c", good, "--against", f"http://127.0.0.1:{free_port()}"]) == 3
-    assert main(["plan", "-c", good]) == 3
+    own = _write(tmp_path, "own.yaml", f"{_EAST}status: {{listen: 127.0.0.1:{free_port()}}}\n")
+    assert main(["plan", "-c", own]) == 3
     assert "bad.yaml" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from discovery.config import ServiceConfig
 from discovery.model import ServiceName
 from federation.status.service_values import ServiceDocument
 from gateway.config import Config, parse_config
@@ -57,6 +58,49 @@ def test_a_star_names_each_peer_and_those_to_come() -> None:
     root = "cd" * 32
     more = star.replace("peers:\n", f'peers:\n  eu: {{trust_domain: eu.acme.test, root: "sha256:{root}"}}\n')
     assert list(_changes(star, more)) == [("add", "access", "eu -> shop/cart in east"), ("add", "peer", "eu")]
+
+
+def test_who_is_named_and_no_peer_yet_is_told_apart() -> None:
+    """The export stands from the moment that eu is a peer: a plan that said nothing of it would hide that."""
+    both = _BASE.replace("to: [west]", "to: [west, eu]")
+    eu = "eu, no peer yet, -> shop/cart in east"
+    assert list(_changes(_BASE, both)) == [("add", "access", eu)]
+    pattern = "spiffe://DOMAIN/ns/web/sa/*"
+    allowed = both.replace("to: [west, eu]", f'to: [west, eu], allow: ["{pattern}"]')
+    changes = _changes(both, allowed.replace("DOMAIN", "eu.acme.test"))
+    assert changes["change", "access", eu].after["callers"] == pattern.replace("DOMAIN", "eu.acme.test")
+    assert ("remove", "access", "west -> shop/cart in east") in changes
+    changes = _changes(both, allowed.replace("DOMAIN", "west.acme.test"))
+    assert ("remove", "access", eu) in changes, "nobody of another trust domain may call"
+
+
+_SERVICE_LINES = {
+    "namespace": "  namespace: shop2\n",
+    "name": "  name: cart2\n",
+    "ports": "  ports: [{name: http, port: 81, protocol: http}]\n",
+    "endpoints": "  endpoints: [{address: 10.0.0.2, port: 9001}]\n",
+    "health": "  health: {http: /}\n",
+    "export": "  export: {to: []}\n",
+    "tls": "  tls: {cluster_ca: true}\n",
+    "timeouts": "  timeouts: {request: 1s}\n",
+    "retries": "  retries: {statuses: []}\n",
+    "limits": "  limits: {pending: 1}\n",
+}
+
+
+@pytest.mark.parametrize("key", ServiceConfig.model_fields)
+def test_no_key_of_a_service_changes_unseen(key: str) -> None:
+    """Whatever is changed of a service, a plan has it."""
+    lines = [line for line in _BASE.splitlines(keepends=True) if not line.startswith((f"  {key}:", f"- {key}:"))]
+    if key == "namespace":
+        lines[lines.index("  name: cart\n")] = "- name: cart\n"
+    assert _changes(_BASE, "".join(lines) + _SERVICE_LINES[key])
+
+
+def test_importing_nothing_is_a_change() -> None:
+    """An empty list is not the same as none."""
+    (change,) = _changes(_BASE, _BASE + "imports: {from: {west: []}}\n").values()
+    assert (change.name, change.after) == ("imports.from.west", {"value": "none"})
 
 
 def test_without_a_mesh_listener_nobody_reaches_anything() -> None:
