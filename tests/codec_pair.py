@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from gateway.codec.events import Data, Event, Header, RequestHead, ResponseHead
-from gateway.codec.http1_client import Http1ClientCodec
-from gateway.codec.http1_server import Http1ServerCodec
-from gateway.codec.http2 import http2_codec
+from gateway.codec.http1.client import Http1ClientCodec
+from gateway.codec.http1.server import Http1ServerCodec
+from gateway.codec.http2.engine import http2_codec
 from gateway.codec.interface import Codec, CodecLimits
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 

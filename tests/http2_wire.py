@@ -18,7 +18,7 @@ from hyperframe.frame import (
 )
 
 from gateway.codec.events import Header
-from gateway.codec.http2_frames import PREFACE
+from gateway.codec.http2.frames import PREFACE
 
 GET: list[Header] = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
 POST: list[Header] = [(b":method", b"POST"), *GET[1:]]

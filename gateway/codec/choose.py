@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from discovery.model import Protocol
-from gateway.codec.http1_client import Http1ClientCodec
-from gateway.codec.http1_server import Http1ServerCodec
-from gateway.codec.http2 import http2_codec
+from gateway.codec.http1.client import Http1ClientCodec
+from gateway.codec.http1.server import Http1ServerCodec
+from gateway.codec.http2.engine import http2_codec
 from gateway.codec.interface import Codec, CodecLimits
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec

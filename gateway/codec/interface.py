@@ -59,8 +59,10 @@ class CodecFailure(msgspec.Struct):
 class Codec(Protocol):
     """One connection's protocol engine, of either side. Client-only and server-only calls are marked."""
 
-    failure: CodecFailure | None
-    """Set when the peer broke the protocol or a limit. Whatever is in `data_to_send` goes out first (GOAWAY, 400)."""
+    @property
+    def failure(self) -> CodecFailure | None:
+        """Why the peer broke the protocol or a limit. Whatever is in `data_to_send` goes out first (GOAWAY, 400)."""
+        ...
 
     @property
     def closing(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
-from gateway.codec.http2_frames import PREFACE
+from gateway.codec.http2.frames import PREFACE
 from gateway.codec.interface import NOT_HTTP, Codec, CodecFailure, Lent
 
 
@@ -23,18 +23,15 @@ class SniffingServerCodec:
         """The codec that everything is handed to: once a request has come, the one that the client speaks."""
         self._http2 = http2
         self._prefix: bytes | None = b""
+        self._not_http: CodecFailure | None = None
 
     @property
     def failure(self) -> CodecFailure | None:
-        return self.chosen.failure
-
-    @failure.setter
-    def failure(self, failure: CodecFailure | None) -> None:
-        self.chosen.failure = failure
+        return self._not_http or self.chosen.failure
 
     @property
     def closing(self) -> bool:
-        return self.chosen.closing or self.chosen.failure is not None
+        return self.chosen.closing or self.failure is not None
 
     @property
     def paused(self) -> bool:
@@ -69,7 +66,7 @@ class SniffingServerCodec:
             if data.startswith(PREFACE):
                 self.chosen = self._http2()
             elif _is_other(data):
-                self.failure = CodecFailure(NOT_HTTP, "the first line is neither HTTP/1.1 nor HTTP/2")
+                self._not_http = CodecFailure(NOT_HTTP, "the first line is neither HTTP/1.1 nor HTTP/2")
                 return []
         return self.chosen.receive(data)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import trio
 
 from gateway.codec.events import ErrorCode
-from gateway.codec.http2_frames import goaway_frame
+from gateway.codec.http2.frames import goaway_frame
 from gateway.transport.resolver import Place, Resolver
 from gateway.transport.tls_socket import TlsSocket
 

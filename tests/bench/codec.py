@@ -13,7 +13,7 @@ import time
 import ngh2
 
 from gateway.codec.events import RequestHead, ResponseHead
-from gateway.codec.http2 import available_engines, http2_codec
+from gateway.codec.http2.engine import available_engines, http2_codec
 from gateway.codec.interface import Codec, CodecLimits
 
 FIELDS = [(b"user-agent", b"bench/1"), (b"accept", b"*/*"), (b"x-request-id", b"0123456789abcdef")]

@@ -24,7 +24,7 @@ import msgspec
 import pytest
 
 from discovery.address import parse_host_port
-from gateway.codec.http2 import available_engines
+from gateway.codec.http2.engine import available_engines
 from gateway.demo.mesh_client import gateway_svid, svid_context, try_mesh
 from gateway.demo.waiting import wait_until
 from gateway.status.addresses import read_addresses

@@ -1,4 +1,4 @@
-"""ngh2 and h2 say the same of the same traffic. What they may differ in is listed in `gateway.codec.http2`.
+"""ngh2 and h2 say the same of the same traffic. What they may differ in is listed in `gateway.codec.http2.engine`.
 
 Random frames, right and wrong, go to both engines, one at a time, with the same commands in between. Each step's events
 must be equal, until one of the engines ends the connection.
@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Refused, Request, Reset, Writable
-from gateway.codec.http2 import available_engines
-from gateway.codec.http2_frames import END_HEADERS, HEADERS
+from gateway.codec.http2.engine import available_engines
+from gateway.codec.http2.frames import END_HEADERS, HEADERS
 from gateway.codec.interface import Codec, CodecLimits
 from tests.codec_pair import make_client, make_server, request, response
 from tests.http2_wire import GET, POST, Wire

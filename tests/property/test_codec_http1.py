@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codec.events import Data, Event, Request, Reset, Response, Trailers
-from gateway.codec.http1_client import Http1ClientCodec
-from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.http1.client import Http1ClientCodec
+from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.interface import CodecLimits
 from tests.codec_pair import only, request, response
 

@@ -11,8 +11,8 @@ import random
 import pytest
 
 from gateway.codec.events import Data, Request, Reset, Response
-from gateway.codec.http1_client import Http1ClientCodec
-from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.http1.client import Http1ClientCodec
+from gateway.codec.http1.server import Http1ServerCodec
 from tests.codec_pair import LIMITS, body_of, only, request, response
 
 HOST = b"Host: a\r\n"

@@ -22,8 +22,8 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.headers import HEADER_LIMIT
-from gateway.codec.http2 import available_engines
-from gateway.codec.http2_frames import goaway_frame
+from gateway.codec.http2.engine import available_engines
+from gateway.codec.http2.frames import goaway_frame
 from gateway.codec.interface import Codec, CodecLimits
 from tests.codec_pair import LIMITS, make_client, make_server, only, request, response, wants
 from tests.http2_wire import GET, POST, Wire

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.codec.http2 import available_engines
-from gateway.codec.http2_floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
+from gateway.codec.http2.engine import available_engines
+from gateway.codec.http2.floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
 from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
 from tests.codec_pair import make_server, response
 from tests.http2_wire import GET, POST, Wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.codec.events import Event, Request
-from gateway.codec.http2_frames import PREFACE
+from gateway.codec.http2.frames import PREFACE
 from gateway.codec.sniff import SniffingServerCodec
 from tests.codec_pair import make_client, make_server, only, request, response
 

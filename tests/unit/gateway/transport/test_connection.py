@@ -14,7 +14,7 @@ import trio
 from discovery.model import Protocol
 from gateway.codec.choose import LIMITS, endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
-from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.interface import Lent
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 from gateway.transport.client_connection import ClientConnection

@@ -14,7 +14,7 @@ import trio
 
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import ErrorCode, RequestHead
-from gateway.codec.http2_frames import goaway_frame
+from gateway.codec.http2.frames import goaway_frame
 from gateway.snapshot import PeerResource, ServiceResource
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.dial import dial, handshake

@@ -11,7 +11,7 @@ import trio.testing
 
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import RequestHead
-from gateway.codec.http2_frames import PREFACE
+from gateway.codec.http2.frames import PREFACE
 from gateway.traffic import Timeouts, TrafficSettings
 from gateway.transport.dial import dial
 from tests.gateway_ends import (

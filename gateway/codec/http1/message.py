@@ -1,7 +1,7 @@
 """What both sides of HTTP/1.1 share: heads (RFC 9112 sections 2 to 5) and the fields that belong to a connection.
 
 httptools (llhttp) reads the heads. It cannot be told to stop between two messages, nor that a response answers HEAD
-or CONNECT, so the codecs give it exactly one head at a time and frame bodies themselves (`http1_body`). Shapes that
+or CONNECT, so the codecs give it exactly one head at a time and frame bodies themselves (`body`). Shapes that
 different parsers read differently are refused before llhttp sees them: bare CR or LF, folded lines, control
 characters, anything but one space inside the first line.
 """
@@ -16,7 +16,7 @@ from typing import Final
 import httptools
 
 from gateway.codec.events import Header
-from gateway.codec.http1_head import Fields
+from gateway.codec.http1.head import Fields
 from gateway.codec.interface import CodecLimits
 
 CRLF: Final = b"\r\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.codec.http2_frames import ACK, CONTINUATION, DATA, END_STREAM, HEADER_BYTES, PING, RST_STREAM, SETTINGS
+from gateway.codec.http2.frames import ACK, CONTINUATION, DATA, END_STREAM, HEADER_BYTES, PING, RST_STREAM, SETTINGS
 
 RESETS: Final = 2_000
 """Streams that the peer reset and that none which ended well has paid for (CVE-2023-44487)."""

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from gateway.codec.http2 import available_engines, http2_codec
-from gateway.codec.http2_h2 import H2Codec
+from gateway.codec.http2.engine import available_engines, http2_codec
+from gateway.codec.http2.h2_codec import H2Codec
 from gateway.codec.interface import CodecLimits
 
 

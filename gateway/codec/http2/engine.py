@@ -24,7 +24,7 @@ takes several large bodies at once        | they take turns if we    | they take
                                           | are the server, else one |
                                           | window each              |
 half a DATA frame, then we reset          | lost to the connection's | given back
-                                          | window: see `_widen`     |
+                                          | window: see `widen`      |
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def http2_codec(kind: str, *, client: bool, limits: CodecLimits) -> Codec:
     if kind == "auto":
         kind = available_engines()[0]
     if kind == "ngh2":
-        from gateway.codec.http2_ngh2 import Ngh2Codec
+        from gateway.codec.http2.ngh2_codec import Ngh2Codec
 
         return Ngh2Codec(client=client, limits=limits)
     if kind == "h2":
-        from gateway.codec.http2_h2 import H2Codec
+        from gateway.codec.http2.h2_codec import H2Codec
 
         return H2Codec(client=client, limits=limits)
     raise ValueError(f'"{kind}" is no HTTP/2 engine: take auto, ngh2 or h2')

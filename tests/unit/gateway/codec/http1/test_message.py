@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.codec.http1 import Fault, cut_head, write_fields
+from gateway.codec.http1.message import Fault, cut_head, write_fields
 from gateway.codec.interface import CodecLimits
 
 LIMITS = CodecLimits(header_bytes=60)

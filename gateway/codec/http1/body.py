@@ -10,7 +10,7 @@ import re
 from typing import Final, Protocol
 
 from gateway.codec.events import Header
-from gateway.codec.http1 import CRLF, Fault
+from gateway.codec.http1.message import CRLF, Fault
 from gateway.codec.interface import CodecLimits
 
 CHUNK_LINE_BYTES: Final = 1_024

@@ -28,9 +28,9 @@ from gateway.codec.events import (
     ResponseHead,
     Trailers,
 )
-from gateway.codec.http1 import CRLF, Fault, HeadReader, cut_head, status_and_reason, write_fields
-from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
-from gateway.codec.http1_head import Fields
+from gateway.codec.http1.body import BodyReader, ChunkedBody, EndlessBody, LengthBody
+from gateway.codec.http1.head import Fields
+from gateway.codec.http1.message import CRLF, Fault, HeadReader, cut_head, status_and_reason, write_fields
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, new_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codec.http2_frames import CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, FrameSplitter, HeadWatch
+from gateway.codec.http2.frames import CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, FrameSplitter, HeadWatch
 
 # Frames that are whole messages of their own, and header blocks in one to three pieces.
 _sizes = st.integers(0, 300)

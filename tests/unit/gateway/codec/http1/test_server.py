@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.codec.events import Data, Event, Request, Reset, Trailers
-from gateway.codec.http1_server import Http1ServerCodec
+from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.interface import CodecLimits
 from tests.codec_pair import body_of, only, response, wants
 

@@ -8,8 +8,8 @@ from typing import Final
 import httptools
 
 from gateway.codec.events import RequestHead
-from gateway.codec.http1 import Fault, HeadReader
-from gateway.codec.http1_head import Fields, RequestMessage
+from gateway.codec.http1.head import Fields, RequestMessage
+from gateway.codec.http1.message import Fault, HeadReader
 from gateway.codec.interface import CodecLimits
 from gateway.codec.websocket import KEY_FIELD, WEBSOCKET, is_key
 

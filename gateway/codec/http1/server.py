@@ -19,10 +19,10 @@ from typing import Final
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
 from gateway.codec.headers import REASON
-from gateway.codec.http1 import CRLF, Fault, cut_head, status_and_reason, write_fields
-from gateway.codec.http1_body import BodyReader, ChunkedBody, EndlessBody, LengthBody
-from gateway.codec.http1_head import RequestMessage
-from gateway.codec.http1_request import RequestReader
+from gateway.codec.http1.body import BodyReader, ChunkedBody, EndlessBody, LengthBody
+from gateway.codec.http1.head import RequestMessage
+from gateway.codec.http1.message import CRLF, Fault, cut_head, status_and_reason, write_fields
+from gateway.codec.http1.request import RequestReader
 from gateway.codec.interface import SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.websocket import ACCEPT_FIELD, accept_for

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.codec.events import Data, Informational, Reset, Response, Trailers
-from gateway.codec.http1_client import Http1ClientCodec
+from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.interface import CodecLimits
 from tests.codec_pair import body_of, connect, request, response, wants
 

@@ -1,0 +1,159 @@
+"""What is known of one HTTP/2 connection on h2: its streams, its windows, and why it ends."""
+
+from __future__ import annotations
+
+import h2.config
+import h2.connection
+import h2.exceptions
+import h2.settings
+
+from gateway.codec.data_runs import DataRuns
+from gateway.codec.events import ErrorCode, Event, Reset, ResponseHead
+from gateway.codec.held import HeldBytes
+from gateway.codec.http2.floods import FloodGuard
+from gateway.codec.http2.frames import ASSUMED_STREAMS, goaway_frame, settings
+from gateway.codec.http2.h2_stream import H2Stream
+from gateway.codec.http2.message import HARD_LIMIT_FACTOR, response_block
+from gateway.codec.interface import CodecFailure, CodecLimits
+
+
+class H2Session:
+    """One connection's state. The codec (`h2_codec`) and the engine's events (`h2_events`) change it."""
+
+    def __init__(self, client: bool, limits: CodecLimits) -> None:
+        self.client = client
+        self.limits = limits
+        self.conn = _connection(client, limits)
+        self.out = bytearray()
+        """Bytes for the transport, of h2's and of our own."""
+        self.streams: dict[int, H2Stream] = {}
+        self.last_stream = 0
+        self.held = HeldBytes()
+        self.runs = DataRuns()
+        self.floods = FloodGuard()
+        self._connection_credit = 0
+        self.peer_streams = ASSUMED_STREAMS
+        self.peer_spoke = False
+        self.peer_left = False
+        self.peer_last_stream = 0x7FFFFFFF
+        self.no_new = False
+        self.drained_at: int | None = None
+        self.failure: CodecFailure | None = None
+
+    # Streams.
+
+    def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
+        """A final response's head, on a stream whose sending side is open."""
+        self.conn.send_headers(stream_id, response_block(head), end_stream=end_stream)
+        stream = self.streams[stream_id]
+        stream.tunnel = stream.tunnel and head.status < 300
+        if end_stream:
+            self.end_local(stream)
+            self.end_sent(stream_id)
+
+    def end_local(self, stream: H2Stream) -> None:
+        """Our side has said everything, though not all of it may be out."""
+        stream.local_ended = True
+        stream.unwanted = not self.client and not stream.tunnel and not stream.remote_ended
+
+    def end_remote(self, stream_id: int) -> None:
+        self.streams[stream_id].remote_ended = True
+        self.forget_if_ended(stream_id)
+
+    def end_sent(self, stream_id: int) -> None:
+        """Our side's end is out."""
+        self.streams[stream_id].end_sent = True
+        self.forget_if_ended(stream_id)
+
+    def forget_if_ended(self, stream_id: int) -> None:
+        stream = self.streams[stream_id]
+        if not stream.end_sent:
+            return
+        if stream.remote_ended:
+            del self.streams[stream_id]
+            self.floods.stream_ended()
+        elif stream.unwanted:
+            # RFC 9113 section 8.1.
+            self.reset(stream_id, ErrorCode.NO_ERROR)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        if self.streams.pop(stream_id, None) is not None:
+            self.let_go(stream_id)
+            self.reset_engine(stream_id, code)
+
+    def reset_engine(self, stream_id: int, code: int) -> None:
+        try:
+            self.conn.reset_stream(stream_id, code)
+        except h2.exceptions.ProtocolError:
+            # Both sides had ended in h2's eyes: there is nothing left to reset.
+            pass
+
+    def give_up(self, stream_id: int, code: int, events: list[Event]) -> None:
+        """Resets a stream for what the peer sent on it, and tells."""
+        refused = self.streams[stream_id].refused
+        self.reset(stream_id, code)
+        if not refused:
+            events.append(Reset(stream_id, code))
+
+    def reset_all(self, code: int, events: list[Event]) -> None:
+        events.extend(Reset(stream_id, code) for stream_id, stream in self.streams.items() if not stream.refused)
+        self.streams.clear()
+        self.held.clear()
+
+    # The connection.
+
+    def fail(self, code: str, detail: str, wire_code: int, events: list[Event]) -> None:
+        self.failure = CodecFailure(code, detail)
+        # h2 has written a GOAWAY for an error of its own, but with a last stream that it may not have seen.
+        self.conn.clear_outbound_data_buffer()
+        self.out += goaway_frame(self.last_stream, wire_code)
+        self.reset_all(wire_code, events)
+
+    # Windows. The connection's is given back as soon as bytes come, so that what slow streams hold does not count
+    # against it until it is very much; a stream's own window only when its bytes have gone on.
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        size = self.held.consume(stream_id, size)
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self.credit_stream(stream_id, stream, size)
+        self.credit_connection(0)
+
+    def let_go(self, stream_id: int) -> None:
+        """The stream is gone: what is still held of it goes nowhere."""
+        if self.held.let_go(stream_id):
+            self.credit_connection(0)
+
+    def credit_stream(self, stream_id: int, stream: H2Stream, size: int) -> None:
+        stream.credit += size
+        if stream.credit * 2 >= self.limits.stream_window and not stream.remote_ended:
+            self.conn.increment_flow_control_window(stream.credit, stream_id)
+            stream.credit = 0
+
+    def credit_connection(self, size: int) -> None:
+        self._connection_credit += size
+        if self.held.total + self.limits.connection_window > self.limits.widest_window:
+            return
+        if self._connection_credit * 2 >= self.limits.connection_window:
+            self.conn.increment_flow_control_window(self._connection_credit)
+            self._connection_credit = 0
+
+
+def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection:
+    conn = h2.connection.H2Connection(
+        h2.config.H2Configuration(
+            client_side=client,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    initial = {h2.settings.SettingCodes(code): value for code, value in settings(limits, client=client).items()}
+    conn.local_settings = h2.settings.Settings(client=client, initial_values=initial)
+    conn.max_inbound_frame_size = limits.frame_bytes
+    conn.decoder.max_header_list_size = limits.header_bytes * HARD_LIMIT_FACTOR
+    conn.initiate_connection()
+    conn.increment_flow_control_window(limits.connection_window - conn.inbound_flow_control_window)
+    return conn
