@@ -26,11 +26,16 @@ _HEAD = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 
 
 def svid_of(
-    authority: Authority, identity: SpiffeId, *, roots: tuple[bytes, ...] = (), lifetime_s: float = 3600.0
+    authority: Authority,
+    identity: SpiffeId,
+    *,
+    roots: tuple[bytes, ...] = (),
+    lifetime_s: float = 3600.0,
+    ahead: timedelta = timedelta(),
 ) -> pb.X509SVID:
-    """An SVID as SPIRE would give it, with its key."""
+    """An SVID as SPIRE would give it, with its key. `ahead`: how much the clock of who issues it is."""
     key = PrivateKey.generate()
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + ahead
     chain = issue(authority, identity, key, now, lifetime_s)
     return pb.X509SVID(
         spiffe_id=str(identity),
@@ -54,12 +59,18 @@ def sign_leaf(authority: Authority, identity: SpiffeId, key: PrivateKey, now: da
     return encode_certificate(signed)
 
 
-def both(authority: Authority, *, roots: tuple[bytes, ...] = (), lifetime_s: float = 3600.0) -> pb.X509SVIDResponse:
+def both(
+    authority: Authority,
+    *,
+    roots: tuple[bytes, ...] = (),
+    lifetime_s: float = 3600.0,
+    ahead: timedelta = timedelta(),
+) -> pb.X509SVIDResponse:
     """What a cluster needs: the gateway's SVID and the controller's."""
     domain = authority.trust_domain
     return pb.X509SVIDResponse(
         svids=[
-            svid_of(authority, identity, roots=roots, lifetime_s=lifetime_s)
+            svid_of(authority, identity, roots=roots, lifetime_s=lifetime_s, ahead=ahead)
             for identity in (gateway_id(domain), controller_id(domain))
         ]
     )

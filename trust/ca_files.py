@@ -45,6 +45,11 @@ class ExternalCa(msgspec.Struct, frozen=True, eq=False):
     roots: tuple[bytes, ...]
     """All that `ca.crt` holds, that one among them."""
 
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """All of it but the key, which belongs to the first (DER)."""
+        return (encode_certificate(self.issuer), *self.intermediates, self.root_der, *self.roots)
+
     def __repr__(self) -> str:
         return f"<ExternalCa of {self.trust_domain} until {self.issuer.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}>"
 

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from federation.etcd.errors import GrpcStatus, RpcError
 from federation.etcd.grpc import GrpcConnection
 from federation.workload import workload_pb2 as pb
+from trust.errors import TrustError
 from trust.workload_svid import WorkloadSvid
 
 DIAL_TIMEOUT_S = 5.0
@@ -26,9 +27,16 @@ _METADATA = ((b"workload.spiffe.io", b"true"),)
 class WorkloadFailed(Exception):
     """The stream ended, or never began; the message says why and what to do."""
 
+    def __init__(self, message: str, unfit: TrustError | None = None) -> None:
+        super().__init__(message)
+        self.unfit = unfit
+        """What is wrong with the answer that ended it, if that is why."""
+
 
 async def follow_svids(socket: Path, take: Callable[[Sequence[WorkloadSvid]], None]) -> None:
-    """Hands `take` each answer until the stream ends; that is always a WorkloadFailed."""
+    """Hands `take` each answer until the stream ends; that is always a WorkloadFailed. A TrustError of `take` ends it
+    too, since nothing else has the agent say the same again, and that may be better later: an SVID that begins ahead
+    of this machine's clock."""
     try:
         with trio.fail_after(DIAL_TIMEOUT_S):
             transport = await trio.open_unix_socket(str(socket))
@@ -38,13 +46,16 @@ async def follow_svids(socket: Path, take: Callable[[Sequence[WorkloadSvid]], No
         raise WorkloadFailed(f"{socket}: the agent does not accept connections") from None
     # No PINGs: the agent is on this machine, and grpc-go ends connections that ask oftener than every 5 minutes.
     connection = GrpcConnection(transport, authority="localhost", scheme="http", probing=False)
+    unfit: TrustError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         try:
             why = await _follow(connection, take)
+        except TrustError as error:
+            unfit, why = error, str(error)
         finally:
             connection.close("nobody follows any longer")
-    raise WorkloadFailed(f"{socket}: {why}")
+    raise WorkloadFailed(f"{socket}: {why}", unfit)
 
 
 async def _follow(connection: GrpcConnection, take: Callable[[Sequence[WorkloadSvid]], None]) -> str:

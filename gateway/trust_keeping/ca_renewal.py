@@ -43,7 +43,8 @@ class CaRenewal:
         self._federation = federation
         self._former = former
         self._clock = clock or _wall_clock
-        self._seen = _fingerprint(directory)
+        self._seen: _Fingerprint = ()
+        """Nothing yet: the files may have changed since `authority` was made of them."""
         self._offered_at = 0.0
         self._offered_sequence = -1
 
@@ -55,7 +56,8 @@ class CaRenewal:
     def look(self) -> None:
         """One look at the files and the clock."""
         found = _fingerprint(self._directory)
-        if found != self._seen:
+        # What was refused is looked at again: it may only have been younger than this machine's clock.
+        if found != self._seen or self.problem:
             self._seen = found
             self._take()
         if self._authority.waiting is not None and self._may_activate():
@@ -71,10 +73,11 @@ class CaRenewal:
         try:
             ca = load_ca(self._directory, self._authority.trust_domain, now)
         except TrustError as error:
-            self.problem = f"what trust.ca_dir holds now is refused, the CA before it stays: {error.code}: {error}"
-            log.error("%s", self.problem)
+            self._refuse(error)
             return
         self.problem = ""
+        if self._authority.waiting is None and ca.certificates == self._authority.ca.certificates:
+            return
         self._offered_at = trio.current_time()
         self._offered_sequence = self._federation.status().bundle_sequence
         self._authority.offer(ca, now)
@@ -83,6 +86,12 @@ class CaRenewal:
         else:
             log.warning("%s has another root: it signs when peers know that", ca)
         self._changed()
+
+    def _refuse(self, error: TrustError) -> None:
+        problem = f"what trust.ca_dir holds now is refused, the CA before it stays: {error.code}: {error}"
+        if problem != self.problem:
+            log.error("%s", problem)
+        self.problem = problem
 
     def _may_activate(self) -> bool:
         """Whether all peers know the root of the CA that waits, or there is no time left to wait for them."""

@@ -52,12 +52,8 @@ class WorkloadFollower:
             await trio.sleep(backoff_s * self._rng.uniform(0.5, 1.0))
 
     def _take(self, svids: Sequence[WorkloadSvid]) -> None:
+        identity = read_identity(svids, self._authority.trust_domain, self._clock())
         self._failures = 0
-        try:
-            identity = read_identity(svids, self._authority.trust_domain, self._clock())
-        except TrustError as error:
-            self._refuse(f"{self._socket}: {error}")
-            return
         self.problem = ""
         before, self._authority.identity = self._authority.identity, identity
         if _public(identity) != _public(before):
@@ -87,19 +83,15 @@ async def first_identity(
     with trio.move_on_after(timeout_s) as scope:
 
         def take(svids: Sequence[WorkloadSvid]) -> None:
-            nonlocal identity, refused
-            try:
-                identity = read_identity(svids, trust_domain, clock())
-            except TrustError as error:
-                refused = error
-            else:
-                scope.cancel()
+            nonlocal identity
+            identity = read_identity(svids, trust_domain, clock())
+            scope.cancel()
 
         while True:
             try:
                 await follow_svids(socket, take)
             except WorkloadFailed as failure:
-                refused = TrustError("no-identity", str(failure))
+                refused = failure.unfit or TrustError("no-identity", str(failure))
             await trio.sleep(FIRST_BACKOFF_S)
     if identity is None:
         raise refused

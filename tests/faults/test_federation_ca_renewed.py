@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,11 @@ from federation.federation import Peer
 from federation.jws import parse_header
 from federation.paths import BUNDLE
 from gateway.trust_keeping.ca_renewal import CaRenewal
-from tests.ca_directory import sub_ca, write_ca
+from tests.ca_directory import p384, sub_ca, write_ca
 from tests.etcd_server import EtcdServer, run_etcd
 from tests.federation_members import FederationMember, as_peers, local_service, make_authority, run_member, until
 from tests.forge import Forge, p256
-from trust.ca_files import load_ca
+from trust.ca_files import CA_FILES, load_ca
 from trust.external_authority import ExternalAuthority, load_former
 from trust.keys import PrivateKey
 
@@ -126,6 +127,50 @@ async def test_a_bad_renewal_is_named_and_the_old_ca_stays(tmp_path: Path, etcd:
         parts.renewal.look()
         assert parts.renewal.problem == ""
         assert parts.authority.ca.intermediates == (good.der,)
+
+
+async def test_a_ca_that_begins_ahead_of_our_clock_is_taken_when_it_has_begun(tmp_path: Path, etcd: EtcdServer) -> None:
+    """cert-manager issues from its own clock's now on, and the files don't change again by themselves."""
+    async with running(tmp_path, etcd) as parts:
+        before = parts.authority.ca
+        young = sub_ca(parts.root, p256(), now=now(), not_before_ago=-timedelta(seconds=2))
+        write_ca(parts.directory, young, [parts.root])
+        parts.renewal.look()
+        assert "not-yet-valid" in parts.renewal.problem
+        assert parts.authority.ca is before
+        await until(lambda: (parts.renewal.look(), parts.renewal.problem == "")[1])  # type: ignore[func-returns-value]
+        assert parts.authority.ca.intermediates == (young.der,)
+
+
+async def test_a_mounted_secret_that_is_swapped_is_taken(tmp_path: Path, etcd: EtcdServer) -> None:
+    """The kubelet writes a new directory and turns one link; the names that the gateway knows stay links to it."""
+    mount = tmp_path / "ca"
+    async with running(tmp_path, etcd) as parts:
+        for number, key in enumerate((p256(), p384())):
+            issuer = sub_ca(parts.root, key, now=now())
+            write_ca(mount / f"..{number}", issuer, [parts.root])
+            (mount / "..data_tmp").symlink_to(f"..{number}")
+            os.rename(mount / "..data_tmp", mount / "..data")
+            if number == 0:
+                # The mount begins: what were files become links through `..data`.
+                for file in CA_FILES:
+                    (mount / file).unlink()
+                    (mount / file).symlink_to(Path("..data") / file)
+            else:
+                shutil.rmtree(mount / "..0")
+            parts.renewal.look()
+            assert parts.renewal.problem == ""
+            assert parts.authority.ca.intermediates == (issuer.der,)
+
+
+async def test_a_renewal_between_the_start_and_the_first_look_is_seen(tmp_path: Path, etcd: EtcdServer) -> None:
+    """The CA is read before the gateway listens, and followed when it runs."""
+    async with running(tmp_path, etcd) as parts:
+        issuer = sub_ca(parts.root, p256(), now=now())
+        write_ca(parts.directory, issuer, [parts.root])
+        late = CaRenewal(parts.directory, parts.authority, parts.east.federation, parts.former)
+        late.look()
+        assert parts.authority.ca.intermediates == (issuer.der,)
 
 
 async def test_a_member_that_starts_without_etcd_believes_a_bundle_whose_certifier_has_expired(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,34 @@ async def test_an_answer_for_somebody_else_is_refused(tmp_path: Path) -> None:
         scene.agent.give(both(stranger))
         await until(lambda: "mallory.test" in scene.follower.problem)
         assert scene.authority.identity.gateway.chain == before
+
+
+async def test_an_svid_that_begins_ahead_of_our_clock_is_taken_when_it_has_begun(tmp_path: Path) -> None:
+    """The server that issues runs elsewhere, and the agent says a thing once: the SVID before it would run out."""
+    async with following(tmp_path) as scene:
+        before = scene.authority.identity.gateway.chain
+        # An SVID of an hour begins six minutes before it is issued.
+        answer = both(scene.spire, ahead=timedelta(minutes=6, seconds=1.5))
+        scene.agent.give(answer)
+        await until(lambda: "is valid from" in scene.follower.problem)
+        assert scene.authority.identity.gateway.chain == before
+        await until(lambda: scene.authority.identity.gateway.chain == (answer.svids[0].x509_svid,))
+        assert scene.follower.problem == ""
+
+
+async def test_a_first_identity_that_begins_ahead_of_our_clock_is_waited_for(tmp_path: Path) -> None:
+    """A cluster's first start is the same case. One that does not begin in time is refused by its name."""
+    spire = Authority.load_or_create(tmp_path / "spire", EAST, now())
+    path = tmp_path / "agent.sock"
+    async with trio.open_nursery() as nursery:
+        agent = Agent(path, both(spire, ahead=timedelta(minutes=6, seconds=1.5)))
+        await nursery.start(agent.serve)
+        assert (await first_identity(path, EAST, now, 20)).root_der == spire.root_der
+        agent.give(both(spire, ahead=timedelta(hours=1)))
+        with pytest.raises(TrustError) as refused:
+            await first_identity(path, EAST, now, 1)
+        assert refused.value.code == "not-yet-valid"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_first_identity_waits_for_the_agent(tmp_path: Path) -> None:

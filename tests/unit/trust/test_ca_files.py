@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,29 @@ def test_a_mounted_secret_is_read_through_its_link(tmp_path: Path, root: Forge) 
     for file in CA_FILES:
         (mount / file).symlink_to(Path("..data") / file)
     assert load_ca(mount, EAST, NOW).intermediates == (issuer.der,)
+
+
+@pytest.mark.parametrize("make_key", [p256, p384, rsa2048])
+@pytest.mark.parametrize("form", [serialization.PrivateFormat.TraditionalOpenSSL, serialization.PrivateFormat.PKCS8])
+def test_keys_in_both_of_cert_managers_encodings_are_read(
+    tmp_path: Path, root: Forge, make_key: Callable[[], object], form: serialization.PrivateFormat
+) -> None:
+    """`privateKey.encoding: PKCS1`, its default (for ECDSA that is SEC 1), and `PKCS8`."""
+    issuer = sub_ca(root, make_key())  # type: ignore[arg-type]
+    directory = write_ca(tmp_path / "ca", issuer, [root])
+    (directory / "tls.key").write_bytes(
+        issuer.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
+    assert load_ca(directory, EAST, NOW).intermediates == (issuer.der,)
+
+
+def test_the_top_of_a_chain_without_its_root_is_the_root(tmp_path: Path, root: Forge) -> None:
+    """An issuer whose own secret lacks the root: cert-manager puts the highest certificate that it knows into ca.crt,
+    and leaves it in tls.crt."""
+    policy = sub_ca(root, p256(), common_name="policy CA", path_length=1)
+    issuer = sub_ca(policy, p256())
+    ca = load_ca(write_ca(tmp_path / "ca", issuer, [policy], above=[policy]), EAST, NOW)
+    assert (ca.intermediates, ca.root_der) == ((issuer.der,), policy.der)
 
 
 _WRONG: dict[str, tuple[str, Callable[[Path, Forge], object]]] = {
