@@ -25,6 +25,9 @@ from gateway.transport.reactor_dial import start_dial
 from gateway.transport.tls_socket import TlsSocket
 
 CONNECT_TIMEOUT_S: Final = 2.0
+# So often is an endpoint dialled that does not accept, while others hear from it: it has more to accept than its queue
+# holds, which is no reason to refuse anybody. One that says nothing to anyone is dialled once.
+DIALS_LIMIT: Final = 3
 # An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
 # request on a connection that is just being closed costs a retry.
 IDLE_S: Final = 30.0
@@ -112,8 +115,20 @@ class EndpointPool:
             and self._connecting + len(self.connections) < self._connections_limit
         ):
             self._connecting += 1
-            start_dial(self._reactor, self._nursery, self.address, CONNECT_TIMEOUT_S, self._dialled)
+            self._dial(1)
         self._dialling = False
+
+    def _dial(self, number: int) -> None:
+        began = self._reactor.now
+
+        def done(result: socket.SocketType | OSError) -> None:
+            busy = isinstance(result, NoAnswerInTime) and any(conn.last_active > began for conn in self.connections)
+            if busy and number < DIALS_LIMIT:
+                self._dial(number + 1)
+            else:
+                self._dialled(result)
+
+        start_dial(self._reactor, self._nursery, self.address, CONNECT_TIMEOUT_S, done)
 
     def _free(self) -> ClientConnection | None:
         if self._shared:

@@ -37,6 +37,8 @@ class Connection:
         self.codec = codec
         self.sock = sock
         self.closed = False
+        self.shared = False
+        """Many requests depend on it, as on a tunnel: it never waits for the others that are ready."""
         self.received_eof = False
         self.lost_to: OSError | None = None
         """Why reading failed, if it did: a reset, or a TLS alert."""
@@ -122,12 +124,16 @@ class Connection:
                 # forgotten.
                 self._paused = codec.paused
                 self._handle(events)
-                if self.closed or codec.paused:
+                if self.closed:
                     return
+                if codec.paused:
+                    break
             if self._emptied:
                 return
             if left <= 0 and not (self._tls is not None and self._tls.ended):
-                return
+                break
+        if not self._emptied:
+            self._reactor.leave(self._descriptor)
 
     def _read_end(self) -> None:
         if self._lingering:
@@ -247,8 +253,7 @@ class Connection:
             # Not registered with nothing to wait for: a hang-up would be reported without end.
             self._reactor.unregister(self._descriptor)
         elif not self._interest:
-            # What speaks TLS is a tunnel, which many requests share (or an endpoint whose service asks for it).
-            self._reactor.register(self._descriptor, interest, self._ready, shared=self._tls is not None)
+            self._reactor.register(self._descriptor, interest, self._ready, shared=self.shared)
         else:
             self._reactor.modify(self._descriptor, interest)
         self._interest = interest

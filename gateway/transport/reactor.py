@@ -19,14 +19,15 @@ from typing import Final, Protocol
 import trio
 
 from gateway.transport.deadlines import Deadline, Deadlines
+from gateway.transport.ready import SLICE, Ready
 
 log = logging.getLogger("isthmus.reactor")
 
 READ: Final = select.EPOLLIN | select.EPOLLRDHUP
 WRITE: Final = select.EPOLLOUT
 EVENTS_PER_TURN: Final = 256
-# Of those that are ready, so many are handled before the shared connections are looked at again.
-EVENTS_PER_SLICE: Final = 32
+# While some wait for their turn: what is new shall be seen at once, behind however many that are ready all the time.
+EVENTS_WHILE_WAITING: Final = 4_096
 READ_BYTES: Final = 262_144
 # What HTTP/2 and TLS add to so many bytes, and the record that is there in part: so much comes in one piece.
 FRAMING_BYTES: Final = 65_536
@@ -64,11 +65,10 @@ class Reactor:
         """For what takes milliseconds and may come by the hundred (handshakes): one at a time, and the reactor's turns
         between."""
         self._epoll = select.epoll()
-        self._shared_epoll = select.epoll()
         self._shared: set[int] = set()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._dirty: list[Flushable] = []
-        self._left: list[tuple[int, int]] = []
+        self._ready = Ready()
         """What is ready and was not handled yet."""
         self._deadlines = Deadlines()
         self._deadline_added = trio.Event()
@@ -82,25 +82,28 @@ class Reactor:
         self._epoll.register(descriptor, interest)
         if shared:
             self._shared.add(descriptor)
-            self._shared_epoll.register(descriptor, interest)
 
     def modify(self, descriptor: int, interest: int) -> None:
         self._epoll.modify(descriptor, interest)
-        if descriptor in self._shared:
-            self._shared_epoll.modify(descriptor, interest)
+        self._ready.drop(descriptor)
 
     def unregister(self, descriptor: int) -> None:
         # When the worker ends, the reactor's task may do so before those that close their connections.
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
-            if descriptor in self._shared:
-                self._shared.remove(descriptor)
-                self._shared_epoll.unregister(descriptor)
+            self._shared.discard(descriptor)
+            self._ready.drop(descriptor)
 
     def forget(self, descriptor: int) -> None:
         """For a socket that the caller closes at once and that nobody else has: closing takes it out of an epoll."""
         self._handlers.pop(descriptor, None)
         self._shared.discard(descriptor)
+        self._ready.drop(descriptor)
+        self._ready.unfinished.discard(descriptor)
+
+    def leave(self, descriptor: int) -> None:
+        """Its handler goes before it has read all that there is: others go before the rest of it."""
+        self._ready.unfinished.add(descriptor)
 
     # What is to be sent.
 
@@ -167,19 +170,20 @@ class Reactor:
         """Handles what is ready, or a slice of it; returns whether there was anything. Waits so long for something to
         come, without end if that is below zero. What is left of a large turn is the next one, so that others get in
         between."""
-        ready, self._left = self._left, []
-        if ready:
-            self.now = trio.current_time()
-            self._handle(self._shared_epoll.poll(0))
+        waiting = len(self._ready)
+        if waiting:
+            ready = self._epoll.poll(0, EVENTS_WHILE_WAITING)
         else:
             ready = self._epoll.poll(wait_s, EVENTS_PER_TURN)
             if not ready:
                 return False
-            self.now = trio.current_time()
-            self.share_bytes = max(LEAST_SHARE_BYTES, min(MOST_SHARE_BYTES, TURN_BYTES // len(ready)))
-        if len(ready) > EVENTS_PER_SLICE:
-            self._left = ready[EVENTS_PER_SLICE:]
-            ready = ready[:EVENTS_PER_SLICE]
+        self.now = trio.current_time()
+        count = max(len(ready), waiting)
+        self.share_bytes = max(LEAST_SHARE_BYTES, min(MOST_SHARE_BYTES, TURN_BYTES // count))
+        if waiting or count > SLICE:
+            ready = self._ready.take(ready, self._shared)
+        elif self._ready.unfinished:
+            self._ready.all_handled(ready)
         self._handle(ready)
         return True
 
@@ -204,7 +208,6 @@ class Reactor:
 
     def close(self) -> None:
         self._epoll.close()
-        self._shared_epoll.close()
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, flags in ready:

@@ -320,6 +320,7 @@ class GatewayTunnels:
         conn = ClientConnection(
             self._ground.reactor, tls, self._ground.make_codec(), ping_ack=answered, going_away=going_away
         )
+        conn.shared = True
         link = Link(conn, proof, place, probe, replace_at=replace_at, before=before)
         if place not in self._places.known:
             # It moved while this one was being opened.

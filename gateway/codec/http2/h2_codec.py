@@ -12,6 +12,7 @@ How h2 is used:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -55,6 +56,7 @@ class H2Codec:
         self._splitter = FrameSplitter(preface=b"" if client else PREFACE, frame_bytes=limits.frame_bytes)
         self._in_block = False
         self._settled = False
+        self._turn = 0
 
     # What the driver asks.
 
@@ -165,19 +167,21 @@ class H2Codec:
         return out
 
     def _send_bodies(self) -> None:
-        """Streams take turns, a frame each, until the windows are shut or there is enough for one call."""
+        """What is small goes whole, then bulk takes turns, a frame each, until the windows are shut or there is enough
+        for one call."""
         streams = self._session.streams
         room = OUTPUT_BYTES - len(self._session.out)
         ready = [stream_id for stream_id, stream in streams.items() if stream.has_output]
-        while ready and room > 0:
-            still: list[int] = []
-            for stream_id in ready:
-                stream = streams[stream_id]
-                sent = self._send_frame(stream_id, stream)
-                room -= sent
-                if sent and stream.has_output:
-                    still.append(stream_id)
-            ready = still
+        turns = deque(sorted(ready, key=lambda stream_id: (streams[stream_id].bulk, streams[stream_id].turn)))
+        while turns and room > 0:
+            stream_id = turns.popleft()
+            stream = streams[stream_id]
+            sent = self._send_frame(stream_id, stream)
+            room -= sent
+            self._turn += 1
+            stream.turn = self._turn
+            if sent and stream.has_output:
+                turns.append(stream_id)
 
     def _send_frame(self, stream_id: int, stream: H2Stream) -> int:
         """The next DATA or trailers of a stream. Returns what it took, 0 when its window is shut."""

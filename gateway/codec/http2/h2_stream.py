@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from gateway.codec.events import Header
+from gateway.codec.http2.frames import BULK_BYTES
 
 
 class H2Stream:
@@ -24,6 +25,9 @@ class H2Stream:
         """Answered by the codec itself: nobody was told of it."""
         self.unwanted = False
         """Our response is whole: what is still to come of the request goes nowhere."""
+        self.bulk = False
+        self.turn = 0
+        """Of bulk: the number of its last frame among those of all bulk."""
         self.queued = 0
         self.trailers: list[Header] | None = None
         self.credit = 0
@@ -37,6 +41,7 @@ class H2Stream:
     def put(self, data: bytes) -> None:
         self._chunks.append(data)
         self.queued += len(data)
+        self.bulk = self.bulk or self.queued >= BULK_BYTES
 
     def take(self, size: int) -> bytes:
         """The first `size` bytes of the queue, which has as many."""

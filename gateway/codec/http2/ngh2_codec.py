@@ -16,19 +16,18 @@ from typing import Final
 import ngh2
 
 from gateway.codec.events import ErrorCode, Event, Header, RequestHead, ResponseHead
-from gateway.codec.http2.frames import HeadWatch, goaway_frame
+from gateway.codec.http2.frames import BULK_BYTES, HeadWatch, goaway_frame
 from gateway.codec.http2.message import request_block, response_block
 from gateway.codec.http2.ngh2_events import translate
-from gateway.codec.http2.ngh2_session import LOCAL_ENDED, TAKES_TURNS, TUNNEL, Ngh2Session
+from gateway.codec.http2.ngh2_session import BULK, LOCAL_ENDED, TUNNEL, Ngh2Session
 from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 EARLY_OUTPUT_BYTES: Final = 16_384
-# libnghttp2 sends one stream's body after the other, unless a stream is "incremental" (RFC 9218 section 4.2). Bodies
-# with pieces of this size are made so, at the default urgency whatever the client asked for, so that no large body
-# delays another stream. Only a server can say it: a client's large bodies go one after the other, a window each.
-LARGE_BYTES: Final = 8_192
-_INCREMENTAL: Final = ngh2.Priority(urgency=3, incremental=True)
+# libnghttp2 sends one stream's body after the other, unless a stream is "incremental" (RFC 9218 section 4.2), and what
+# is more urgent first. Bulk is made incremental, and less urgent than all else, whatever the client asked for. Only a
+# server can say it: a client's large bodies go one after the other, a window each.
+_BULK: Final = ngh2.Priority(urgency=4, incremental=True)
 
 
 class Ngh2Codec:
@@ -209,12 +208,18 @@ class Ngh2Codec:
         flags = session.streams.get(stream_id)
         if flags is None or flags & LOCAL_ENDED:
             return
-        if len(data) >= LARGE_BYTES and not session.client and not flags & TAKES_TURNS:
-            session.streams[stream_id] = flags | TAKES_TURNS
-            self._conn.set_stream_priority(stream_id, _INCREMENTAL, ignore_client_signal=True)
+        if not flags & BULK and not session.client and self._is_bulk(stream_id, data, end_stream):
+            session.streams[stream_id] = flags | BULK
+            self._conn.set_stream_priority(stream_id, _BULK, ignore_client_signal=True)
         self._conn.send_data(stream_id, data, end_stream=end_stream)
         if end_stream:
             self._session.end_local(stream_id, empty_end=not data)
+
+    def _is_bulk(self, stream_id: int, data: bytes, end_stream: bool) -> bool:
+        """Whether it has much to send, in one piece or in many that wait."""
+        if len(data) >= BULK_BYTES:
+            return True
+        return not end_stream and self._conn.queued_body_size(stream_id) >= BULK_BYTES
 
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
         if self._session.takes(stream_id):

@@ -24,7 +24,7 @@ LOCAL_ENDED: Final = 2
 TUNNEL: Final = 4
 # Answered by the codec itself: nobody was told of it.
 REFUSED: Final = 8
-TAKES_TURNS: Final = 16
+BULK: Final = 16
 ENDED: Final = REMOTE_ENDED | LOCAL_ENDED
 
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)

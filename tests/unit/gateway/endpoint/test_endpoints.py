@@ -201,6 +201,34 @@ async def test_an_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch)
         assert attempt.detail == f"{address} did not accept a connection within 0.02 s"
 
 
+async def test_an_endpoint_that_is_too_busy_to_accept_is_dialled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is full of others while it serves those that it has: a thousand downloads began at once, and none of
+    the requests that came with them shall be refused for it."""
+    monkeypatch.setattr(endpoints_module, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(endpoints_module, "DIALS_LIMIT", 30)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        async with pool_of(Protocol.HTTP, address) as (pool, _, reactor):
+            submit(pool, reactor)
+            served, _ = listener.accept()
+            with served, socket.socket() as other:
+                other.connect(listener.getsockname())
+                second = submit(pool, reactor)
+                served.send(OK.replace(b"0\r\n", b"1000000\r\n"))
+
+                def still_waiting() -> bool:
+                    served.send(b"more")
+                    return second.failure is None and second.conn is None
+
+                with trio.move_on_after(0.4):
+                    await wait_until(lambda: not still_waiting())
+                assert still_waiting()
+                accepted, _ = listener.accept()
+                with accepted, trio.fail_after(5):
+                    await wait_until(lambda: not still_waiting())
+        assert second.failure is None
+
+
 class Gate:
     """Holds dialling back until a test opens it."""
 

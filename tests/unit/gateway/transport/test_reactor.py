@@ -11,7 +11,8 @@ from contextlib import ExitStack
 import pytest
 import trio
 
-from gateway.transport.reactor import EVENTS_PER_SLICE, READ, TURNS_LIMIT_S, WRITE, Reactor
+from gateway.transport.reactor import READ, TURNS_LIMIT_S, WRITE, Reactor
+from gateway.transport.ready import SLICE
 
 
 @pytest.fixture
@@ -157,14 +158,14 @@ async def test_a_long_turn_lets_others_in() -> None:
     """Hundreds of bodies that are read in one turn must not keep probes and handshakes waiting until its end."""
     reactor, handled, others = Reactor(), 0, trio.Event()
     handled_before = 0
-    pairs = [socket.socketpair() for _ in range(4 * EVENTS_PER_SLICE)]
+    pairs = [socket.socketpair() for _ in range(4 * SLICE)]
 
     def ready_of(sock: socket.socket) -> Callable[[int], None]:
         def ready(flags: int) -> None:
             nonlocal handled
             sock.recv(10)
             handled += 1
-            busy_until = time.perf_counter() + 2 * TURNS_LIMIT_S / EVENTS_PER_SLICE
+            busy_until = time.perf_counter() + 2 * TURNS_LIMIT_S / SLICE
             while time.perf_counter() < busy_until:
                 pass
 
@@ -189,3 +190,65 @@ async def test_a_long_turn_lets_others_in() -> None:
             await run_until(reactor, others)
             nursery.cancel_scope.cancel()
     assert 0 < handled_before < len(pairs)
+
+
+async def test_what_has_just_come_goes_before_what_has_more_every_time() -> None:
+    """A small answer beside hundreds of downloads is read in the next turn, not after a part of each of them."""
+    reactor = Reactor()
+    read: list[int] = []
+
+    def bulk(descriptor: int) -> Callable[[int], None]:
+        def ready(flags: int) -> None:
+            read.append(descriptor)
+            reactor.leave(descriptor)
+
+        return ready
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(8 * SLICE)]
+        for ours, theirs in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            theirs.send(b"more than is read")
+            reactor.register(ours.fileno(), READ, bulk(ours.fileno()))
+        while len(set(read)) < len(pairs):
+            assert reactor.turn(0)
+        small, far = socket.socketpair()
+        stack.enter_context(small)
+        stack.enter_context(far)
+        reactor.register(small.fileno(), READ, lambda flags: read.append(-len(small.recv(10))))
+        far.send(b"small")
+        before = len(read)
+        assert reactor.turn(0)
+        assert -5 in read[before:]
+        assert len(read) - before <= SLICE
+        reactor.close()
+
+
+async def test_one_that_is_gone_is_not_handled_in_its_turn() -> None:
+    """It waited among others; its descriptor may belong to another connection by then."""
+    reactor = Reactor()
+    handled: list[tuple[int, int]] = []
+
+    def noting(descriptor: int) -> Callable[[int], None]:
+        return lambda flags: handled.append((descriptor, flags))
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(SLICE + 2)]
+        for ours, theirs in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            theirs.send(b"x")
+            reactor.register(ours.fileno(), READ, noting(ours.fileno()))
+        assert reactor.turn(0)
+        first = {descriptor for descriptor, _ in handled}
+        left = {ours.fileno() for ours, _ in pairs} - first
+        assert left
+        for descriptor in first | left:
+            reactor.unregister(descriptor)
+        for descriptor in left:
+            reactor.register(descriptor, WRITE, noting(descriptor))
+        handled.clear()
+        assert reactor.turn(0)
+        assert set(handled) == {(descriptor, WRITE) for descriptor in left}
+        reactor.close()
