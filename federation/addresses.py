@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from discovery.model import ServiceName
 from federation import paths
 from federation.cache import CachedCluster, CatalogCache
@@ -18,11 +20,19 @@ class ServiceAddresses:
         self._cluster = cluster
         self._catalog = catalog
         self._cache = cache
+        self._unsettled: set[ServiceName] = set()
+        """Services for which etcd holds what the disk does not say."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the disk says of each address whether it lies in etcd, as far as that was read."""
+        return not self._unsettled
 
     def restore(self, cached: CachedCluster) -> None:
         """Takes what the disk held."""
-        vips = {path.service: raw.decode() for path, raw in cached.records.items() if path.kind is Kind.VIP}
-        self.book.restore(vips)
+        kept = {path.service: entry for path, entry in cached.entries.items() if path.kind is Kind.VIP}
+        addresses = {name: entry.raw.decode() for name, entry in kept.items() if entry.raw is not None}
+        self.book.restore(addresses, {name: entry.sequence for name, entry in kept.items() if entry.sequence >= 0})
 
     def follow(self, names: set[ServiceName]) -> set[ServiceName]:
         """These services are different now; each needs an address for as long as it exists. Returns them, and whoever
@@ -32,7 +42,7 @@ class ServiceAddresses:
         for name in names:
             if name not in services:
                 self.book.release(name)
-                self._cache.drop(self._cluster, paths.vip(name), -1)
+                self._keep(name)
                 freed |= self._give_free_address()
             elif self.book.need(name):
                 self._keep(name)
@@ -41,17 +51,35 @@ class ServiceAddresses:
     def found(self, name: ServiceName, address: str, revision: int) -> set[ServiceName]:
         """etcd holds this address for `name`. Returns the services whose address changed by that."""
         changed = self.book.found(name, address, revision)
-        for other in changed:
+        for other in {name} | changed:
             self._keep(other)
         return changed & self._catalog.services.keys()
 
+    def gone(self, name: ServiceName) -> None:
+        """etcd holds none for `name`."""
+        self.book.missing(name)
+        self._keep(name)
+
     def sees_again(self, place: str, raw: bytes, revision: int) -> bool:
         """A listing shows this under our name: whether it is an address as we have it."""
-        kind, _, name = place.partition("/")
-        namespace, _, name = name.partition("/")
-        return kind == Kind.VIP and self.book.agrees(
-            ServiceName(namespace, name), raw.decode("ascii", "replace"), revision
-        )
+        kind, name = _named(place)
+        if kind != Kind.VIP or not self.book.agrees(name, raw.decode("ascii", "replace"), revision):
+            return False
+        self._keep(name)
+        return True
+
+    def knows_all(self, put: Iterable[str], count: int) -> bool:
+        """Whether etcd holds what we know to lie there, but for what was put at these places (`VipBook.knows_all`)."""
+        return self.book.knows_all((_named(place)[1] for place in put), count)
+
+    def end_listing(self) -> None:
+        for name in self.book.end_listing():
+            self._keep(name)
+
+    def release_unneeded(self) -> None:
+        """The catalog is complete: addresses of services that it does not have are given back."""
+        for name in self.book.release_unneeded():
+            self._keep(name)
 
     def _give_free_address(self) -> set[ServiceName]:
         """An address may be free again: to one of those that got none."""
@@ -62,4 +90,21 @@ class ServiceAddresses:
         return {name}
 
     def _keep(self, name: ServiceName) -> None:
-        self._cache.put(self._cluster, paths.vip(name), self.book.addresses[name].encode())
+        """On disk, as the book has it: the address, and since which revision etcd has it."""
+        address, path = self.book.addresses.get(name), paths.vip(name)
+        agreed_at = self.book.agreed_at(name)
+        if address is not None:
+            self._cache.put(self._cluster, path, address.encode(), sequence=agreed_at)
+        elif self._cache.knows(self._cluster, path):
+            self._cache.drop(self._cluster, path, -1)
+        if agreed_at < 0 and self.book.is_shared(name):
+            self._unsettled.add(name)
+        else:
+            self._unsettled.discard(name)
+
+
+def _named(place: str) -> tuple[str, ServiceName]:
+    """The kind, and the service that it is about."""
+    kind, _, name = place.partition("/")
+    namespace, _, name = name.partition("/")
+    return kind, ServiceName(namespace, name)

@@ -13,6 +13,7 @@ from federation import paths
 from federation.addresses import ServiceAddresses
 from federation.cache import CachedCluster, CatalogCache
 from federation.catalog import Catalog
+from federation.etcd.kv import RangeNews
 from federation.imports import ImportPolicy
 from federation.join_answer import AnswerValue, encode_answer
 from federation.join_requests import JoinRequests
@@ -82,9 +83,14 @@ class Beliefs:
 
     # From etcd.
 
-    def listing_began(self, wall: float, source: EtcdSource | None = None) -> None:
+    def listing_began(
+        self, wall: float, source: EtcdSource | None = None, news: Iterable[RangeNews] = ()
+    ) -> list[RangeNews]:
+        """Of ranges of which the `news` are there, those are returned whose other keys are known as they are: these
+        need not be listed."""
         if (reading := self.readings.get(source)) is None:
-            return  # No peer is read there any longer.
+            return []  # No peer is read there any longer.
+        known = [one for one in news if self.recognition.knows_all(one, source)]
         reading.listing, reading.late = True, []
         if source is None:
             self.strangers, self.stray_keys = {}, {}
@@ -94,6 +100,15 @@ class Beliefs:
             self.join.begin_listing()
         for cluster in self.members.read_in(source):
             self.members[cluster].state.apply(ListingBegan(), wall)
+        for one in known:
+            self.recognition.sees_again(one.keys, source)
+        return known
+
+    def whole(self, source: EtcdSource | None) -> frozenset[str]:
+        """The clusters of which we have what lies in that etcd, all of it and as it is, as far as it was read: of peers
+        their exports, of our own the addresses."""
+        peers = frozenset(cluster for cluster in self.members.read_in(source) if self.members[cluster].state.is_whole)
+        return peers | {self.settings.cluster} if source is None and self.addresses.is_settled else peers
 
     def listing_goes_on(self, now: float, source: EtcdSource | None = None) -> None:
         """More of a listing was read: an etcd that takes long to be read is not silent."""
@@ -139,7 +154,7 @@ class Beliefs:
                 self.peers.apply(cluster, StrayDeleted(stray), now, wall)
             case Key(cluster, path) if source is None and cluster == self.settings.cluster:
                 if path.kind is Kind.VIP:
-                    self.addresses.book.missing(path.service)
+                    self.addresses.gone(path.service)
                 else:
                     if path.kind is Kind.GATEWAY:
                         self.own.recall_gateway(path.names[0], None)
@@ -160,7 +175,7 @@ class Beliefs:
             self.peers.apply(cluster, ListingEnded(), now, wall)
         if source is None:
             self._listed = True
-            self.addresses.book.end_listing()
+            self.addresses.end_listing()
             for joiner in self.join.end_listing():
                 self.own.publication.discard(paths.answer(joiner))
             self.own.want_bundle(now)
@@ -286,4 +301,4 @@ class Beliefs:
 
     def _release_unneeded(self) -> None:
         if self._listed and self._locals_complete:
-            self.addresses.book.release_unneeded()
+            self.addresses.release_unneeded()

@@ -4,16 +4,17 @@ One file for each cluster, `<directory>/<cluster>.jsonl` (`federation.journal`):
 signed record as it lay in etcd, which is verified again when it is loaded: by a seal (`federation.seal`), else by its
 signature. Changes are appended, so that one change costs one line whatever the catalog holds; a journal that is mostly
 history is written anew, beside the old one, and renamed. A line that can't be read is named and skipped: a torn end or
-a damaged disk is never fatal.
+a damaged disk is never fatal. `<directory>/bookmarks` says which etcd they are as new as (`federation.bookmark`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 
 from discovery.model import is_dns_label
-from federation.journal import Batch, Entry, read_journal, write_batch
+from federation.bookmark import Bookmark, KeptBookmark, decode_bookmarks, encode_bookmarks, keep, open_kept
+from federation.journal import Batch, Entry, JournalEnd, read_journal, write_batch
 from federation.ledger import MAX_TOMBSTONES
 from federation.paths import Path
 from federation.seal import Seal, load_seal
@@ -21,6 +22,7 @@ from federation.values import ExportValue
 
 _SUFFIX = ".jsonl"
 _SEAL_FILE = "seal.key"
+_BOOKMARKS_FILE = "bookmarks"
 _SPARE_LINES = 1_000
 """A journal is rewritten when it has more lines than twice its live ones and this."""
 
@@ -63,6 +65,10 @@ class CatalogCache:
         self._state: dict[str, CachedCluster] = {}
         self._lines: dict[str, int] = {}
         self._pending: dict[str, dict[Path, Entry]] = {}
+        self.bookmarks: dict[str, Bookmark] = {}
+        """Those that hold for what `load` read, by the name of the etcd."""
+        self._ends: dict[str, JournalEnd] = {}
+        self._kept: dict[str, KeptBookmark] = {}
 
     def load(self) -> dict[str, CachedCluster]:
         """Reads everything, by cluster. Call it once, first. Never raises for what it finds."""
@@ -77,6 +83,7 @@ class CatalogCache:
             cluster = file.name.removesuffix(_SUFFIX)
             if is_dns_label(cluster):
                 self._load_cluster(cluster, file)
+        self._load_bookmarks()
         return self._state
 
     def put(
@@ -89,11 +96,25 @@ class CatalogCache:
         export: ExportValue | None = None,
     ) -> None:
         """This lies there now, verified under the public key that `key_id` stands for (empty: it is no record, or
-        shall be verified anew), with this sequence. `raw` is ASCII."""
+        shall be verified anew), with this sequence (of an address: the revision at which etcd got it, -1 where it has
+        not). `raw` is ASCII."""
         known = self._cluster(cluster).entries.get(path)
-        if known is not None and known.raw == raw and (not key_id or known.key_id == key_id):
+        if (
+            known is not None
+            and known.raw == raw
+            and (not key_id or known.key_id == key_id)
+            and (known.sequence == sequence or key_id)
+        ):
             return
         self._note(cluster, path, Entry(raw, key_id, sequence, export))
+
+    def knows(self, cluster: str, path: Path) -> bool:
+        """Whether anything lies there."""
+        return cluster in self._state and path in self._state[cluster].entries
+
+    def count(self, cluster: str) -> int:
+        """How much is known of a cluster."""
+        return len(self._state[cluster].entries) if cluster in self._state else 0
 
     def is_sealed(self, cluster: str, path: Path, raw: bytes, key_id: bytes) -> bool:
         """Whether these bytes were verified at this place, and under this key, before."""
@@ -119,15 +140,38 @@ class CatalogCache:
         pending, self._pending = self._pending, {}
         return [self._batch(cluster, entries) for cluster, entries in pending.items()]
 
-    def write(self, batches: Iterable[Batch]) -> None:
+    def write(self, batches: Iterable[Batch], bookmarks: Mapping[str, Bookmark | None] | None = None) -> None:
         """Writes to disk. A disk that refuses is complained about; what was to be written waits for the next
-        rewrite, as all of it is still in memory."""
+        rewrite, as all of it is still in memory. `bookmarks` hold with these batches, by the name of the etcd; None:
+        none does. Those of other etcds stay."""
         for batch in batches:
+            end = self._ends.pop(batch.cluster, None)
             try:
-                write_batch(self.directory / f"{batch.cluster}{_SUFFIX}", batch, self._seal)
+                end = write_batch(self.directory / f"{batch.cluster}{_SUFFIX}", batch, self._seal, end)
             except OSError as error:
                 self._lines[batch.cluster] = -1
                 self._complain(f"{batch.cluster}{_SUFFIX}: not written: {error.strerror}")
+            else:
+                if end is not None:
+                    self._ends[batch.cluster] = end
+        if bookmarks:
+            self._write_bookmarks(bookmarks)
+
+    def _write_bookmarks(self, bookmarks: Mapping[str, Bookmark | None]) -> None:
+        """After the journals, whose ends they name. What a power cut leaves of both does not fit together."""
+        kept = {name: keep(bookmark, self._ends) for name, bookmark in bookmarks.items() if bookmark is not None}
+        kept |= {name: old for name, old in self._kept.items() if name not in bookmarks}
+        if kept == self._kept:
+            return
+        file = self.directory / _BOOKMARKS_FILE
+        try:
+            beside = file.with_suffix(".tmp")
+            beside.write_bytes(encode_bookmarks(kept, self._seal))
+            beside.replace(file)
+        except OSError as error:
+            self._complain(f"{_BOOKMARKS_FILE}: not written: {error.strerror}")
+        else:
+            self._kept = kept
 
     def _batch(self, cluster: str, entries: dict[Path, Entry]) -> Batch:
         state = self._state[cluster]
@@ -156,6 +200,16 @@ class CatalogCache:
             self._complain(f"{file.name}: {len(bad)} unreadable lines skipped, the first is {bad[0]}")
         # Whatever follows a damaged or unfinished part could not be told apart from it: write anew at the next change.
         self._lines[cluster] = journal.lines if journal.ended and not bad else -1
+        if journal.end is not None:
+            self._ends[cluster] = journal.end
+
+    def _load_bookmarks(self) -> None:
+        try:
+            content = (self.directory / _BOOKMARKS_FILE).read_bytes()
+        except OSError:
+            return  # There is none yet, or etcd is listed as if there were none.
+        self._kept = decode_bookmarks(content, self._seal)
+        self.bookmarks = {name: open_kept(kept, self._ends) for name, kept in self._kept.items()}
 
     def _complain(self, text: str) -> None:
         self.complaints = [*self.complaints[-15:], text]

@@ -17,6 +17,7 @@ import trio
 from discovery.model import LocalService, ServiceName, ZoneHealth
 from federation.acknowledgement import PublicationState, view_publication
 from federation.beliefs import Beliefs
+from federation.bookmark import Bookmark
 from federation.cache import CatalogCache
 from federation.etcd.client import EtcdClient
 from federation.followers import Followers
@@ -80,7 +81,8 @@ class Federation:
         self._listener = listener
         self._rng = rng
         self._wall = wall
-        self._followers = Followers(self._beliefs, self._tell, rng, wall)
+        self._restored = trio.Event()
+        self._followers = Followers(self._beliefs, self._tell, rng, wall, self._restored)
         self._publisher: Publisher | None = None
         self._tick_wanted = trio.Event()
         self._join_requested = trio.Event()
@@ -194,6 +196,22 @@ class Federation:
     async def run(self, etcd: EtcdClient, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled, on our own etcd. Started once what the disk held has been verified and told, with or
         without etcd. Peers' etcds are opened and closed as the settings name them."""
+        self._publisher = Publisher(etcd, self._beliefs, self, self._rng, self._wall)
+        try:
+            async with trio.open_nursery() as nursery:
+                # etcd is asked while the disk is taken in.
+                nursery.start_soon(self._followers.run, etcd)
+                await self._restore()
+                self._restored.set()
+                nursery.start_soon(self._publisher.run)
+                nursery.start_soon(self._watch_time)
+                nursery.start_soon(self._keep_cache)
+                task_status.started()
+        finally:
+            self.save()
+
+    async def _restore(self) -> None:
+        """Takes in what the disk held, and tells it."""
         began = trio.current_time()
         for cluster, believed in [*self._remembered.items()]:
             if cluster in self._beliefs.members:
@@ -215,17 +233,6 @@ class Federation:
             took_s = trio.current_time() - began
             log.info("took in what %d clusters had said, from disk, in %.1f s", len(self._cached), took_s)
         self._cached = {}
-        beliefs = self._beliefs
-        self._publisher = Publisher(etcd, beliefs, self, self._rng, self._wall)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._publisher.run)
-                nursery.start_soon(self._watch_time)
-                nursery.start_soon(self._keep_cache)
-                nursery.start_soon(self._followers.run, etcd)
-                task_status.started()
-        finally:
-            self.save()
 
     async def _watch_time(self) -> None:
         while True:
@@ -238,13 +245,16 @@ class Federation:
 
     def save(self) -> None:
         """Puts on disk what was accepted and is not there yet."""
-        self._beliefs.cache.write(self._beliefs.cache.take_pending())
+        self._beliefs.cache.write(self._beliefs.cache.take_pending(), self._followers.bookmarks())
 
     async def _keep_cache(self) -> None:
+        kept: Mapping[str, Bookmark | None] = {}
         while True:
             await trio.sleep(_FLUSH_S)
-            if pending := self._beliefs.cache.take_pending():
-                await trio.to_thread.run_sync(self._beliefs.cache.write, pending)
+            pending, bookmarks = self._beliefs.cache.take_pending(), self._followers.bookmarks()
+            if pending or bookmarks != kept:
+                await trio.to_thread.run_sync(self._beliefs.cache.write, pending, bookmarks)
+                kept = bookmarks
 
     def _tell(self) -> None:
         """Hands on what changed: to the listener, the log, the publisher and the clock."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from federation.beliefs import Beliefs
+from federation.bookmark import Bookmark
 from federation.bundle_follower import BundleFollower
 from federation.etcd.client import EtcdClient
 from federation.follower import Follower
@@ -16,12 +17,18 @@ from federation.settings import EtcdSource
 
 class Followers:
     """One follower for each etcd, however many peers are read there, and one for each bundle. `tell` is called when
-    there may be something to tell others, `wall` gives Unix seconds."""
+    there may be something to tell others, `wall` gives Unix seconds. Nothing is taken in before `restored` is set: the
+    disk is read first."""
 
     def __init__(
-        self, beliefs: Beliefs, tell: Callable[[], None], rng: random.Random, wall: Callable[[], float]
+        self,
+        beliefs: Beliefs,
+        tell: Callable[[], None],
+        rng: random.Random,
+        wall: Callable[[], float],
+        restored: trio.Event,
     ) -> None:
-        self.home = Follower(None, beliefs, tell, rng, wall)
+        self.home = Follower(None, beliefs, tell, rng, wall, restored)
         """Of our own etcd, where we write as well."""
         self.others: dict[EtcdSource, Follower] = {}
         self.bundles: dict[str, BundleFollower] = {}
@@ -30,6 +37,7 @@ class Followers:
         self._tell = tell
         self._rng = rng
         self._wall = wall
+        self._restored = restored
         self._nursery: trio.Nursery | None = None
 
     async def run(self, etcd: EtcdClient) -> None:
@@ -47,6 +55,13 @@ class Followers:
             self._adjust_sources(self._nursery)
             self._adjust_bundles(self._nursery)
 
+    def bookmarks(self) -> dict[str, Bookmark | None]:
+        """How far each etcd was read."""
+        found: dict[str, Bookmark | None] = {}
+        for follower in (self.home, *self.others.values()):
+            found |= follower.bookmarks()
+        return found
+
     def list_again(self, source: EtcdSource | None) -> None:
         """Reads an etcd anew. One that is not followed yet begins with that anyway."""
         follower = self.home if source is None else self.others.get(source)
@@ -58,7 +73,9 @@ class Followers:
         for source in self.others.keys() - wanted:
             self.others.pop(source).stop()
         for source in wanted - self.others.keys():
-            follower = self.others[source] = Follower(source, self._beliefs, self._tell, self._rng, self._wall)
+            follower = self.others[source] = Follower(
+                source, self._beliefs, self._tell, self._rng, self._wall, self._restored
+            )
             nursery.start_soon(follower.run, source)
 
     def _adjust_bundles(self, nursery: trio.Nursery) -> None:

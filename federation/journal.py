@@ -51,14 +51,28 @@ class Batch(msgspec.Struct, frozen=True):
         return len(self.entries) + len({entry.key_id for entry in self.entries.values()})
 
 
+class JournalEnd(msgspec.Struct, frozen=True):
+    """Tells one state of a journal from every other: how long it is, and a digest over the seals of all its parts, in
+    hexadecimal."""
+
+    size_bytes: int = 0
+    chain: str = ""
+
+    def after(self, part: bytes, seal: str) -> JournalEnd:
+        """One part more, mark and lines."""
+        return JournalEnd(self.size_bytes + len(part), hashlib.sha256((self.chain + seal).encode()).hexdigest())
+
+
 class Journal(msgspec.Struct, frozen=True):
     """What a journal held: its entries in order, how many lines it had, and the numbers of those that can't be read.
-    Not `ended`: more can't be appended, as it could not be told apart from what is there."""
+    Not `ended`: more can't be appended, as it could not be told apart from what is there. `end` is None where a part
+    was read without its seal."""
 
     entries: list[tuple[Path, Entry]]
     lines: int
     unreadable: list[int]
     ended: bool
+    end: JournalEnd | None = None
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -85,20 +99,23 @@ def read_journal(content: bytes, cluster: str, seal: Seal) -> Journal:
     entries: list[tuple[Path, Entry]] = []
     unreadable: list[int] = []
     begin = number = 0
+    end: JournalEnd | None = JournalEnd()
     while begin < len(content):
         after_mark = content.find(b"\n", begin) + 1
         mark = _read_mark(content[begin : after_mark - 1]) if after_mark else None
         if mark is None or after_mark + mark.size > len(content):
             entries += _read_each(content[begin:], number, unreadable)
             return Journal(entries, number, unreadable, ended=False)
-        begin = after_mark + mark.size
+        part, begin = content[begin : after_mark + mark.size], after_mark + mark.size
         lines = content[after_mark:begin]
         if seal.fits(mark.seal, cluster, mark.key_id, _FORM, lines):
             entries += _read_sealed(lines, mark.key_id.encode())
+            end = end.after(part, mark.seal) if end is not None else None
         else:
             entries += _read_unsealed(lines, number + 1, unreadable)
+            end = None
         number += mark.lines + 1
-    return Journal(entries, number, unreadable, ended=True)
+    return Journal(entries, number, unreadable, ended=True, end=end)
 
 
 def _read_mark(text: bytes) -> _Mark | None:
@@ -144,22 +161,29 @@ def _unsealed_entry(line: _Line) -> tuple[Path, Entry]:
     return path, Entry(line.value.encode("ascii"))
 
 
-def write_batch(file: FilePath, batch: Batch, seal: Seal) -> None:
-    """Appends to the journal, or replaces it. Raises OSError."""
-    content = b"".join(_parts(batch, seal))
+def write_batch(file: FilePath, batch: Batch, seal: Seal, end: JournalEnd | None = None) -> JournalEnd | None:
+    """Appends to the journal, whose end is this one if it is known, or replaces it. Returns its end then. Raises
+    OSError."""
+    parts = [*_parts(batch, seal)]
+    content = b"".join(part for part, _ in parts)
+    end = JournalEnd() if batch.whole else end
+    for part, made in parts:
+        end = end.after(part, made) if end is not None else None
     if not batch.whole:
         with file.open("ab") as journal:
             journal.write(content)
-        return
+        return end
     beside = file.with_suffix(".tmp")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as journal:
         journal.write(content)
         journal.flush()
         os.fsync(journal.fileno())
     beside.replace(file)
+    return end
 
 
-def _parts(batch: Batch, seal: Seal) -> Iterator[bytes]:
+def _parts(batch: Batch, seal: Seal) -> Iterator[tuple[bytes, str]]:
+    """Each with its seal."""
     by_key: dict[bytes, list[_SealedLine]] = {}
     for path, entry in batch.entries.items():
         value = entry.raw.decode("ascii") if entry.raw is not None else None
@@ -167,8 +191,7 @@ def _parts(batch: Batch, seal: Seal) -> Iterator[bytes]:
     for key_id, lines in by_key.items():
         text = _encoder.encode_lines(lines)
         made = seal.make(batch.cluster, key_id.decode(), _FORM, text)
-        yield _encoder.encode(_Mark(len(text), len(lines), key_id.decode(), made)) + b"\n"
-        yield text
+        yield _encoder.encode(_Mark(len(text), len(lines), key_id.decode(), made)) + b"\n" + text, made
 
 
 _mark = msgspec.json.Decoder(_Mark)

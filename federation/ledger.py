@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.paths import Path
+from federation.paths import Kind, Path
 
 MAX_TOMBSTONES = 4_096
 """How many empty places keep a sequence of their own, so that an old record that is put there again is refused."""
@@ -53,6 +53,17 @@ class Ledger:
             return False
         known.listing = self.listing
         return True
+
+    def sees_all_again(self, kind: Kind) -> None:
+        """The current listing shows all that is believed at places of this kind as it is."""
+        for place in self._places.values():
+            if place.raw is not None and place.path.kind is kind:
+                place.listing = self.listing
+
+    def has(self, place: str) -> bool:
+        """Whether anything is believed at the place of this text."""
+        known = self._places.get(place)
+        return known is not None and known.raw is not None
 
     def was_seen(self, path: Path) -> bool:
         place = self._places.get(path)

@@ -20,6 +20,7 @@ import re
 import msgspec
 
 from discovery.model import ServiceName, is_dns_label
+from federation.etcd.kv import KeyRange
 
 MAX_KEY_BYTES = 1_024
 _LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -162,11 +163,14 @@ class Layout:
     def key(self, cluster: str, path: Path) -> bytes:
         return self.clusters + f"{cluster}/{path}".encode()
 
-    def vips_after(self, key: bytes) -> tuple[bytes, bytes]:
-        """Where the virtual IPs begin and end of the cluster that this key lies under."""
+    def all_of(self, cluster: str, kind: Kind) -> KeyRange:
+        """Where all keys of this kind (one that names follow) lie of a cluster."""
+        return _below(self.clusters + f"{cluster}/{kind}/".encode())
+
+    def vips_after(self, key: bytes) -> KeyRange:
+        """Where the virtual IPs lie of the cluster that this key lies under."""
         name, _, _ = key[len(self.clusters) :].partition(b"/")
-        begin = self.clusters + name + _VIPS
-        return begin, begin[:-1] + b"0"  # The character after the slash.
+        return _below(self.clusters + name + _VIPS)
 
     def is_vip(self, key: bytes) -> bool:
         """Whether a virtual IP lies there, of whatever cluster: quicker than taking the key apart."""
@@ -175,6 +179,10 @@ class Layout:
     def parse_key(self, key: bytes) -> Key | StrayKey:
         """Takes a key apart. Nothing that a stranger wrote into etcd raises here."""
         return _parse_again(self.clusters, key) if len(key) <= MAX_KEY_BYTES else _parse(self.clusters, key)
+
+
+def _below(folder: bytes) -> KeyRange:
+    return KeyRange(folder, folder[:-1] + b"0")  # The character after the slash.
 
 
 def _parse(clusters: bytes, key: bytes) -> Key | StrayKey:

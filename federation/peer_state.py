@@ -8,7 +8,7 @@ then is gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from discovery.model import ServiceName
@@ -70,6 +70,7 @@ class PeerState:
         self._listing_open = False
         self._unchecked = False
         """Whether etcd holds records that wait for a key."""
+        self._listing_wanted = False
 
     def __repr__(self) -> str:
         return f"PeerState({self.cluster}, {len(self._exports)} exports, {len(self.gateways)} gateways)"
@@ -96,6 +97,16 @@ class PeerState:
     def bundle_record(self) -> bytes | None:
         """The record of the bundle that is believed."""
         return self._ledger.record(BUNDLE)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing that was read of the peer is refused, or waits for a key or a listing."""
+        return not (self.refusals or self._unchecked or self._listing_wanted)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is believed of the peer is what etcd holds, as far as it was read."""
+        return self.is_sound and not self.away and not self._listing_open
 
     def recall(self, bundle: Record, raw: bytes) -> list[PeerChange]:
         """Takes the bundle that we remember (`federation.peer_memory`) as it is. Do it before `restore`."""
@@ -154,7 +165,8 @@ class PeerState:
             case ListingBegan():
                 self._ledger.listing += 1
                 self._listing_open = True
-                self._unchecked = False
+                self._unchecked = self._listing_wanted = False
+                self.refusals.begin_listing()
                 return []
             case ListingEnded():
                 return self._end_listing()
@@ -163,6 +175,15 @@ class PeerState:
         """A listing shows these bytes at the place of this text: whether they are an export that is believed as it is,
         so that there is nothing to change. Most of a listing is."""
         return not self.refusals and place.startswith(_EXPORTS) and self._ledger.sees_again(place, raw)
+
+    def knows_all_exports(self, put: Iterable[str], count: int) -> bool:
+        """etcd holds `count` exports, and since we were told of all of them for the last time, those at the places
+        `put` were put there: whether none was deleted, so that the others are as we know them."""
+        return self.is_sound and count == len(self._exports) + sum(not self._ledger.has(place) for place in put)
+
+    def sees_exports_again(self) -> None:
+        """A listing shows all exports as they are believed, as if each were shown to `sees_again`."""
+        self._ledger.sees_all_again(Kind.EXPORT)
 
     def claim(self, path: Path, raw: bytes) -> Claim | None:
         """What has to be checked before these bytes are believed at that place; None where no signature has to be, or
@@ -240,7 +261,7 @@ class PeerState:
             changes += dropped
             self._unchecked = True
         if self._unchecked:
-            self._unchecked = False
+            self._unchecked, self._listing_wanted = False, True
             changes.append(ListingWanted())
         return changes
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from federation.etcd.kv import KeyRange
 from federation.members import Members
-from federation.paths import Key, Layout, Path
+from federation.paths import Key, Kind, Layout, Path
 from federation.peer_keys import Claim
 from federation.settings import EtcdSource, FederationSettings
 
@@ -38,6 +40,7 @@ class Readings:
         self.home = Reading(Layout(settings.prefix, settings.federation))
         self._members = members
         self._federation = settings.federation
+        self._cluster = settings.cluster
         self._own_keys = self.home.layout.clusters + f"{settings.cluster}/".encode()
         self._readings: dict[EtcdSource | None, Reading] = {None: self.home}
         self.adjust(settings)
@@ -75,13 +78,19 @@ class Readings:
         reading = self._readings.get(source)
         return reading is not None and reading.layout.is_vip(key) and not self._is_own(key, source)
 
-    def vips_after(self, key: bytes, source: EtcdSource | None) -> tuple[bytes, bytes] | None:
-        """The range of keys (begin, end) after this one that is nobody's business here: where the cluster that it lies
-        under keeps its virtual IPs. None for our own."""
+    def vips_after(self, key: bytes, source: EtcdSource | None) -> KeyRange | None:
+        """The range of keys after this one that is nobody's business here: where the cluster that it lies under keeps
+        its virtual IPs. None for our own."""
         reading = self._readings.get(source)
         if reading is None or not key.startswith(reading.layout.clusters) or self._is_own(key, source):
             return None
         return reading.layout.vips_after(key)
+
+    def ranges(self, clusters: Iterable[str], source: EtcdSource | None) -> list[KeyRange]:
+        """Where the exports lie of those of these clusters that are read in that etcd, and our own addresses."""
+        layout = self._readings[source].layout
+        own = [layout.all_of(name, Kind.VIP) for name in clusters if source is None and name == self._cluster]
+        return own + [layout.all_of(name, Kind.EXPORT) for name in clusters if self.is_read(name, source)]
 
     def claim(self, key: bytes, raw: bytes, source: EtcdSource | None) -> Claim | None:
         """What has to be checked of a value before it is believed, if its signature shall not be checked then."""

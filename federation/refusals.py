@@ -34,10 +34,16 @@ class RefusalLog:
     def __init__(self) -> None:
         self.counts: Counter[RefusalCode] = Counter()
         self._entries: dict[str, _Entry] = {}
+        self._overflowed = False
+        """Whether there are more than are kept."""
 
     def __bool__(self) -> bool:
         """Whether anything is refused now."""
-        return bool(self._entries)
+        return bool(self._entries) or self._overflowed
+
+    def begin_listing(self) -> None:
+        """All that is refused is told again."""
+        self._overflowed = False
 
     def add(self, refusal: Refusal, raw: bytes, listing: int) -> bool:
         """Returns whether this is news."""
@@ -51,6 +57,7 @@ class RefusalLog:
         self._entries[refusal.path] = _Entry(refusal, digest, listing)
         if len(self._entries) > MAX_REFUSALS:
             del self._entries[next(iter(self._entries))]
+            self._overflowed = True
         return True
 
     def clear(self, path: str) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 import trio
 
 from federation.etcd.client import EtcdClient
 from federation.etcd.errors import EtcdError
-from federation.etcd.kv import KeyValue, RangeResult
+from federation.etcd.kv import KeyRange, KeyValue, RangeNews, RangeResult
 from federation.etcd.watch import Watch
 from federation.etcd.watch_cursor import WatchBatch, WatchEvent
 from federation.paths import is_bundle
@@ -21,6 +21,8 @@ from federation.signatures import WORTH_A_THREAD, check_signatures
 
 _FIRST_BACKOFF_S = 0.1
 _LAST_BACKOFF_S = 5.0
+_AWAY = frozenset({"unavailable", "no_leader"})
+"""etcd can't be asked for anything now."""
 _MONITOR_S = 0.2
 """How soon a broken watch is noticed. The watch mends itself; that it is broken matters to freshness only."""
 _TURN = 32
@@ -32,7 +34,15 @@ _SHARE = 1_024
 class Reader(Protocol):
     """What is told of what lies in etcd, in the order of its revisions."""
 
-    def listing_began(self) -> None: ...
+    def remembered(self) -> Remembered | None:
+        """What the next listing may leave out; called at any time, also before the disk is read."""
+
+    async def wait_restored(self) -> None:
+        """Returns when the disk is read. Nothing that follows is called before."""
+
+    def listing_began(self, news: Sequence[RangeNews]) -> list[RangeNews]:
+        """`news` are of what was remembered. Those are returned beyond which nothing needs to be listed there: they
+        are handed to `found`."""
 
     def unknown(self, listed: Sequence[KeyValue]) -> list[KeyValue]:
         """What of a listing is not known already, and is to be handed to `found`."""
@@ -40,8 +50,8 @@ class Reader(Protocol):
     def claim(self, kv: KeyValue) -> Claim | None:
         """What of this should be checked in a thread before it is handed to `found`."""
 
-    def left_out_after(self, key: bytes) -> tuple[bytes, bytes] | None:
-        """The next range of keys (begin, end) that need not be listed."""
+    def left_out_after(self, key: bytes) -> KeyRange | None:
+        """The next range of keys that need not be listed."""
 
     def found(self, kv: KeyValue, proof: bytes) -> None:
         """This lies in etcd. `proof` is the `key_id` of what `claim` said, if that was found true."""
@@ -57,6 +67,13 @@ class Reader(Protocol):
     def link_changed(self, link: EtcdLink) -> None: ...
 
 
+class Remembered(NamedTuple):
+    """Ranges of keys that were known as a whole when `witness` was the latest that had been put."""
+
+    witness: KeyValue
+    ranges: list[KeyRange]
+
+
 class EtcdLink(msgspec.Struct, frozen=True):
     """How well we see an etcd. `synced`: listed, and watched without interruption since."""
 
@@ -69,12 +86,21 @@ class Subscriber:
 
     def __init__(self, etcd: EtcdClient, prefix: bytes, reader: Reader, rng: random.Random) -> None:
         self.link = EtcdLink(False, "not read yet")
+        self._latest: KeyValue | None = None
+        """The latest put that was taken in."""
+        self._listed = False
+        """Whether all that was put before was taken in as well."""
         self._etcd = etcd
         self._prefix = prefix
         self._reader = reader
         self._rng = rng
         self._watch: Watch | None = None
         self._scope = trio.CancelScope()
+
+    @property
+    def witness(self) -> KeyValue | None:
+        """The latest that was put, where all that was put until then was taken in; else None."""
+        return self._latest if self._listed else None
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -83,6 +109,7 @@ class Subscriber:
 
     def list_again(self) -> None:
         """Reads everything anew: something that could not be judged before can be judged now."""
+        self._listed = False
         self._scope.cancel()
 
     async def _follow(self) -> None:
@@ -91,10 +118,10 @@ class Subscriber:
             try:
                 # Made before the listing, so that whoever wants another during this one gets it.
                 with trio.CancelScope() as self._scope:
-                    revision, latest = await self._list()
+                    revision = await self._list()
                     failures = 0
                     self._set_link(EtcdLink(True))
-                    await self._watch_from(revision + 1, latest)
+                    await self._watch_from(revision + 1)
             except EtcdError as error:
                 self._set_link(EtcdLink(False, str(error)))
                 if error.history_lost and not failures:
@@ -104,15 +131,18 @@ class Subscriber:
                 failures += 1
                 await trio.sleep(backoff_s * self._rng.uniform(0.5, 1.0))
 
-    async def _list(self) -> tuple[int, KeyValue | None]:
-        """At which revision, and the latest change that is in it."""
-        revision = 0
-        latest: KeyValue | None = None
+    async def _list(self) -> int:
+        """Returns at which revision."""
+        self._listed = False
+        remembered = self._reader.remembered()
+        news = await self._ask_for_news(remembered) if remembered is not None else []
+        await self._reader.wait_restored()
+        known = self._reader.listing_began(news)
+        latest = remembered.witness if remembered is not None and known else None
         failure: EtcdError | None = None
-        self._reader.listing_began()
         async with trio.open_nursery() as nursery:
             send, pages = trio.open_memory_channel[RangeResult | EtcdError](0)
-            nursery.start_soon(self._read_ahead, send)
+            nursery.start_soon(self._read_ahead, known, send)
             async for page in pages:
                 if isinstance(page, EtcdError):
                     failure = page
@@ -123,21 +153,47 @@ class Subscriber:
                 self._reader.caught_up()
         if failure is not None:
             raise failure
+        self._latest, self._listed = latest, True
         self._reader.listing_ended()
         self._reader.caught_up()
-        return revision, latest
+        return revision
 
-    async def _read_ahead(self, send: trio.MemorySendChannel[RangeResult | EtcdError]) -> None:
-        """Pages, each read while the one before it is taken in; at last the error that ended them, if one did."""
+    async def _ask_for_news(self, remembered: Remembered) -> list[RangeNews]:
+        """What was put into each of the ranges since, all at one revision; nothing where etcd has another history, or
+        can't say: a listing asks for less at a time."""
+        news: list[RangeNews] = []
+        witness, ranges = remembered
+        try:
+            if ranges and await self._etcd.remembers(witness):
+                for keys in ranges:
+                    revision = news[0].revision if news else 0
+                    news.append(await self._etcd.read_news(keys, since=witness.mod_revision, revision=revision))
+        except EtcdError as error:
+            if error.code in _AWAY:
+                raise
+            return []
+        return news
+
+    async def _read_ahead(
+        self, known: Sequence[RangeNews], send: trio.MemorySendChannel[RangeResult | EtcdError]
+    ) -> None:
+        """Pages, each read while the one before it is taken in, and last the news of what is not listed: the bundles
+        come before what they vouch for. At the end the error that ended them, if one did."""
+        left_out = [news.keys for news in known]
+        revision = known[0].revision if known else 0
         async with send:
             try:
-                async for page in self._etcd.read_pages(self._prefix, gap=self._reader.left_out_after):
+                async for page in self._etcd.read_pages(
+                    self._prefix, revision=revision, left_out=left_out, gap=self._reader.left_out_after
+                ):
                     await send.send(page)
+                for news in known:
+                    await send.send(RangeResult(news.revision, news.kvs))
             except EtcdError as error:
                 await send.send(error)
 
-    async def _watch_from(self, revision: int, latest: KeyValue | None) -> None:
-        async with self._etcd.watch(self._prefix, start_revision=revision, witness=latest) as self._watch:
+    async def _watch_from(self, revision: int) -> None:
+        async with self._etcd.watch(self._prefix, start_revision=revision, witness=self._latest) as self._watch:
             try:
                 async for batch in self._watch:
                     await self._take(batch)
@@ -148,6 +204,7 @@ class Subscriber:
         # Shielded: a batch that was begun is taken whole, because the watch has moved past it.
         with trio.CancelScope(shield=True):
             await self._hand_over(batch.events)
+        self._latest = batch.latest_put or self._latest
         if batch.events:
             self._reader.caught_up()
 

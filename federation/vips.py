@@ -32,6 +32,8 @@ class VipBook:
         self._network = ipaddress.ip_network(vip_range)
         self._pool = VipPool(self._network, {})
         self._shared: dict[ServiceName, _Shared] = {}
+        self._shared_before: dict[ServiceName, _Shared] = {}
+        """As it was when the current listing began."""
         self._needed: set[ServiceName] = set()
         self._unclaimed: dict[ServiceName, None] = {}
         self._corrected: set[ServiceName] = set()
@@ -46,9 +48,31 @@ class VipBook:
         """A live, read-only view."""
         return self._pool.assigned
 
-    def restore(self, assigned: Mapping[ServiceName, str]) -> None:
-        """Takes what the disk held: it stays as it is unless etcd says otherwise."""
+    def restore(self, assigned: Mapping[ServiceName, str], agreed: Mapping[ServiceName, int]) -> None:
+        """Takes what the disk held: it stays as it is unless etcd says otherwise. `agreed` has the revisions of those
+        that lay in etcd so."""
         self._pool = VipPool(self._network, assigned)
+        if self._pool.assigned == assigned:
+            self._shared = {name: _Shared(assigned[name], revision) for name, revision in agreed.items()}
+        # Else the range is another now, and what of it is wrong in etcd is found by reading it.
+
+    def is_shared(self, name: ServiceName) -> bool:
+        """Whether etcd holds an address for `name`, be it ours or not."""
+        return name in self._shared
+
+    def agreed_at(self, name: ServiceName) -> int:
+        """The revision at which etcd got the address that we have for `name`; -1 where it holds another, or none."""
+        shared = self._shared.get(name)
+        return shared.revision if shared is not None and shared.address == self._pool.assigned.get(name) else -1
+
+    def knows_all(self, put: Iterable[ServiceName], count: int) -> bool:
+        """etcd holds `count` addresses, and since we were told of all of them for the last time, those of `put` were
+        put there: whether none was deleted, so that the others are as we know them."""
+        return count == len(self._shared) + sum(name not in self._shared for name in put)
+
+    def sees_all_again(self) -> None:
+        """The listing that has just begun shows what we knew to lie in etcd, as if each were shown to `agrees`."""
+        self._shared, self._unseen = self._shared_before, set()
 
     def need(self, name: ServiceName) -> bool:
         """Makes sure that `name` has an address; returns whether it got one now."""
@@ -117,17 +141,22 @@ class VipBook:
     def begin_listing(self) -> None:
         """What etcd holds is told anew; its revisions may have gone back, if it was restored."""
         self._unseen = set(self._shared)
+        self._shared_before = self._shared
         self._shared = {name: _Shared(entry.address, -1) for name, entry in self._shared.items()}
 
-    def end_listing(self) -> None:
-        for name in self._unseen:
+    def end_listing(self) -> set[ServiceName]:
+        """Returns for whom etcd holds none any longer."""
+        missing, self._unseen, self._shared_before = self._unseen, set(), {}
+        for name in missing:
             self.missing(name)
-        self._unseen = set()
+        return missing
 
-    def release_unneeded(self) -> None:
-        """Our catalog is complete: what etcd still holds for other names was left behind."""
-        for name in set(self._shared) - self._needed:
+    def release_unneeded(self) -> set[ServiceName]:
+        """Our catalog is complete: what etcd still holds for other names was left behind. Returns these."""
+        unneeded = set(self._shared) - self._needed
+        for name in unneeded:
             self.release(name)
+        return unneeded
 
     def take_claims(self, limit: int) -> list[VipClaim]:
         """Addresses to write, at most `limit`."""

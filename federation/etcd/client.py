@@ -17,7 +17,19 @@ from federation.etcd.channel import Channel
 from federation.etcd.config import EtcdConfig
 from federation.etcd.endpoints import EndpointState
 from federation.etcd.errors import EtcdError
-from federation.etcd.kv import Compare, KeyValue, Op, RangeResult, TxnResult, build_txn, prefix_end, read_kv, read_txn
+from federation.etcd.kv import (
+    Compare,
+    KeyRange,
+    KeyValue,
+    Op,
+    RangeNews,
+    RangeResult,
+    TxnResult,
+    build_txn,
+    prefix_end,
+    read_kv,
+    read_txn,
+)
 from federation.etcd.lease import Lease
 from federation.etcd.lease_clock import whole_seconds
 from federation.etcd.methods import DELETE_RANGE, LEASE_GRANT, PUT, RANGE, STATUS, TXN
@@ -102,31 +114,63 @@ class EtcdClient:
         *,
         page_keys: int = _PAGE_KEYS,
         serializable: bool = False,
-        gap: Callable[[bytes], tuple[bytes, bytes] | None] = lambda key: None,
+        revision: int = 0,
+        left_out: Sequence[KeyRange] = (),
+        gap: Callable[[bytes], KeyRange | None] = lambda key: None,
     ) -> AsyncIterator[RangeResult]:
-        """The same in pages of at most `page_keys`, each at the revision of the first. At least one page comes.
+        """The same in pages of at most `page_keys`, each at `revision`, or else at that of the first. At least one page
+        comes.
 
-        `gap` says, of the last key of a page, which range (begin, end) at or after it is of no interest: what of it is
-        not read already is left out. Raises EtcdError `compacted` when that revision is compacted meanwhile: begin
-        again."""
-        end = behind = prefix_end(prefix)
-        request = pb.RangeRequest(key=prefix or b"\0", range_end=end, limit=page_keys, serializable=serializable)
+        What lies in the ranges `left_out` is not read. `gap` says, of the last key of a page, which range at or after
+        it is of no interest either: what of it is not read already is left out. Raises EtcdError `compacted` when that
+        revision is compacted meanwhile: begin again."""
+        end = prefix_end(prefix)
+        holes = sorted(left_out)
+        request = pb.RangeRequest(key=prefix or b"\0", limit=page_keys, revision=revision, serializable=serializable)
         while True:
+            hole = next((hole for hole in holes if request.key < hole.end), None)
+            if hole is not None and hole.begin <= request.key:
+                request.key = hole.end
+                continue
+            request.range_end = hole.begin if hole is not None else end
             answer = await self._channel.call(RANGE, request, leader=not serializable)
             request.revision = request.revision or answer.header.revision
             yield RangeResult(request.revision, [read_kv(kv) for kv in answer.kvs])
-            if not answer.more:
-                if request.range_end == end:
-                    return
-                request.key, request.range_end = behind, end
-                continue
-            request.key, request.range_end = answer.kvs[-1].key + b"\0", end
-            if (left_out := gap(answer.kvs[-1].key)) is not None:
-                begin, behind = left_out
-                if request.key < begin:
-                    request.range_end = begin
-                else:
-                    request.key = max(request.key, behind)
+            if answer.more:
+                request.key = answer.kvs[-1].key + b"\0"
+                if (found := gap(answer.kvs[-1].key)) is not None and found not in holes:
+                    holes = sorted([*holes, found])
+            elif hole is not None:
+                request.key = hole.end
+            else:
+                return
+
+    async def read_news(
+        self, keys: KeyRange, *, since: int, revision: int = 0, page_keys: int = _PAGE_KEYS
+    ) -> RangeNews:
+        """What was put into a range after the revision `since` and still lies there, as it is at `revision` (0: now),
+        and how many keys there are in all. etcd reads all of them to tell, and sends these only."""
+        request = pb.RangeRequest(
+            key=keys.begin, range_end=keys.end, min_mod_revision=since + 1, revision=revision, limit=page_keys
+        )
+        answer = await self._channel.call(RANGE, request)
+        kvs = [read_kv(kv) for kv in answer.kvs]
+        return RangeNews(keys, revision or answer.header.revision, kvs, answer.count, not answer.more)
+
+    async def remembers(self, witness: KeyValue) -> bool:
+        """Whether this etcd has the history that `witness` was seen in: byte for byte, that lies or lay there at that
+        revision. False as well where nobody can tell, because it was replaced and its revision is compacted."""
+        for revision in (0, witness.mod_revision):
+            request = pb.RangeRequest(key=witness.key, revision=revision)
+            try:
+                answer = await self._channel.call(RANGE, request)
+            except EtcdError as error:
+                if error.history_lost:
+                    return False
+                raise
+            if [read_kv(kv) for kv in answer.kvs] == [witness]:
+                return True
+        return False
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
         """Returns the revision that it made."""

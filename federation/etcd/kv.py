@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,24 @@ class RangeResult(msgspec.Struct, frozen=True):
 
     revision: int
     kvs: list[KeyValue]
+
+
+class KeyRange(NamedTuple):
+    """The keys from `begin` on, before `end`."""
+
+    begin: bytes
+    end: bytes
+
+
+class RangeNews(msgspec.Struct, frozen=True):
+    """What of a range was put after some revision, as of `revision`. `count` is how many keys lie in it, whenever they
+    were put: who knows what lay there before can tell whether anything is gone. Not `whole`: `kvs` has not all."""
+
+    keys: KeyRange
+    revision: int
+    kvs: list[KeyValue]
+    count: int
+    whole: bool
 
 
 class Compare(msgspec.Struct, frozen=True):

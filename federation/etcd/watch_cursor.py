@@ -24,6 +24,10 @@ class WatchBatch(msgspec.Struct, frozen=True):
     revision: int
     events: list[WatchEvent]
 
+    @property
+    def latest_put(self) -> KeyValue | None:
+        return next((event.kv for event in reversed(self.events) if event.kind == "put"), None)
+
 
 class WatchCursor:
     """A watch's place in history. It moves on only with whole responses, so that a broken connection in the middle of
@@ -69,8 +73,9 @@ class WatchCursor:
         # While a watcher catches up, the store is ahead of the events that it has been sent.
         revision = events[-1].kv.mod_revision if events else store_revision
         self.next_revision = max(self.next_revision, revision + 1)
-        self.witness = next((event.kv for event in reversed(events) if event.kind == "put"), self.witness)
-        return WatchBatch(revision, events)
+        batch = WatchBatch(revision, events)
+        self.witness = batch.latest_put or self.witness
+        return batch
 
 
 def _read_event(event: pb.Event) -> WatchEvent:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from federation.etcd import Compare, EtcdClient, EtcdError, Op
+from federation.etcd.kv import KeyRange
 
 
 async def test_what_is_put_is_read_back_until_it_is_deleted(client: EtcdClient, prefix: bytes) -> None:
@@ -45,9 +47,9 @@ async def test_ranges_of_no_interest_are_left_out(client: EtcdClient, prefix: by
             for number in range(5):
                 await client.put(prefix + b"%b/%b/%d" % (cluster, kind, number), b"")
 
-    def gap(key: bytes) -> tuple[bytes, bytes]:
+    def gap(key: bytes) -> KeyRange:
         begin = prefix + key[len(prefix) :].split(b"/")[0] + b"/vips/"
-        return begin, begin[:-1] + b"0"
+        return KeyRange(begin, begin[:-1] + b"0")
 
     for page_keys in (1, 2, 3, 5, 7, 100):
         read = [
@@ -60,6 +62,60 @@ async def test_ranges_of_no_interest_are_left_out(client: EtcdClient, prefix: by
         assert {key for key in every if b"/vips/" not in key} <= set(read)
         assert page_keys > 5 or len([key for key in read if b"/vips/" in key]) <= 3 * page_keys
         assert page_keys > 1 or not [key for key in read if b"/vips/" in key]
+
+
+async def test_ranges_that_are_known_are_left_out(client: EtcdClient, prefix: bytes) -> None:
+    """All of them, whatever the pages: at the begin, in the middle, beside each other, at the end; and gaps as well."""
+    for kind in (b"a", b"b", b"c", b"d", b"vips", b"x"):
+        for number in range(4):
+            await client.put(prefix + b"%b/%d" % (kind, number), b"")
+    every = [kv.key for kv in (await client.read_prefix(prefix)).kvs]
+    gap = KeyRange(prefix + b"vips/", prefix + b"vips0")
+    for kinds in (b"", b"a", b"bc", b"x", b"ax", b"abcdx"):
+        left_out = [KeyRange(prefix + b"%c/" % kind, prefix + b"%c0" % kind) for kind in kinds]
+        for page_keys in (1, 3, 100):
+            read: list[bytes] = []
+            async for page in client.read_pages(prefix, page_keys=page_keys, left_out=left_out, gap=lambda _: gap):
+                read += [kv.key for kv in page.kvs]
+            assert read == [key for key in every if key in set(read)]
+            wanted = {key for key in every if not any(keys.begin <= key < keys.end for keys in left_out)}
+            assert wanted - set(read) <= {key for key in every if b"/vips/" in key}
+
+
+async def test_what_is_new_in_a_range_comes_with_the_number_of_all(client: EtcdClient, prefix: bytes) -> None:
+    """New and changed keys come, also where they are many; of the rest it is told how many there are, so that a deleted
+    one is missed. Old revisions are told of as well."""
+    keys = KeyRange(prefix, prefix[:-1] + b"0")
+    for number in range(5):
+        since = await client.put(prefix + b"%d" % number, b"old")
+    nothing = await client.read_news(keys, since=since)
+    assert (nothing.kvs, nothing.count, nothing.whole) == ([], 5, True)
+    await client.put(prefix + b"1", b"new")
+    await client.put(prefix + b"9", b"new")
+    await client.delete(prefix + b"3")
+    news = await client.read_news(keys, since=since)
+    assert {kv.key: kv.value for kv in news.kvs} == {prefix + b"1": b"new", prefix + b"9": b"new"}
+    assert (news.count, news.whole) == (5, True)
+    few = await client.read_news(keys, since=since, page_keys=1)
+    assert (len(few.kvs), few.whole) == (1, False)
+    before = await client.read_news(keys, since=since, revision=nothing.revision)
+    assert (before.kvs, before.count, before.revision) == ([], 5, nothing.revision)
+
+
+async def test_a_history_is_known_by_what_was_seen_of_it(client: EtcdClient, prefix: bytes) -> None:
+    """What was replaced since is looked up where it was; another value, revision or key is another history."""
+    await client.put(prefix + b"a", b"seen")
+    seen = await client.get(prefix + b"a")
+    assert seen is not None
+    assert await client.remembers(seen)
+    await client.put(prefix + b"a", b"changed")
+    await client.delete(prefix + b"a")
+    assert await client.remembers(seen)
+    replace = msgspec.structs.replace
+    assert not await client.remembers(replace(seen, value=b"else"))
+    assert not await client.remembers(replace(seen, key=prefix + b"b"))
+    assert not await client.remembers(replace(seen, mod_revision=seen.mod_revision + 1))
+    assert not await client.remembers(replace(seen, mod_revision=seen.mod_revision + 1_000_000))
 
 
 async def test_a_prefix_ends_where_it_should(client: EtcdClient, prefix: bytes) -> None:

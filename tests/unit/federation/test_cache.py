@@ -10,7 +10,9 @@ import pytest
 
 from discovery.model import ServiceName
 from federation import paths
+from federation.bookmark import Bookmark
 from federation.cache import CachedCluster, CatalogCache
+from federation.etcd.kv import KeyValue
 
 A, B = paths.export(ServiceName("shop", "a")), paths.export(ServiceName("shop", "b"))
 
@@ -171,3 +173,100 @@ def test_a_seal_that_does_not_fit_is_made_anew(tmp_path: FilePath) -> None:
     cache = CatalogCache(tmp_path)
     cache.load()
     assert cache.is_sealed("west", A, b"one", b"key")
+
+
+WITNESS = KeyValue(b"/isthmus/\xff", b"\x00\xff", 1, 7, 1, 0)
+
+
+def bookmarked(directory: FilePath) -> CatalogCache:
+    """Two clusters in two parts each, and a bookmark for both."""
+    cache = CatalogCache(directory)
+    cache.load()
+    for raw in (b"one", b"two"):
+        for cluster in ("west", "eu"):
+            cache.put(cluster, A, raw, b"key")
+        cache.write(cache.take_pending(), {"": Bookmark(WITNESS, ["west", "eu", "asia"])})
+    return cache
+
+
+def clusters(directory: FilePath, name: str = "") -> set[str]:
+    cache = CatalogCache(directory)
+    cache.load()
+    bookmark = cache.bookmarks.get(name)
+    assert bookmark is None or bookmark.witness == WITNESS
+    return set(bookmark.clusters) if bookmark is not None else set()
+
+
+def test_a_bookmark_holds_for_the_journals_that_it_was_made_with(tmp_path: FilePath) -> None:
+    """Over restarts, and also where they were rewritten meanwhile; a cluster without a journal is not in it."""
+    cache = bookmarked(tmp_path)
+    assert clusters(tmp_path) == {"west", "eu"}
+    for number in range(2_100):
+        cache.put("west", A, b"%d" % number, b"key")
+        cache.write(cache.take_pending())
+    cache.write([], {"": Bookmark(WITNESS, ["west", "eu"])})
+    assert clusters(tmp_path) == {"west", "eu"}
+    again = CatalogCache(tmp_path)
+    again.load()
+    again.put("eu", B, b"more")
+    again.write(again.take_pending(), {"": Bookmark(WITNESS, ["eu"]), "other": Bookmark(WITNESS, ["west"])})
+    assert (clusters(tmp_path), clusters(tmp_path, "other")) == ({"eu"}, {"west"})
+
+
+def test_a_bookmark_of_another_etcd_stays(tmp_path: FilePath) -> None:
+    """What is not told of is as it was; None takes one away."""
+    cache = bookmarked(tmp_path)
+    cache.write([], {"other": Bookmark(WITNESS, ["west"])})
+    assert (clusters(tmp_path), clusters(tmp_path, "other")) == ({"west", "eu"}, {"west"})
+    cache.write([], {"": None})
+    assert (clusters(tmp_path), clusters(tmp_path, "other")) == (set(), {"west"})
+
+
+def test_a_journal_that_is_not_as_it_was_is_in_no_bookmark(tmp_path: FilePath) -> None:
+    """A part that a power cut took or a crash left without its bookmark, one in another's place, bytes that were
+    changed, another seal: the cluster is read as a whole, the other one is not."""
+    bookmarked(tmp_path)
+    journal = tmp_path / "west.jsonl"
+    good = journal.read_bytes()
+    lines = good.splitlines(keepends=True)
+    assert len(lines) == 4
+    swapped = b"".join([*lines[2:], *lines[:2]])
+    for bad in (b"", b"".join(lines[:2]), good[:-1], good + b"x", good.replace(b"two", b"one"), swapped):
+        journal.write_bytes(bad)
+        assert clusters(tmp_path) == {"eu"}
+    journal.unlink()
+    assert clusters(tmp_path) == {"eu"}
+    journal.write_bytes(good)
+    assert clusters(tmp_path) == {"west", "eu"}
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    cache.put("west", B, b"late")
+    cache.write(cache.take_pending())
+    assert clusters(tmp_path) == {"eu"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"x\n{}", b'{"":1}'])
+def test_a_damaged_bookmark_is_none(tmp_path: FilePath, damage: bytes) -> None:
+    """Nobody without the seal's key can write one, and nothing raises."""
+    bookmarked(tmp_path)
+    (tmp_path / "bookmarks").write_bytes(damage)
+    assert clusters(tmp_path) == set()
+    bookmarked(tmp_path)
+    content = (tmp_path / "bookmarks").read_bytes()
+    (tmp_path / "bookmarks").write_bytes(content.replace(b'"mod_revision":7', b'"mod_revision":8'))
+    assert clusters(tmp_path) == set()
+    bookmarked(tmp_path)
+    (tmp_path / "seal.key").unlink()
+    assert clusters(tmp_path) == set()
+
+
+def test_an_address_is_noted_with_its_revision(tmp_path: FilePath) -> None:
+    """The same address at another revision is another note; the same again is none."""
+    vip = paths.vip(ServiceName("shop", "a"))
+    cache = CatalogCache(tmp_path)
+    cache.load()
+    for revision in (-1, 5, 5, 6):
+        cache.put("east", vip, b"127.80.0.2", sequence=revision)
+        flush(cache)
+    assert load(tmp_path)["east"].entries[vip].sequence == 6
+    assert len((tmp_path / "east.jsonl").read_bytes().splitlines()) == 6

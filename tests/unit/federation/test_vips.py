@@ -141,7 +141,7 @@ def test_a_range_that_is_used_up_is_named() -> None:
 
 def test_the_disk_keeps_addresses_over_a_restart() -> None:
     book = VipBook(RANGE)
-    book.restore({A: "127.80.0.99"})
+    book.restore({A: "127.80.0.99"}, {})
     assert not book.need(A)
     assert book.addresses[A] == "127.80.0.99"
     assert book.take_claims(10) == [VipClaim(A, "127.80.0.99", 0)]
