@@ -72,9 +72,10 @@ def wait_ready(*clusters: GatewayProcess) -> None:
         wait_until(ready, f"{cluster.name} and its peers are ready", timeout_s=60)
 
 
-def write_config(cluster: GatewayProcess, root: str, peer: str, svid_lifetime: str, services: str = "") -> None:
+def write_config(cluster: GatewayProcess, root: str, peer: str, trust: str, services: str = "") -> None:
+    """`trust` is what that section says."""
     text = add_peer(cluster.config_path.read_text(), peer, f"{peer}.acme.internal", root)
-    cluster.config_path.write_text(f"{text}\ntrust: {{svid_lifetime: {svid_lifetime}}}\n{services}")
+    cluster.config_path.write_text(f"{text}\ntrust: {{{trust}}}\n{services}")
 
 
 def root_of(cluster: GatewayProcess) -> str:
@@ -111,9 +112,10 @@ def _tcp_service(name: str, port: int, consumer: str) -> str:
 
 @contextmanager
 def east_and_west(
-    directory: Path, etcd: EtcdServer, *, svid_lifetime: str = "10s"
+    directory: Path, etcd: EtcdServer, *, svid_lifetime: str = "10s", east_trust: str = "", east_root: str = ""
 ) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    """Both run and see each other; west's payments and ledger are exported to east, east's vault to west."""
+    """Both run and see each other; west's payments and ledger are exported to east, east's vault to west. East's trust
+    may come from elsewhere: `east_trust` is what its section says, `east_root` what west pins then."""
     port, ledger, vault = free_ports(3)
     with gateways(directory, "east", "west") as (east, west):
         for cluster in (east, west):
@@ -121,7 +123,8 @@ def east_and_west(
             text = cluster.config_path.read_text()
             cluster.config_path.write_text(re.sub(r"vip_range: \S+", f"vip_range: {_RANGES[cluster.name]}", text))
         own = _tcp_service(_TCP_SERVICES["east"], vault, "west")
-        write_config(east, root_of(west), "west", svid_lifetime, f"services:\n{own}")
+        trust = f"svid_lifetime: {svid_lifetime}"
+        write_config(east, root_of(west), "west", east_trust or trust, f"services:\n{own}")
         services = f"""\
 services:
 - namespace: shop
@@ -131,7 +134,7 @@ services:
   export: {{to: [east]}}
 """
         services += _tcp_service(_TCP_SERVICES["west"], ledger, "east")
-        write_config(west, root_of(east), "east", svid_lifetime, services)
+        write_config(west, east_root or root_of(east), "east", trust, services)
         kinds = [f"http:payments:{port}", f"tcp:ledger:{ledger}", f"tcp:vault:{vault}"]
         line = [sys.executable, "-m", "gateway.demo.services", "west", *kinds]
         service = subprocess.Popen(line)

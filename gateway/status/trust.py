@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from federation.acknowledgement import PublicationState
@@ -27,6 +27,8 @@ from trust.source import TrustSource
 from trust.spiffe_id import gateway_id
 
 EXPIRES_SOON = timedelta(days=30)
+LAST_PART = 8
+"""Of a short life it is the last eighth: SPIRE replaces a root that lives for a day when a sixth of it is left."""
 PATIENCE_S = 30.0
 """A peer that runs acknowledges within a second; who has not after this long is named."""
 _ROLES = {
@@ -127,7 +129,7 @@ def rotation_problems(trust: TrustDocument, state: PublicationState, now: dateti
     if rotation is not None and rotation.stage in (Stage.PREPARED, Stage.SILENCED) and _is_late(rotation, now):
         for why in rotation.waiting_for:
             yield ProblemDocument("trust", "rotation", f"stage {rotation.stage} waits for {why}")
-    yield from _expiring("this cluster", (root for root in trust.roots if root.role in ("signing", "next")), now)
+    yield from _expiring("this cluster", [root for root in trust.roots if root.role == "signing"], now)
     for peer in trust.peers:
         yield from _expiring(peer.cluster, peer.roots, now)
         if not peer.pin_is_current:
@@ -144,10 +146,13 @@ def _is_late(rotation: RotationDocument, now: datetime) -> bool:
 
 
 def _expiring(
-    subject: str, roots: Iterable[RootDocument | OwnRootDocument], now: datetime
+    subject: str, roots: Sequence[RootDocument | OwnRootDocument], now: datetime
 ) -> Iterator[ProblemDocument]:
-    for root in roots:
-        if root.not_after - now < EXPIRES_SOON:
+    """Nothing is wrong with a root that ends beside one that lasts longer."""
+    for root in sorted(roots, key=lambda root: root.not_after)[-1:]:
+        if root.not_after - now < min(EXPIRES_SOON, (root.not_after - root.not_before) / LAST_PART):
             ends = "has ended" if root.not_after < now else "ends"
-            text = f"its root {root.fingerprint} {ends} at {root.not_after:%Y-%m-%dT%H:%M:%SZ}: it has to be rotated"
-            yield ProblemDocument("trust", subject, f"{text} (isthmus trust rotate there)")
+            text = f"its root {root.fingerprint} {ends} at {root.not_after:%Y-%m-%dT%H:%M:%SZ}: it has to be replaced"
+            yield ProblemDocument(
+                "trust", subject, f"{text} (isthmus trust rotate there, or where its roots come from)"
+            )

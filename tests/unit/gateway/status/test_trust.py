@@ -107,7 +107,7 @@ def test_laggards_are_named_after_a_while() -> None:
 
 def test_roots_that_end_soon_are_named() -> None:
     """Ours and theirs, in time to rotate, and after it was too late."""
-    root = RootDocument("sha256:" + "ab" * 32, NOW, NOW + EXPIRES_SOON)
+    root = RootDocument("sha256:" + "ab" * 32, NOW - timedelta(days=3_650), NOW + EXPIRES_SOON)
     peer = PeerTrustDocument("west", "west.acme.test", root.fingerprint, 3, 1, (root,))
     assert problems(document(peers=(peer,))) == []
     ((subject, text),) = problems(document(peers=(peer,)), NOW + timedelta(seconds=1))
@@ -115,11 +115,23 @@ def test_roots_that_end_soon_are_named() -> None:
     assert "ends at" in text
     ((_, text),) = problems(document(peers=(peer,)), NOW + EXPIRES_SOON + timedelta(days=1))
     assert "has ended at" in text
-    own = OwnRootDocument(root.fingerprint, "signing", NOW, NOW + timedelta(days=3))
+    own = OwnRootDocument(root.fingerprint, "signing", root.not_before, NOW + timedelta(days=3))
     ((subject, _),) = problems(msgspec.structs.replace(document(), roots=(own,)))
     assert subject == "this cluster"
     gone = msgspec.structs.replace(own, role="previous")
     assert problems(msgspec.structs.replace(document(), roots=(gone,))) == [], "it goes anyway"
+
+
+def test_short_lives_and_replaced_roots_are_no_alarm() -> None:
+    """SPIRE's roots live for a day by default, and the next one is in the bundle long before."""
+    day = timedelta(days=1)
+    root = RootDocument("sha256:" + "ab" * 32, NOW, NOW + day)
+    peer = PeerTrustDocument("west", "west.acme.test", root.fingerprint, 3, 1, (root,))
+    assert problems(document(peers=(peer,)), NOW + day * 0.87) == []
+    assert len(problems(document(peers=(peer,)), NOW + day * 0.88)) == 1
+    following = RootDocument("sha256:" + "cd" * 32, NOW + day / 2, NOW + day * 1.5)
+    both = msgspec.structs.replace(peer, roots=(following, root))
+    assert problems(document(peers=(both,)), NOW + day * 1.1) == []
 
 
 def test_a_pin_that_is_out_of_date_is_named_with_what_to_write() -> None:
