@@ -4,7 +4,7 @@ Only the controller and the command line load this package: workers get what the
 """
 
 from gateway.config.failover import EjectionConfig, FailoverConfig, ServiceFailoverConfig
-from gateway.config.load import Validation, load_config, parse_config, validate_config
+from gateway.config.load import ConfigReader, Validation, load_config, parse_config, validate_config
 from gateway.config.model import Config, GatewayConfig, StatusConfig
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.traffic import LimitsForAll, RetriesForAll, TimeoutsForAll
@@ -14,6 +14,7 @@ __all__ = [
     "BundleEndpointConfig",
     "Config",
     "ConfigError",
+    "ConfigReader",
     "EjectionConfig",
     "FailoverConfig",
     "GatewayConfig",

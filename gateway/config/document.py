@@ -17,7 +17,7 @@ import yaml
 
 from discovery.config_values import Location
 
-_MAX_DEPTH = 32
+MAX_DEPTH = 32
 _MAX_REPEATED = 10_000
 """How many nodes all aliases of a file may add."""
 
@@ -50,12 +50,14 @@ class Entry(msgspec.Struct):
 
 
 class Node(msgspec.Struct):
-    """A value and its line. `size` counts it and all below it, `depth` the levels below it."""
+    """A value and its line. `size` counts it and all below it, `depth` the levels below it. Lines of it and of what is
+    below it are counted from `first_line`, which is another one than 1 where a part of a file was parsed by itself."""
 
     line: int
     value: Scalar | dict[str, Entry] | list[Node]
     size: int = 1
     depth: int = 0
+    first_line: int = 1
 
     def plain(self) -> Plain:
         """The value without lines; lists as tuples."""
@@ -67,14 +69,15 @@ class Node(msgspec.Struct):
 
     def line_of(self, location: Location) -> int:
         """The line of what stands at `location`, or of the nearest thing around it that exists."""
-        line, node = self.line, self
+        line, before, node = self.line, 0, self
         for part in location:
             if isinstance(node.value, dict) and part in node.value:
                 entry = node.value[str(part)]
-                line, node = entry.line, entry.node
+                line, node = before + entry.line, entry.node
             elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
                 node = node.value[part]
-                line = node.line
+                before += node.first_line - 1
+                line = before + node.line
             else:
                 break
         return line
@@ -91,14 +94,18 @@ class Node(msgspec.Struct):
                 yield from node.empty_locations((*at, index))
 
 
-def parse_document(text: str) -> Node:
-    """Reads one YAML document.
+def parse_document(text: str, *, plainly: bool = False) -> Node:
+    """Reads one YAML document. `plainly`: it shall mean the same in another place, so it has no anchors.
 
     Raises:
         DocumentError: it is no YAML, more than one document, or something from the list on top of this module.
     """
     try:
-        return _Builder(yaml.parse(text, Loader=_LOADER)).build()
+        builder = _Builder(yaml.parse(text, Loader=_LOADER))
+        root = builder.build()
+        if plainly and builder.anchors:
+            raise DocumentError(0, "has anchors")
+        return root
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
         said = ", ".join(part for part in (error.context, error.problem) if part)
@@ -118,7 +125,7 @@ class _Builder:
 
     def __init__(self, events: Iterator[yaml.Event]) -> None:
         self._events = events
-        self._anchors: dict[str, Node] = {}
+        self.anchors: dict[str, Node] = {}
         self._repeated = 0
 
     def build(self) -> Node:
@@ -138,7 +145,7 @@ class _Builder:
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if event.tag is not None and event.tag != "!":
             raise DocumentError(line, f"the tag {event.tag[:60]} is not known here", "remove it", at)
-        if len(at) > _MAX_DEPTH:
+        if len(at) > MAX_DEPTH:
             raise _too_deep(line)
         if isinstance(event, yaml.ScalarEvent):
             node = Node(line, _scalar(event))
@@ -147,7 +154,7 @@ class _Builder:
         else:
             node = self._sequence(line, at)
         if event.anchor is not None:
-            self._anchors[event.anchor] = node
+            self.anchors[event.anchor] = node
         return node
 
     def _mapping(self, line: int, at: Location) -> Node:
@@ -160,13 +167,13 @@ class _Builder:
                 message = f"the key is here twice (first on line {entries[key].line})"
                 raise DocumentError(_line_of(event), message, location=(*at, key))
             entries[key] = Entry(_line_of(event), self._node(next(self._events), (*at, key)))
-        return _parent(line, entries, [entry.node for entry in entries.values()])
+        return parent_of(line, entries, [entry.node for entry in entries.values()])
 
     def _sequence(self, line: int, at: Location) -> Node:
         nodes: list[Node] = []
         for event in self._until(yaml.SequenceEndEvent):
             nodes.append(self._node(event, (*at, len(nodes))))
-        return _parent(line, nodes, nodes)
+        return parent_of(line, nodes, nodes)
 
     def _until(self, end: type[yaml.Event]) -> Iterator[yaml.Event]:
         for event in self._events:
@@ -176,10 +183,10 @@ class _Builder:
 
     def _alias(self, event: yaml.AliasEvent, at: Location) -> Node:
         # An anchor is known when its node is complete, so that a node can't contain itself.
-        node = self._anchors.get(event.anchor or "")
+        node = self.anchors.get(event.anchor or "")
         if node is None:
             raise DocumentError(_line_of(event), f"*{event.anchor} repeats nothing that is complete before it")
-        if len(at) + node.depth > _MAX_DEPTH:
+        if len(at) + node.depth > MAX_DEPTH:
             raise _too_deep(_line_of(event))
         self._repeated += node.size
         if self._repeated > _MAX_REPEATED:
@@ -187,13 +194,13 @@ class _Builder:
         return node
 
 
-def _parent(line: int, value: dict[str, Entry] | list[Node], children: list[Node]) -> Node:
+def parent_of(line: int, value: dict[str, Entry] | list[Node], children: list[Node]) -> Node:
     size = 1 + sum(child.size for child in children)
     return Node(line, value, size, 1 + max((child.depth for child in children), default=0))
 
 
 def _too_deep(line: int) -> DocumentError:
-    return DocumentError(line, f"nested deeper than {_MAX_DEPTH} levels")
+    return DocumentError(line, f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _line_of(event: yaml.Event) -> int:

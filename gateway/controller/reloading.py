@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError, ConfigReader
 from gateway.config.plan import diff
 from gateway.config.plan_state import settings_state
 from gateway.transport.listeners import ListenError
@@ -33,6 +33,7 @@ class Reloading:
         self.problem = ""
         """Why what the file says is not in use; empty while it is."""
         self._path = path
+        self._reader = ConfigReader(path)
         self._seen = _fingerprint(path)
         self._settings = settings_state(config)
         self._take = take
@@ -53,7 +54,7 @@ class Reloading:
     def reload(self) -> None:
         """Takes the file in, or says in `problem` why not."""
         try:
-            config = load_config(self._path)
+            config = self._reader.validate().require()
         except ConfigError as error:
             self._refuse(f"the changed configuration is refused, the old one stays:\n{error}", str(error))
             return
