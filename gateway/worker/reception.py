@@ -21,7 +21,7 @@ from gateway.control import ListenerSpec
 from gateway.route import Origin
 from gateway.routing import RouteTable
 from gateway.telemetry import CONNECTIONS, WorkerCounters
-from gateway.transport.dial import handshake, send_away
+from gateway.transport.dial import handshake, keep_little_unsent, send_away
 from gateway.transport.reactor import Reactor
 from gateway.tunnel.identity import Identity, NotReady
 from gateway.worker.acceptor import SHARED_INTEREST, Accepted, Acceptor
@@ -194,6 +194,7 @@ class Reception:
                 self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
                 sock.close()
             else:
+                keep_little_unsent(sock)
                 self._nursery.start_soon(self._serve_peer, spec, sock, client)
 
         return accepted

@@ -37,7 +37,7 @@ from gateway.codec.http2.h2_events import on_goaway, translate
 from gateway.codec.http2.h2_session import H2Session
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import request_block, response_block
-from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, STREAM_LIMIT, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 DATA_FRAME_BYTES: Final = 16_384
@@ -130,8 +130,6 @@ class H2Codec:
             translate(self._session, self._conn.receive_data(frame), events)
         except h2.exceptions.DenialOfServiceError as too_much:
             self._session.fail(FLOOD, str(too_much), ErrorCode.ENHANCE_YOUR_CALM, events)
-        except h2.exceptions.TooManyStreamsError as too_many:
-            self._session.fail(STREAM_LIMIT, str(too_many), ErrorCode.PROTOCOL_ERROR, events)
         except h2.exceptions.ProtocolError as error:
             self._session.fail(PROTOCOL, str(error), int(error.error_code), events)
 

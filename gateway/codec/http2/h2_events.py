@@ -37,7 +37,7 @@ from gateway.codec.http2.message import (
     parse_response,
     validate_block,
 )
-from gateway.codec.interface import FLOOD, MALFORMED, PROTOCOL
+from gateway.codec.interface import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
 
 
 def translate(session: H2Session, said: list[h2.events.Event], events: list[Event]) -> None:
@@ -54,6 +54,9 @@ def _on_request(session: H2Session, event: h2.events.RequestReceived, events: li
     ended = event.stream_ended is not None
     if session.drained_at is not None and stream_id > session.drained_at:
         session.reset_engine(stream_id, ErrorCode.REFUSED_STREAM)
+        return
+    if len(session.streams) >= session.limits.concurrent_streams:
+        _exceed(session, stream_id, events)
         return
     session.last_stream = stream_id
     try:
@@ -74,6 +77,16 @@ def _on_request(session: H2Session, event: h2.events.RequestReceived, events: li
     stream.missing = missing
     stream.remote_ended = ended
     events.append(Request(stream_id, head, ended))
+
+
+def _exceed(session: H2Session, stream_id: int, events: list[Event]) -> None:
+    """A stream above the limit: the end of a client that knows it (RFC 9113 section 5.1.2)."""
+    if session.settings_known:
+        detail = f"more than {session.limits.concurrent_streams} streams at once"
+        session.fail(STREAM_LIMIT, detail, ErrorCode.PROTOCOL_ERROR, events)
+    else:
+        session.reset_engine(stream_id, ErrorCode.REFUSED_STREAM)
+        events.append(Refused(stream_id, STREAM_LIMIT, "the client has not acknowledged the limit yet"))
 
 
 def _refuse(session: H2Session, stream_id: int, detail: str, events: list[Event]) -> None:
@@ -197,6 +210,10 @@ def _on_settings(session: H2Session, event: h2.events.RemoteSettingsChanged, eve
         events.append(Writable(0))
 
 
+def _on_settings_ack(session: H2Session, event: h2.events.SettingsAcknowledged, events: list[Event]) -> None:
+    session.settings_known = True
+
+
 def _on_ping_ack(session: H2Session, event: h2.events.PingAckReceived, events: list[Event]) -> None:
     events.append(PingAck(event.ping_data))
 
@@ -225,5 +242,6 @@ _HANDLERS: Final[dict[type[h2.events.Event], Callable[[H2Session, Any, list[Even
     h2.events.StreamReset: _on_reset,
     h2.events.WindowUpdated: _on_window,
     h2.events.RemoteSettingsChanged: _on_settings,
+    h2.events.SettingsAcknowledged: _on_settings_ack,
     h2.events.PingAckReceived: _on_ping_ack,
 }

@@ -11,7 +11,7 @@ from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import ErrorCode, Event, Reset, ResponseHead
 from gateway.codec.held import HeldBytes
 from gateway.codec.http2.floods import FloodGuard
-from gateway.codec.http2.frames import ASSUMED_STREAMS, goaway_frame, settings
+from gateway.codec.http2.frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, goaway_frame, settings
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR, response_block
 from gateway.codec.interface import CodecFailure, CodecLimits
@@ -33,6 +33,8 @@ class H2Session:
         self.floods = FloodGuard()
         self._connection_credit = 0
         self.peer_streams = ASSUMED_STREAMS
+        self.settings_known = False
+        """The peer has acknowledged our SETTINGS."""
         self.peer_spoke = False
         self.peer_left = False
         self.peer_last_stream = 0x7FFFFFFF
@@ -155,5 +157,9 @@ def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection
     conn.max_inbound_frame_size = limits.frame_bytes
     conn.decoder.max_header_list_size = limits.header_bytes * HARD_LIMIT_FACTOR
     conn.initiate_connection()
+    # What is told is one thing. That h2 ends a connection for streams above it, also one of a client that can't know it
+    # yet, is another: `h2_events` does that.
+    told = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
+    conn.local_settings = h2.settings.Settings(client=client, initial_values=initial | {told: UNLIMITED_STREAMS})
     conn.increment_flow_control_window(limits.connection_window - conn.inbound_flow_control_window)
     return conn

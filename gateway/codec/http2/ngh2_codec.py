@@ -151,6 +151,8 @@ class Ngh2Codec:
             return b""
         # A frame may be cut here; nothing of our own may then be put behind it.
         self._torn = len(out) == amount
+        if self._session.sent is not None:
+            self._session.tell_refused(out, events)
         translate(self._session, events)
         return out
 

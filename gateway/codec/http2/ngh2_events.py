@@ -67,6 +67,10 @@ def _on_settings(session: Ngh2Session, event: ngh2.SettingsReceived, events: lis
         events.append(Writable(0))
 
 
+def _on_settings_ack(session: Ngh2Session, event: ngh2.SettingsAcknowledged, events: list[Event]) -> None:
+    session.sent = None
+
+
 def _on_ping_ack(session: Ngh2Session, event: ngh2.PingAcknowledged, events: list[Event]) -> None:
     events.append(PingAck(event.opaque_data))
 
@@ -216,6 +220,7 @@ _HANDLERS: Final[dict[type[ngh2.Event], Callable[[Ngh2Session, Any, list[Event]]
     ngh2.StreamClosed: _on_closed,
     ngh2.WindowUpdated: _on_window,
     ngh2.SettingsReceived: _on_settings,
+    ngh2.SettingsAcknowledged: _on_settings_ack,
     ngh2.PingAcknowledged: _on_ping_ack,
     ngh2.GoAwayReceived: _on_goaway,
     ngh2.ConnectionClosed: _on_end,

@@ -14,9 +14,9 @@ from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import ErrorCode, Event, Refused, Reset
 from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.held import HeldBytes
-from gateway.codec.http2.frames import ASSUMED_STREAMS, settings
+from gateway.codec.http2.frames import ASSUMED_STREAMS, HEADER_BYTES, RST_STREAM, FrameSplitter, settings
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.interface import STREAM_LIMIT, CodecFailure, CodecLimits
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
 REMOTE_ENDED: Final = 1
@@ -31,6 +31,8 @@ ENDED: Final = REMOTE_ENDED | LOCAL_ENDED
 # would close it under load. A rapid-reset attack (CVE-2023-44487) is far above this.
 RESETS: Final = (2_000, 500)
 MAX_WINDOW_BYTES: Final = 0x7FFFFFFF
+MAX_FRAME_BYTES: Final = 0xFFFFFF
+_REFUSED_STREAM: Final = int(ErrorCode.REFUSED_STREAM).to_bytes(4, "big")
 
 
 def _configuration(limits: CodecLimits) -> ngh2.Configuration:
@@ -50,7 +52,7 @@ class Ngh2Session:
         self.client = client
         self.limits = limits
         self.conn = ngh2.Connection(ngh2.Role.CLIENT if client else ngh2.Role.SERVER, _configuration(limits))
-        # A server has RFC 9218's priorities (section 2.1): see LARGE_BYTES in `ngh2_codec`.
+        # A server has RFC 9218's priorities (section 2.1): see `ngh2_codec`.
         priorities = {} if client else {0x9: 1}
         self.conn.initiate_connection(settings(limits, client=client) | priorities)
         self.streams: dict[int, int] = {}
@@ -70,6 +72,8 @@ class Ngh2Session:
         self.no_new = False
         self.over = False
         self.failure: CodecFailure | None = None
+        self.sent = None if client else FrameSplitter(preface=b"", frame_bytes=MAX_FRAME_BYTES)
+        """Our frames, until the client knows how many streams we take: see `tell_refused`."""
 
     # Streams.
 
@@ -107,6 +111,16 @@ class Ngh2Session:
             if not self.client:
                 events.append(Refused(stream_id, HEADER_LIMIT, detail))
             events.append(Reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM))
+
+    def tell_refused(self, out: bytes, events: list[Event]) -> None:
+        """A stream above the limit, of a client that has not acknowledged our SETTINGS, is refused by libnghttp2, which
+        tells nobody; so they are found among what it sends. (Later ones end the connection, which it does tell.)"""
+        assert self.sent is not None
+        for frame, kind, _ in self.sent.split(out):
+            if kind == RST_STREAM and frame[HEADER_BYTES:] == _REFUSED_STREAM:
+                stream_id = int.from_bytes(frame[5:HEADER_BYTES], "big")
+                if stream_id not in self.given_up:
+                    events.append(Refused(stream_id, STREAM_LIMIT, "the client has not acknowledged the limit yet"))
 
     def reset_all(self, code: int, events: list[Event]) -> None:
         events.extend(Reset(stream_id, code) for stream_id, flags in self.streams.items() if not flags & REFUSED)

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hyperframe.frame import RstStreamFrame
 
+from gateway.codec.events import ErrorCode, Refused, Request
 from gateway.codec.http2.engine import available_engines
 from gateway.codec.http2.floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
 from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
-from tests.codec_pair import make_server, response
+from tests.codec_pair import make_server, only, response
 from tests.http2_wire import GET, POST, Wire
 
 
@@ -64,6 +66,27 @@ def test_streams_above_the_limit_end_the_connection(kind: str) -> None:
     server.receive(wire.settings_ack() + b"".join(wire.headers(stream_id, POST) for stream_id in (1, 3)))
     assert server.open_streams == 2
     server.receive(wire.headers(5, POST))
+    assert server.failure is not None
+    assert server.failure.code == STREAM_LIMIT
+
+
+@pytest.mark.parametrize("kind", available_engines())
+def test_streams_above_a_limit_that_the_client_does_not_know_are_refused_and_counted(kind: str) -> None:
+    """It sent them before it heard of the limit: they may come again (RFC 9113 section 8.7), and the others go on. What
+    the gateway refuses shows in its metrics, whichever engine refuses it."""
+    wire = Wire()
+    server = make_server(kind, CodecLimits(concurrent_streams=2))
+    events = server.receive(wire.hello(client=True) + b"".join(wire.headers(i, POST) for i in (1, 3, 5, 7)))
+    assert [event.stream_id for event in only(events, Request)] == [1, 3]
+    assert [(event.stream_id, event.code) for event in only(events, Refused)] == [(5, STREAM_LIMIT), (7, STREAM_LIMIT)]
+    resets = [frame for frame in wire.read(server.data_to_send()) if isinstance(frame, RstStreamFrame)]
+    assert [(frame.stream_id, frame.error_code) for frame in resets] == [(5, 7), (7, 7)]
+    server.reset(1, ErrorCode.REFUSED_STREAM)
+    assert [frame.stream_id for frame in wire.read(server.data_to_send()) if isinstance(frame, RstStreamFrame)] == [1]
+    events = server.receive(wire.headers(9, POST) + wire.settings_ack())
+    assert [type(event) for event in events] == [Request]
+    assert server.open_streams == 2
+    server.receive(wire.headers(11, POST))
     assert server.failure is not None
     assert server.failure.code == STREAM_LIMIT
 
