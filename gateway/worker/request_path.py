@@ -20,6 +20,7 @@ from gateway.codec.headers import (
     GRPC_TIMEOUT,
     SOURCE,
     ForwardedFor,
+    begin_trace,
     find,
     replaced,
     request_headers,
@@ -77,6 +78,7 @@ class WorkerRequestPath:
         self._tunnels = tunnels
         self._last_resort = LastResort(tunnels)
         self._reactor = reactor
+        self._rng = rng
         self._counters = counters
         self.clock = reactor
         self.watch = ExchangeWatch(reactor)
@@ -117,10 +119,12 @@ class WorkerRequestPath:
     def serve(self, sock: socket.SocketType | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
         """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
         forwarded_for = ForwardedFor(b'for="%b"' % client.encode())
-        budget, clock = self._budget, self._reactor
+        budget, clock, rng = self._budget, self._reactor, self._rng
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
             budget.active += 1
+            if head.scheme:  # A TCP stream has no fields.
+                begin_trace(head.headers, rng)
             Exchange(self, conn, stream_id, head, end_stream, clock.now, forwarded_for, origin).begin()
 
         return ServerConnection(self._reactor, sock, codec, begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -143,6 +144,28 @@ async def test_a_request_reaches_an_endpoint() -> None:
             backend.accepted[0].send(OK)
             assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
             assert running.count(REQUESTS.name) == {("local", "shop/payments", "local", "200", ""): 1}
+        backend.close()
+
+
+async def test_a_request_is_part_of_a_trace() -> None:
+    """Of its client's, or of one that begins here, as W3C Trace Context has them; so that logs of both ends can be put
+    together."""
+    mine = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        begun: set[bytes] = set()
+        for extra in (b"traceparent: %b\r\ntracestate: a=1\r\n" % mine, b"", b""):
+            with running.connect() as client:
+                client.send(get(extra=extra + b"connection: close\r\n"))
+                request = await read(await backend.accept())
+                (found,) = re.findall(rb"\r\ntraceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-0[01])\r\n", request)
+                assert (found == mine) == bool(extra)
+                assert (b"tracestate: a=1" in request) == bool(extra)
+                begun.add(found)
+                backend.accepted[-1].send(OK.replace(b"OK", b"OK\r\nconnection: close"))
+                assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(begun) == 3
         backend.close()
 
 
