@@ -7,6 +7,7 @@ replaces them one after another. What would not start is refused before anything
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import trio
 _CHECK_TIMEOUT_S = 60.0
 _REPLACE_WORKERS = "ISTHMUS_REPLACE_WORKERS"
 _SHOWN_CHARACTERS = 600
+_STDERR = 2
 # Loads what runs in both kinds of processes, then reads the configuration as the new version does.
 _CHECK = """\
 import sys, gateway.run, gateway.worker.worker
@@ -52,6 +54,7 @@ async def check_installed(config_path: Path) -> None:
 def replace_program() -> None:
     """Does not return: the same command begins anew, by what is installed now. Raises UpgradeError."""
     # Until the new program has its handlers, these would end it; a change of the configuration it reads anyway.
+    _close_at_exec()
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGUSR2)}
     try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _REPLACE_WORKERS: "1"})
@@ -59,6 +62,16 @@ def replace_program() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         raise UpgradeError(f"{sys.executable} cannot be started: {error.strerror or error}") from error
+
+
+def _close_at_exec() -> None:
+    """The new program inherits nothing that is open: it could not listen where an old socket still does. The status
+    API's server makes its own inheritable."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        if int(descriptor) > _STDERR:
+            with contextlib.suppress(OSError):
+                # The directory's own is closed by now.
+                os.set_inheritable(int(descriptor), False)
 
 
 def take_order(environment: MutableMapping[str, str]) -> bool:

@@ -3,6 +3,7 @@ tests/faults/test_rolling_replacement.py."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +41,27 @@ async def test_a_python_that_is_gone(config_path: Path, monkeypatch: pytest.Monk
         await check_installed(config_path)
     with pytest.raises(UpgradeError, match="gone cannot be started"):
         replace_program()
+
+
+_PROGRAM = """
+import os, socket, sys
+from gateway.controller.upgrade import replace_program, take_order
+if take_order(os.environ):
+    os.execv(sys.executable, [sys.executable, "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"])
+open_ones = [socket.socket(), open("/dev/null")]
+for one in open_ones:
+    os.set_inheritable(one.fileno(), True)
+replace_program()
+"""
+
+
+def test_nothing_that_is_open_stays_so(tmp_path: Path) -> None:
+    """The status API's server makes its listening socket inheritable: the new program could not listen there."""
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=True)
+    # Its three standard streams, and the directory that it lists.
+    assert done.stdout.strip() == "['0', '1', '2', '3']", done.stderr
 
 
 def test_the_order_is_taken_once() -> None:
