@@ -6,10 +6,11 @@ controller, whose `totals` adds up all workers and shows them under `/metrics`.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 
 import msgspec
+
+from gateway.durations import DURATION_ROW, add_duration
 
 
 class MetricSpec(msgspec.Struct, frozen=True):
@@ -73,15 +74,6 @@ COUNTERS = (
 DURATION = MetricSpec(
     "isthmus_request_duration_seconds", "From a request's head to the end of its response.", ("service",)
 )
-DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# The counts of its buckets and of what is above them all, then the sum in seconds.
-DURATION_ROW = len(DURATION_BUCKETS_S) + 2
-
-
-def add_duration(row: list[float], duration_s: float) -> None:
-    """Adds one duration to a row: bucket counts, then the sum in the last place."""
-    row[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
-    row[-1] += duration_s
 
 
 class WorkerCounters:

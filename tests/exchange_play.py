@@ -16,6 +16,7 @@ from discovery.model import Port, Protocol, ServiceName
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
 from gateway.codec.headers import ATTEMPT, ForwardedFor
 from gateway.codec.interface import CodecFailure, Lent
+from gateway.durations import DURATION_ROW
 from gateway.failover.outcome import Outcome
 from gateway.failover.retry import Failure, attempt_value
 from gateway.failover.target import RemoteTarget, Target
@@ -26,7 +27,6 @@ from gateway.request.exchange_watch import ExchangeWatch
 from gateway.request.refusal import refusal
 from gateway.route import LOCAL_ORIGIN, Origin, Route
 from gateway.snapshot import ServiceResource
-from gateway.telemetry import DURATION_ROW
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.deadlines import Deadline, Deadlines

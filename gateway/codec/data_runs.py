@@ -13,29 +13,36 @@ from gateway.codec.events import Data, Event
 class DataRuns:
     """The bodies whose parts come in one call. `join` ends the call."""
 
-    __slots__ = ("_runs",)
+    __slots__ = ("_begun", "_parts")
 
     def __init__(self) -> None:
-        self._runs: dict[int, tuple[Data, list[bytes]]] = {}
+        self._begun: dict[int, Data] = {}
+        """By stream: the event that more may be added to."""
+        self._parts: dict[int, list[bytes]] = {}
+        """By stream: all that belongs to an event which has come in several parts."""
 
     def add(self, events: list[Event], stream_id: int, data: bytes, end_stream: bool) -> None:
         """Appends an event, or adds `data` to the one that there is of this stream."""
-        run = self._runs.get(stream_id)
-        if run is not None:
-            event, parts = run
-            event.end_stream = end_stream
-            if data:
-                parts.append(data)
+        begun = self._begun.get(stream_id)
+        if begun is None:
+            event = Data(stream_id, data, end_stream)
+            events.append(event)
+            if not end_stream:
+                self._begun[stream_id] = event
             return
-        event = Data(stream_id, data, end_stream)
-        events.append(event)
-        if not end_stream:
-            self._runs[stream_id] = (event, [data])
+        begun.end_stream = end_stream
+        if data:
+            parts = self._parts.get(stream_id)
+            if parts is None:
+                self._parts[stream_id] = [begun.data, data]
+            else:
+                parts.append(data)
 
     def join(self) -> None:
         """Gives each event its bytes. Nothing is known of them afterwards."""
-        if self._runs:
-            for event, parts in self._runs.values():
-                if len(parts) > 1:
-                    event.data = b"".join(parts)
-            self._runs.clear()
+        if self._parts:
+            for stream_id, parts in self._parts.items():
+                self._begun[stream_id].data = b"".join(parts)
+            self._parts.clear()
+        if self._begun:
+            self._begun.clear()

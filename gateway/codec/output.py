@@ -33,7 +33,7 @@ class Output:
     def take(self) -> bytes:
         """All of it, or the first `OUTPUT_BYTES`."""
         if self._size <= OUTPUT_BYTES:
-            out = b"".join(self._chunks)
+            out = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
             self._size = self.body_bytes = 0
             return out

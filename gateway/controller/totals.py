@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from gateway.telemetry import COUNTERS, DURATION, DURATION_BUCKETS_S, DURATION_ROW, MetricSpec
+from gateway.durations import DURATION_BUCKETS_S, DURATION_ROW
+from gateway.telemetry import COUNTERS, DURATION, MetricSpec
 
 _Counters: TypeAlias = Mapping[str, Mapping[str, float]]
 _Durations: TypeAlias = Mapping[str, list[float]]

@@ -306,5 +306,8 @@ class Connection:
         self._ended = True
         self._end_streams()
         self._relays.give_up()
-        if self.on_end is not None:
-            self.on_end()
+        # Not called again, and not kept: whoever is called knows this connection, which would then be in a cycle that
+        # keeps it, its codec and its socket until the next search for garbage.
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()

@@ -78,7 +78,9 @@ class ServerConnection(Connection):
 
     def _end_streams(self) -> None:
         failure = self.codec.failure
-        if failure is not None and self.on_refused is not None:
-            self.on_refused(failure.code, failure.detail)
+        # Nothing comes after this; see `Connection._end`.
+        on_refused, self.on_refused = self.on_refused, None
+        if failure is not None and on_refused is not None:
+            on_refused(failure.code, failure.detail)
         for handler in [*self.handlers.values()]:
             handler.on_request_reset()

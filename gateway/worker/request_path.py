@@ -27,6 +27,7 @@ from gateway.codec.headers import (
     source_value,
 )
 from gateway.codec.interface import Codec
+from gateway.durations import add_duration
 from gateway.endpoint.endpoints import EndpointPools, endpoint_protocol
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
@@ -47,7 +48,7 @@ from gateway.request.service_load import explain_load
 from gateway.route import Origin, Route
 from gateway.routing import RouteTable
 from gateway.snapshot import LocalResource, PeerResource, ServiceResource
-from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters, add_duration
+from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
 from gateway.transport.reactor import Reactor
 from gateway.transport.server_connection import ServerConnection
 from gateway.transport.tls_socket import TlsSocket

@@ -9,11 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.controller.totals import Totals, gauge
+from gateway.durations import DURATION_BUCKETS_S, DURATION_ROW
 from gateway.telemetry import (
     COUNTERS,
     DURATION,
-    DURATION_BUCKETS_S,
-    DURATION_ROW,
     REFUSED,
     REQUESTS,
     RETRIES,
