@@ -6,7 +6,6 @@ than by trio's streams.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import ssl
@@ -72,7 +71,7 @@ async def connect(place: Place) -> socket.socket:
 def keep_little_unsent(sock: socket.SocketType) -> None:
     """For a tunnel: see `UNSENT_BYTES`. One that is lost already shows that when it is used."""
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
