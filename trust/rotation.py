@@ -18,6 +18,7 @@ import msgspec
 
 MAX_SKEW_S = 600.0
 _MIN_SKEW_S = 2.0
+READERS = "whoever reads the bundle by its URL"
 
 
 class Stage(enum.StrEnum):
@@ -65,6 +66,7 @@ class Observed(msgspec.Struct, frozen=True):
     waiting_for: Mapping[str, str] = {}
     published: bool = True
     unsigned: int = 0
+    readers_s: float = 0.0
 
 
 class CannotRotate(Exception):
@@ -101,13 +103,20 @@ def why_waiting(rotation: Rotation, observed: Observed, now: float) -> tuple[str
         case Stage.PREPARED | Stage.SILENCED:
             if rotation.forced:
                 return ()
-            return tuple(f"{name}: {why}" for name, why in sorted(observed.waiting_for.items()))
+            laggards = (f"{name}: {why}" for name, why in sorted(observed.waiting_for.items()))
+            return (*laggards, *_readers(rotation, observed, now))
         case Stage.ACTIVE:
             left_s = svids_gone_at(rotation) - now
             certificates = (f"certificates under the old root end in {left_s:.0f} s",) if left_s > 0 else ()
             return (*certificates, *_unsigned(observed))
         case _:
             return _unsigned(observed)
+
+
+def _readers(rotation: Rotation, observed: Observed, now: float) -> tuple[str, ...]:
+    """A revoked root is not waited with."""
+    left_s = rotation.since + observed.readers_s - now
+    return (f"{READERS} comes within {left_s:.0f} s",) if rotation.stage is Stage.PREPARED and left_s > 0 else ()
 
 
 def _unsigned(observed: Observed) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ _Fingerprint: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 class CaRenewal:
-    """Keeps an `ExternalAuthority` up to date with its directory. `former` is where its former roots are noted."""
+    """Keeps an `ExternalAuthority` up to date with its directory. `former` is where its former roots are noted,
+    `readers_s` how long whoever reads the bundle by its URL may take to come."""
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class CaRenewal:
         federation: Federation,
         former: Path,
         clock: Callable[[], datetime] | None = None,
+        *,
+        readers_s: float = 0.0,
     ) -> None:
         self.problem = ""
         """Why the files, as they are now, were not taken; the CA before them stays."""
@@ -43,6 +46,7 @@ class CaRenewal:
         self._federation = federation
         self._former = former
         self._clock = clock or _wall_clock
+        self._readers_s = readers_s
         self._seen: _Fingerprint = ()
         """Nothing yet: the files may have changed since `authority` was made of them."""
         self._offered_at = 0.0
@@ -95,9 +99,12 @@ class CaRenewal:
 
     def _may_activate(self) -> bool:
         """Whether all peers know the root of the CA that waits, or there is no time left to wait for them."""
-        if trio.current_time() - self._offered_at >= PEERS_WAIT_S:
-            return True
         if self._authority.ca.issuer.not_valid_after_utc <= self._clock():
+            return True
+        waited_s = trio.current_time() - self._offered_at
+        if waited_s < self._readers_s:
+            return False
+        if waited_s >= PEERS_WAIT_S:
             return True
         status = self._federation.status()
         return status.bundle_sequence > self._offered_sequence and all(

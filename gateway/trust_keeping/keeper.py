@@ -19,7 +19,7 @@ from gateway.trust_keeping.orders import OrderFiles, TrustAnswer, TrustOrder
 from trust.errors import TrustError
 from trust.fingerprint import parse_fingerprint
 from trust.keyring import Keyring
-from trust.rotation import CannotRotate, Observed, Rotation, Stage, Step, due_step, why_waiting
+from trust.rotation import READERS, CannotRotate, Observed, Rotation, Stage, Step, due_step, why_waiting
 
 log = logging.getLogger("isthmus.trust")
 
@@ -58,7 +58,7 @@ class Workers(Protocol):
 
 
 class TrustKeeper:
-    """Follows a `Keyring`. `clock` gives Unix seconds."""
+    """Follows a `Keyring`. `clock` gives Unix seconds; `readers_s`: as `Observed` has it."""
 
     def __init__(
         self,
@@ -67,6 +67,8 @@ class TrustKeeper:
         fleet: Workers,
         orders: OrderFiles,
         clock: Callable[[], float] | None = None,
+        *,
+        readers_s: float = 0.0,
     ) -> None:
         self.problem = ""
         """Why the keys can't be followed or changed now."""
@@ -75,6 +77,7 @@ class TrustKeeper:
         self._fleet = fleet
         self._orders = orders
         self._clock = clock or _wall
+        self._readers_s = readers_s
         self._certified_by = keyring.fingerprint
         self._told: set[str] = set()
         """The workers that got, or were told to get, a certificate as they are made now."""
@@ -109,7 +112,10 @@ class TrustKeeper:
     def waiting(self) -> tuple[str, ...]:
         """What the next step of the rotation waits for, for people."""
         state = self._federation.publication_state()
-        return why_waiting(self._keyring.rotation, _observed(state), self._clock())
+        return why_waiting(self._keyring.rotation, self._observed(state), self._clock())
+
+    def _observed(self, state: PublicationState) -> Observed:
+        return Observed(state.waiting_for, state.published and not state.behind, state.unsigned, self._readers_s)
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:
@@ -123,7 +129,7 @@ class TrustKeeper:
             return  # Whoever has the later keys goes on.
         if self._keyring.forget_ended(now, state.sequence):
             self._federation.trust_changed()
-        step = due_step(self._keyring.rotation, _observed(state), now)
+        step = due_step(self._keyring.rotation, self._observed(state), now)
         if step is Step.RETIRE and now < self._settled_at:
             return
         if step is not None:
@@ -190,8 +196,9 @@ class TrustKeeper:
             return f"goes on without waiting for acknowledgements; left behind: {left}"
         self._keyring.prepare(now, state.sequence, forced=order.force)
         self._changed()
+        readers = f", and not before {self._readers_s:g} s, for {READERS}" if self._readers_s else ""
         return "the next root is in the bundle; it signs when every peer has acknowledged that" + (
-            ", or as soon as that is written: --force" if order.force else ""
+            ", or as soon as that is written: --force" if order.force else readers
         )
 
     def _revoke_root(self, subject: str, state: PublicationState, now: float) -> str:
@@ -219,10 +226,6 @@ class TrustKeeper:
         self._changed()
         self._certify_again()
         return f"the certificate with serial number {serial} is revoked; this gateway's workers get others"
-
-
-def _observed(state: PublicationState) -> Observed:
-    return Observed(state.waiting_for, state.published and not state.behind, state.unsigned)
 
 
 def _wall() -> float:

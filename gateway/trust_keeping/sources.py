@@ -15,6 +15,7 @@ from gateway.trust_keeping.controller_svid import ControllerSvid
 from gateway.trust_keeping.keeper import TrustKeeper, Workers
 from gateway.trust_keeping.orders import OrderFiles
 from gateway.trust_keeping.workload_follower import WorkloadFollower, first_identity
+from trust.authority import REFRESH_HINT_S
 from trust.ca_files import load_ca
 from trust.errors import TrustError
 from trust.external_authority import ExternalAuthority, FormerRoot, load_former
@@ -117,7 +118,8 @@ class SignedIdentity:
         directory = self._config.trust.ca_dir
         if directory is None or not isinstance(self.source, ExternalAuthority):
             return None
-        return CaRenewal(directory, self.source, federation, self._config.state_dir / FORMER_ROOTS)
+        former = self._config.state_dir / FORMER_ROOTS
+        return CaRenewal(directory, self.source, federation, former, readers_s=_readers_s(self._config))
 
 
 class GivenIdentity:
@@ -165,7 +167,12 @@ def trust_keeper(config: Config, authority: TrustSource, federation: Federation,
     """What rotates a root of our own; None where the CA is somebody else's."""
     if not isinstance(authority, Keyring):
         return None
-    return TrustKeeper(authority, federation, fleet, OrderFiles(config.state_dir))
+    return TrustKeeper(authority, federation, fleet, OrderFiles(config.state_dir), readers_s=_readers_s(config))
+
+
+def _readers_s(config: Config) -> float:
+    """How long whoever reads our bundle by its URL may take to come: as often as we ask, having failed once."""
+    return 2.0 * REFRESH_HINT_S if config.trust.bundle_endpoint is not None else 0.0
 
 
 def _record_key(config: Config, now: datetime) -> PrivateKey:

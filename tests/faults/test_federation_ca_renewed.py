@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from federation.federation import Peer
 from federation.jws import parse_header
@@ -109,6 +110,24 @@ async def test_a_new_root_signs_when_the_peers_have_acknowledged_it(tmp_path: Pa
         assert parts.authority.root_der == new.der
         assert [root.der for root in load_former(parts.former)] == [parts.root.der]
         assert parts.west.sees("pay", "east")
+
+
+async def test_a_new_root_waits_for_who_reads_the_bundle_by_its_url(tmp_path: Path, etcd: EtcdServer) -> None:
+    """They come every few minutes, and until then they refuse what the new root certifies."""
+    async with running(tmp_path, etcd) as parts:
+        renewal = CaRenewal(parts.directory, parts.authority, parts.east.federation, parts.former, readers_s=3.0)
+        new = make_root("new root")
+        write_ca(parts.directory, sub_ca(new, p256(), now=now()), [new])
+        renewal.look()
+        await until(lambda: parts.roots_at_west() == {parts.root.der, new.der})
+        await until(
+            lambda: (
+                parts.east.federation.status().peers[0].acknowledged == parts.east.federation.status().bundle_sequence
+            )
+        )
+        offered_at = renewal._offered_at
+        await until(lambda: (renewal.look(), parts.authority.waiting is None)[1])  # type: ignore[func-returns-value]
+        assert trio.current_time() - offered_at >= 3.0
 
 
 async def test_a_bad_renewal_is_named_and_the_old_ca_stays(tmp_path: Path, etcd: EtcdServer) -> None:

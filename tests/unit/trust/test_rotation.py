@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trust.rotation import (
     NEXT_STEP,
+    READERS,
     CannotRotate,
     Observed,
     Rotation,
@@ -44,6 +45,16 @@ def test_a_rotation_goes_its_way() -> None:
     assert due_step(ACTIVE, Observed(unsigned=1), gone_at) is None, "records are signed with the old key still"
     assert due_step(ACTIVE, LAGGARD, gone_at) is Step.RETIRE, "who acknowledged the preparation can follow"
     assert take_step(ACTIVE, Step.RETIRE, gone_at) == Rotation("new", since=gone_at)
+
+
+def test_who_reads_the_bundle_by_its_url_is_given_the_time_to_come() -> None:
+    """They acknowledge nothing, and until they have come they refuse what the new root certifies."""
+    readers = Observed(readers_s=600.0)
+    assert due_step(PREPARED, readers, 699.0) is None
+    assert why_waiting(PREPARED, readers, 690.0) == (f"{READERS} comes within 10 s",)
+    assert due_step(PREPARED, readers, 700.0) is Step.ACTIVATE
+    assert due_step(force(PREPARED), readers, 100.0) is Step.ACTIVATE
+    assert due_step(SILENCED, readers, 101.0) is Step.FINISH, "a stolen root waits for nobody who can't say so"
 
 
 def test_nothing_is_due_before_the_bundle_is_written() -> None:

@@ -29,7 +29,7 @@ from tests.status_documents import FakeSource
 from trust.authority import Authority
 from trust.keyring import Keyring
 from trust.revocation import FOREVER, Revocations
-from trust.rotation import Step
+from trust.rotation import READERS, Step
 
 T = NOW.timestamp()
 AGREED = PublicationState(7, {}, True, 0, False)
@@ -101,6 +101,8 @@ def test_laggards_are_named_after_a_while() -> None:
         ("rotation", "stage prepared waits for west: it is away"),
         ("rotation", "stage prepared waits for eu: it lags"),
     ]
+    readers = msgspec.structs.replace(rotation, waiting_for=(f"{READERS} comes within 500 s",))
+    assert problems(document(readers), NOW + timedelta(minutes=2)) == [], "that takes its time"
     active = msgspec.structs.replace(rotation, stage="active")
     assert problems(document(active), NOW + timedelta(days=1)) == [], "certificates end when they end"
 

@@ -16,7 +16,7 @@ from gateway.trust_keeping.orders import OrderFiles, TrustAnswer, TrustOrder
 from tests.forge import NOW
 from trust.keyring import Keyring
 from trust.revocation import FOREVER
-from trust.rotation import Stage, svids_gone_at
+from trust.rotation import READERS, Stage, svids_gone_at
 
 T = NOW.timestamp()
 AGREED = PublicationState(1, {}, True, 0, False, ("gw-other",))
@@ -115,6 +115,21 @@ def test_a_rotation_goes_as_far_as_peers_and_clocks_allow(stand: Stand) -> None:
     assert stand.keyring.other_root is None
     stand.keeper.look()
     assert (stand.fleet.renewals, stand.peers.told) == ([1, 1], 3), "nothing is told twice"
+
+
+def test_who_follows_by_url_is_waited_for(stand: Stand) -> None:
+    """And the answer to the order says so, as nobody can name them."""
+    stand.keeper = TrustKeeper(
+        stand.keyring, stand.peers, stand.fleet, stand.orders, lambda: stand.now, readers_s=600.0
+    )
+    assert "not before 600 s" in stand.order("rotate").message
+    stand.now += 599.0
+    stand.keeper.look()
+    assert stand.stage == Stage.PREPARED
+    assert stand.keeper.waiting() == (f"{READERS} comes within 1 s",)
+    stand.now += 1.0
+    stand.keeper.look()
+    assert stand.stage == Stage.ACTIVE
 
 
 def test_a_worker_that_comes_late_is_told_as_well(stand: Stand) -> None:
