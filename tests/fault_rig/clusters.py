@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class Site(msgspec.Struct, frozen=True):
     """How many endpoints each service has here."""
     health: str = "{http: /healthz, interval: 500ms, fall: 2}"
     """How its HTTP endpoints are checked; the defaults if empty."""
+    apart: tuple[str, ...] = ()
+    """Services whose endpoints are in a process of their own, not in that of all others."""
     gateways: int = 1
     region: str = ""
     """Its own, named as it is, if empty."""
@@ -135,11 +137,16 @@ class Cluster:
         self.authority = Authority.load_or_create(first, site.trust_domain, datetime.now(UTC))
         for other in self.gateways[1:]:
             shutil.copytree(first, other.state_dir / "trust", dirs_exist_ok=True)
-        self.endpoints = Broken(Group(directory, [Program("endpoints", self._endpoints_command())]))
+        programs = [Program("endpoints", self._endpoints_command(self.endpoint_ports.keys() - {*site.apart}))]
+        programs += [Program(f"endpoints-{name}", self._endpoints_command({name})) for name in site.apart]
+        self.endpoints = Broken(Group(directory, programs))
 
-    def _endpoints_command(self) -> list[str]:
+    def _endpoints_command(self, services: Collection[str]) -> list[str]:
         specs = [
-            f"{kind_of(name)}:{port}" for name, service_ports in self.endpoint_ports.items() for port in service_ports
+            f"{kind_of(name)}:{port}"
+            for name, service_ports in self.endpoint_ports.items()
+            for port in service_ports
+            if name in services
         ]
         return [*self.site.prefix, sys.executable, "-m", "tests.fault_rig.endpoints", self.name, *specs]
 

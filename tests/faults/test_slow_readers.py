@@ -1,4 +1,5 @@
-"""A thousand clients that read a kilobyte a second of a large download: each is cheap, and nobody else waits."""
+"""A thousand clients that read a kilobyte a second of a large download: each is cheap, and nobody else waits for the
+gateways because of them."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ IDLE_LIMIT_BYTES = 16 << 10
 """In both workers together. 4.5 KiB were seen."""
 READ_S = 4
 GAP_LIMIT_S = 5.0
-"""Once the windows are full, which takes the machine some 400 MB at once. 0.35 s were seen on two idle cores, the
-filling included."""
+"""Of a busy machine. What was seen is in docs/performance.md."""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
-    """Nobody checks the endpoint's health: its process is as busy as the gateways, and a machine with one core to spare
-    let its checks time out. What is refused for that reason is none of this test's business."""
-    sites = Site("east", failover=("west",)), Site("west", {"payments": 1}, health="")
+    """What is downloaded comes from a process of its own: the others' requests shall wait for gateways, if for
+    anything, and not for an endpoint that is as busy. For the same reason nobody checks its health."""
+    west = Site("west", {"payments": 1, "archive": 1}, apart=("archive",), health="")
+    sites = Site("east", failover=("west",)), west
     with open_fault_lab(tmp_path_factory.mktemp("lab"), *sites) as lab:
         yield lab
 
@@ -62,7 +63,7 @@ def test_slow_readers_cost_little_and_stop_nobody(lab: FaultLab) -> None:
         gets = load.account(since=full)
         print(f"{each / 1024:.0f} KiB for each reader; {gets}; before: {load.account(since=filling, until=full)}")
         assert load.account(since=filling).failed == 0
-        assert gets.gap_s < GAP_LIMIT_S
+        assert load.account(since=filling).gap_s < GAP_LIMIT_S
         assert each < HELD_LIMIT_BYTES
 
 
@@ -94,7 +95,7 @@ def begin_download(lab: FaultLab) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     sock.connect((where.host, where.port))
-    sock.sendall(f"GET /bytes/{DOWNLOAD_BYTES} HTTP/1.1\r\nhost: {lab.plan().authority}\r\n\r\n".encode())
+    sock.sendall(f"GET /bytes/{DOWNLOAD_BYTES} HTTP/1.1\r\nhost: {lab.plan('archive').authority}\r\n\r\n".encode())
     return sock
 
 

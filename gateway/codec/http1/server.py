@@ -294,7 +294,9 @@ class Http1ServerCodec:
             # What the client sent ahead was meant for the tunnel. An upgrade's client had to wait.
             self._request_ended = True
             self._last = self._last or not message.websocket_key
-        self._last = self._last or self._draining or not message.keep_alive or self._framing is _Framing.CLOSE
+        # What was sent before the client could know is still answered.
+        leaves = self._draining and not (self._request_ended and self._input)
+        self._last = self._last or leaves or not message.keep_alive or self._framing is _Framing.CLOSE
         if self._last:
             extra += b"connection: close\r\n"
         elif message.minor == 0:

@@ -292,6 +292,21 @@ def test_a_draining_server_says_close() -> None:
     assert server.closing
 
 
+def test_a_draining_server_answers_what_was_pipelined_before() -> None:
+    """A client that sent three requests at once could not know that the second would be too late for this worker."""
+    server, _ = serve(GET + GET + GET)
+    server.drain()
+    server.drained()
+    for stream_id in (1, 2):
+        server.send_response(stream_id, response(204), True)
+        assert server.data_to_send() == b"HTTP/1.1 204 No Content\r\n\r\n"
+        assert not wants(server, "closing")
+        assert [type(event) for event in server.resume()] == [Request]
+    server.send_response(3, response(204), True)
+    assert server.data_to_send() == b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
+    assert wants(server, "closing")
+
+
 def test_a_drained_idle_server_closes() -> None:
     server = Http1ServerCodec(scheme=b"http", limits=LIMITS)
     server.drain()
