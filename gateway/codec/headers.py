@@ -21,8 +21,6 @@ ATTEMPT: Final = b"isthmus-attempt"
 REASON: Final = b"isthmus-reason"
 GRPC_TIMEOUT: Final = b"grpc-timeout"
 TRACEPARENT: Final = b"traceparent"
-# Neither of a trace's two ids may be zero.
-_NOT_ZERO: Final = 1 << 64 | 1
 
 NO_HEALTHY_UPSTREAM: Final = b"no-healthy-upstream"
 HEADER_LIMIT: Final = "header-limit"
@@ -32,7 +30,7 @@ def begin_trace(headers: list[Header], rng: random.Random) -> None:
     """Gives a request that is part of no trace one of its own, by which what the gateways and the endpoint say of it
     can be put together (W3C Trace Context). It is not marked as sampled: a gateway records no spans."""
     if not find(headers, TRACEPARENT):
-        ids = f"{rng.getrandbits(192) | _NOT_ZERO:048x}"
+        ids = rng.randbytes(24).hex()
         headers.append((TRACEPARENT, f"00-{ids[:32]}-{ids[32:]}-00".encode()))
 
 

@@ -120,11 +120,11 @@ class WorkerRequestPath:
     def serve(self, sock: socket.SocketType | TlsSocket, codec: Codec, origin: Origin, client: str) -> ServerConnection:
         """A server's connection whose requests begin exchanges here. `client` is its other end, "ip:port"."""
         forwarded_for = ForwardedFor(b'for="%b"' % client.encode())
-        budget, clock, rng = self._budget, self._reactor, self._rng
+        budget, clock, rng, local = self._budget, self._reactor, self._rng, origin.peer == ""
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
             budget.active += 1
-            if head.scheme:  # A TCP stream has no fields.
+            if local and head.scheme:  # A TCP stream has no fields.
                 begin_trace(head.headers, rng)
             Exchange(self, conn, stream_id, head, end_stream, clock.now, forwarded_for, origin).begin()
 
