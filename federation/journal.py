@@ -5,15 +5,16 @@ A part is a mark, which says how long it is, and lines:
     {"size":901,"lines":1,"key_id":"<a public key>","seal":"<that they were verified under it>"}
     {"path":"exports/shop/payments","value":"eyJh…","sequence":17,"export":{"ports":[…]}}
 
-Whatever was written at once and under one key is one part, so that a hundred thousand records are believed by as many
-seals as they have clusters. What an export says stands beside it, so that a sealed one need not be taken apart again;
-without a good seal nobody looks at that.
+Whatever was written at once and under one key is one part, or a few where it is much, so that a hundred thousand
+records are believed by some dozen seals. What an export says stands beside it, so that a sealed one need not be taken
+apart again; without a good seal nobody looks at that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Annotated
@@ -24,6 +25,8 @@ from federation.paths import Path, known_path, parse_path
 from federation.seal import Seal
 from federation.values import ExportValue
 
+_PART_LINES = 2_048
+"""At most: what is written in a thread keeps the event loop waiting for a part at a time, some milliseconds."""
 _UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 
 
@@ -48,7 +51,8 @@ class Batch(msgspec.Struct, frozen=True):
     @property
     def lines(self) -> int:
         """How many it becomes, with the mark of each part."""
-        return len(self.entries) + len({entry.key_id for entry in self.entries.values()})
+        by_key = Counter(entry.key_id for entry in self.entries.values())
+        return len(self.entries) + sum(-(-count // _PART_LINES) for count in by_key.values())
 
 
 class JournalEnd(msgspec.Struct, frozen=True):
@@ -184,14 +188,23 @@ def write_batch(file: FilePath, batch: Batch, seal: Seal, end: JournalEnd | None
 
 def _parts(batch: Batch, seal: Seal) -> Iterator[tuple[bytes, str]]:
     """Each with its seal."""
-    by_key: dict[bytes, list[_SealedLine]] = {}
+    by_key: dict[bytes, list[tuple[Path, Entry]]] = {}
     for path, entry in batch.entries.items():
-        value = entry.raw.decode("ascii") if entry.raw is not None else None
-        by_key.setdefault(entry.key_id, []).append(_SealedLine(str(path), value, entry.sequence, entry.export))
-    for key_id, lines in by_key.items():
-        text = _encoder.encode_lines(lines)
-        made = seal.make(batch.cluster, key_id.decode(), _FORM, text)
-        yield _encoder.encode(_Mark(len(text), len(lines), key_id.decode(), made)) + b"\n" + text, made
+        by_key.setdefault(entry.key_id, []).append((path, entry))
+    for key_id, entries in by_key.items():
+        for begin in range(0, len(entries), _PART_LINES):
+            yield _part(batch.cluster, key_id.decode(), entries[begin : begin + _PART_LINES], seal)
+
+
+def _part(cluster: str, key_id: str, entries: list[tuple[Path, Entry]], seal: Seal) -> tuple[bytes, str]:
+    text = _encoder.encode_lines([_sealed_line(path, entry) for path, entry in entries])
+    made = seal.make(cluster, key_id, _FORM, text)
+    return _encoder.encode(_Mark(len(text), len(entries), key_id, made)) + b"\n" + text, made
+
+
+def _sealed_line(path: Path, entry: Entry) -> _SealedLine:
+    value = entry.raw.decode("ascii") if entry.raw is not None else None
+    return _SealedLine(str(path), value, entry.sequence, entry.export)
 
 
 _mark = msgspec.json.Decoder(_Mark)

@@ -16,15 +16,11 @@ from federation.clock_skew import ClockSkew
 from federation.errors import RecordRefused, RefusalCode
 from federation.journal import Entry
 from federation.jws import RecordHeader
-from federation.ledger import Ledger
 from federation.paths import BUNDLE, Kind, Path
 from federation.peer_events import (
     BundleChanged,
     Deleted,
-    Dropped,
-    ExportChanged,
     ExportsRestored,
-    GatewaysChanged,
     ListingBegan,
     ListingEnded,
     ListingWanted,
@@ -36,11 +32,12 @@ from federation.peer_events import (
     StrayDeleted,
     StrayPut,
 )
-from federation.peer_gateways import KnownGateway, PeerGateways
+from federation.peer_gateways import KnownGateway
 from federation.peer_keys import Claim, PeerKeys
+from federation.peer_records import PeerRecords
 from federation.record import Record, open_record, peek_issued_at
 from federation.refusals import Refusal, RefusalLog
-from federation.values import ExportValue, parse_ack, parse_export, parse_gateway
+from federation.values import ExportValue
 
 _BELIEVED = frozenset({Kind.BUNDLE, Kind.GATEWAY, Kind.EXPORT, Kind.ACK})
 """Virtual IPs are addresses of the peer's own, and what joining clusters say is for those that they ask."""
@@ -63,40 +60,36 @@ class PeerState:
         """Whether what comes now has just been written: the watch is up to date."""
         self.clock = ClockSkew()
         self._federation = federation
-        self._ledger = Ledger()
-        self._gateways = PeerGateways()
-        self._exports: dict[ServiceName, ExportValue] = {}
-        self._acks: dict[str, int] = {}
-        self._listing_open = False
+        self._records = PeerRecords()
         self._unchecked = False
         """Whether etcd holds records that wait for a key."""
         self._listing_wanted = False
 
     def __repr__(self) -> str:
-        return f"PeerState({self.cluster}, {len(self._exports)} exports, {len(self.gateways)} gateways)"
+        return f"PeerState({self.cluster}, {len(self._records.exports)} exports, {len(self.gateways)} gateways)"
 
     @property
     def exports(self) -> Mapping[ServiceName, ExportValue]:
-        return MappingProxyType(self._exports)
+        return MappingProxyType(self._records.exports)
 
     @property
     def gateways(self) -> Mapping[str, KnownGateway]:
-        return self._gateways.known
+        return self._records.gateways.known
 
     @property
     def acks(self) -> Mapping[str, int]:
         """For each peer of this peer: the bundle sequence that it says it accepted."""
-        return MappingProxyType(self._acks)
+        return MappingProxyType(self._records.acks)
 
     @property
     def has_lease(self) -> bool:
         """Whether etcd holds a leased record of at least one gateway."""
-        return self._gateways.has_lease
+        return self._records.gateways.has_lease
 
     @property
     def bundle_record(self) -> bytes | None:
         """The record of the bundle that is believed."""
-        return self._ledger.record(BUNDLE)
+        return self._records.ledger.record(BUNDLE)
 
     @property
     def is_sound(self) -> bool:
@@ -106,7 +99,7 @@ class PeerState:
     @property
     def is_whole(self) -> bool:
         """Whether what is believed of the peer is what etcd holds, as far as it was read."""
-        return self.is_sound and not self.away and not self._listing_open
+        return self.is_sound and not self.away and not self._records.listing_open
 
     def recall(self, bundle: Record, raw: bytes) -> list[PeerChange]:
         """Takes the bundle that we remember (`federation.peer_memory`) as it is. Do it before `restore`."""
@@ -114,7 +107,7 @@ class PeerState:
             changes = self._take_bundle(bundle)
         except RecordRefused:
             return []
-        self._ledger.store(BUNDLE, bundle.sequence, raw)
+        self._records.ledger.store(BUNDLE, bundle.sequence, raw)
         return changes
 
     def restore(self, entries: Mapping[Path, Entry], buried: Mapping[Path, int], now: float) -> Iterator[PeerChange]:
@@ -122,8 +115,8 @@ class PeerState:
         its seal or by its signature. Gateways come back without a lease. `buried` are the sequences of places that were
         empty. What is sealed is not `Stored` once more. `now` is Unix seconds."""
         for path, sequence in buried.items():
-            self._ledger.store(path, sequence, b"")
-            self._ledger.bury(path)
+            self._records.ledger.store(path, sequence, b"")
+            self._records.ledger.bury(path)
         if (bundle := entries.get(BUNDLE)) is not None and bundle.raw is not None:
             # What certified a bundle may be short-lived. It was good when we took it, and our disk is our own.
             changes = self._put(BUNDLE, bundle.raw, _issued_at(bundle.raw, now))
@@ -133,10 +126,10 @@ class PeerState:
             if path.kind is Kind.BUNDLE or entry.raw is None:
                 continue
             sealed = bool(entry.key_id) and entry.key_id == self.keys.signer(entry.raw)
-            if sealed and entry.export is not None and entry.sequence > self._ledger.last_sequence(path):
-                self._ledger.store(path, entry.sequence, entry.raw)
+            if sealed and entry.export is not None and entry.sequence > self._records.ledger.last_sequence(path):
+                self._records.ledger.store(path, entry.sequence, entry.raw)
                 name = path.service
-                exports[name] = self._exports[name] = entry.export
+                exports[name] = self._records.exports[name] = entry.export
                 if len(exports) >= _TOGETHER:
                     yield ExportsRestored(exports)
                     exports = {}
@@ -146,7 +139,7 @@ class PeerState:
                     yield change
         if exports:
             yield ExportsRestored(exports)
-        self._gateways.lose_leases()
+        self._records.gateways.lose_leases()
         self.away = True
 
     def apply(self, event: PeerEvent, now: float) -> list[PeerChange]:
@@ -163,8 +156,7 @@ class PeerState:
                 self.refusals.clear(key.text)
                 return []
             case ListingBegan():
-                self._ledger.listing += 1
-                self._listing_open = True
+                self._records.begin_listing()
                 self._unchecked = self._listing_wanted = False
                 self.refusals.begin_listing()
                 return []
@@ -174,29 +166,31 @@ class PeerState:
     def sees_again(self, place: str, raw: bytes) -> bool:
         """A listing shows these bytes at the place of this text: whether they are an export that is believed as it is,
         so that there is nothing to change. Most of a listing is."""
-        return not self.refusals and place.startswith(_EXPORTS) and self._ledger.sees_again(place, raw)
+        return not self.refusals and place.startswith(_EXPORTS) and self._records.ledger.sees_again(place, raw)
 
     def knows_all_exports(self, put: Iterable[str], count: int) -> bool:
         """etcd holds `count` exports, and since we were told of all of them for the last time, those at the places
         `put` were put there: whether none was deleted, so that the others are as we know them."""
-        return self.is_sound and count == len(self._exports) + sum(not self._ledger.has(place) for place in put)
+        return self.is_sound and count == len(self._records.exports) + sum(
+            not self._records.ledger.has(place) for place in put
+        )
 
     def sees_exports_again(self) -> None:
         """A listing shows all exports as they are believed, as if each were shown to `sees_again`."""
-        self._ledger.sees_all_again(Kind.EXPORT)
+        self._records.ledger.sees_all_again(Kind.EXPORT)
 
     def claim(self, path: Path, raw: bytes) -> Claim | None:
         """What has to be checked before these bytes are believed at that place; None where no signature has to be, or
         where nobody can tell yet."""
-        if path == BUNDLE or path.kind not in _BELIEVED or self._ledger.holds(path, raw):
+        if path == BUNDLE or path.kind not in _BELIEVED or self._records.ledger.holds(path, raw):
             return None
         return self.keys.claim(raw)
 
     def _put(self, path: Path, raw: bytes, now: float, proof: bytes = b"") -> list[PeerChange]:
         if path.kind not in _BELIEVED:
             return []
-        self._ledger.mark_seen(path)
-        if self._ledger.holds(path, raw):
+        self._records.ledger.mark_seen(path)
+        if self._records.ledger.holds(path, raw):
             return self._seen_again(path)
         if path != BUNDLE and self.keys.bundle is None:
             self._unchecked = True
@@ -208,7 +202,7 @@ class PeerState:
             return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
         self.refusals.clear_place(path)
         key_id = self.keys.key_id(record.kid) if path != BUNDLE else b""
-        export = self._exports[path.service] if path.kind is Kind.EXPORT else None
+        export = self._records.exports[path.service] if path.kind is Kind.EXPORT else None
         return [
             *changes,
             Stored(path, raw, key_id, record.sequence, export),
@@ -222,42 +216,26 @@ class PeerState:
             cluster=self.cluster,
             path=str(path),
             key_for=self.keys.bundle_key if path == BUNDLE else self.keys.record_key,
-            last_sequence=self._ledger.last_sequence(path),
+            last_sequence=self._records.ledger.last_sequence(path),
             now=now,
             verified_before=lambda header: self._was_verified(path, header, proof),
         )
-        changes = self._take(path, record)
-        self._ledger.store(path, record.sequence, raw)
-        self.clock.observe(record.issued_at, now, live=self.live and not self._listing_open)
+        changes = self._take_bundle(record) if path == BUNDLE else self._records.take(path, record.value)
+        self._records.ledger.store(path, record.sequence, raw)
+        self.clock.observe(record.issued_at, now, live=self.live and not self._records.listing_open)
         return record, changes
 
     def _was_verified(self, path: Path, header: RecordHeader, proof: bytes) -> bool:
         """The bundle is what everything else rests on: its signature is always checked."""
         return bool(proof) and path != BUNDLE and proof == self.keys.key_id(header.kid)
 
-    def _take(self, path: Path, record: Record) -> list[PeerChange]:
-        """Puts a record's value where it belongs. Raises RecordRefused before anything has changed."""
-        match path.kind:
-            case Kind.BUNDLE:
-                return self._take_bundle(record)
-            case Kind.GATEWAY:
-                return self._gateway_seen(self._gateways.put(parse_gateway(record.value, path.names[0])))
-            case Kind.EXPORT:
-                value = parse_export(record.value)
-                if self._exports.get(path.service) == value:
-                    return []
-                self._exports[path.service] = value
-                return [ExportChanged(path.service, value)]
-            case _:
-                self._acks[path.names[0]] = parse_ack(record.value).sequence
-                return []
-
     def _take_bundle(self, record: Record) -> list[PeerChange]:
         before = self.keys.key_ids
         if not self.keys.accept(record):
             return []
         changes: list[PeerChange] = [BundleChanged(self.keys.sequence)]
-        if before - self.keys.key_ids and (dropped := self._drop_unsigned()):
+        # An owner that retires a key has signed everything anew before; what is left was said by whoever else has it.
+        if before - self.keys.key_ids and (dropped := self._records.drop(self.keys.signed_by_stranger)):
             changes += dropped
             self._unchecked = True
         if self._unchecked:
@@ -265,88 +243,34 @@ class PeerState:
             changes.append(ListingWanted())
         return changes
 
-    def _drop_unsigned(self) -> list[PeerChange]:
-        """Forgets what was signed with record keys that the bundle does not hold any more. An owner that retires a key
-        has signed everything anew before; what is left was said by whoever else has that key."""
-        changes: list[PeerChange] = []
-        for path, raw in self._ledger.records():
-            if path == BUNDLE or not self.keys.signed_by_stranger(raw):
-                continue
-            self._ledger.forget(path)
-            changes.append(Dropped(path, -1))
-            match path.kind:
-                case Kind.EXPORT:
-                    del self._exports[path.service]
-                    changes.append(ExportChanged(path.service, None))
-                case Kind.GATEWAY:
-                    self._gateways.forget(path.names[0])
-                    changes.append(GatewaysChanged())
-                case _:
-                    self._acks.pop(path.names[0], None)
-        return changes
-
-    def _gateway_seen(self, news: bool) -> list[PeerChange]:
-        return [GatewaysChanged(), *self._forget_replaced()] if news else []
-
-    def _forget_replaced(self) -> list[PeerChange]:
-        """Drops the gateways without a lease once there is one with it; a listing must have shown all of them."""
-        if self._listing_open:
-            return []
-        replaced = self._gateways.forget_replaced()
-        changes: list[PeerChange] = []
-        for gateway_id in replaced:
-            path = Path(Kind.GATEWAY, (gateway_id,))
-            self._ledger.bury(path)
-            changes.append(Dropped(path, self._ledger.last_sequence(path)))
-        return [*changes, GatewaysChanged()] if replaced else []
-
     def _seen_again(self, path: Path) -> list[PeerChange]:
         self.refusals.clear_place(path)
         if path.kind is Kind.GATEWAY:
-            return self._gateway_seen(self._gateways.renew(path.names[0]))
+            return self._records.renew_gateway(path.names[0])
         return self._come_back() if path == BUNDLE else []
 
     def _come_back(self) -> list[PeerChange]:
         """The bundle lies in etcd. If it did not before, all that the peer still says was said before it."""
         was_away, self.away = self.away, False
-        return self._sweep() if was_away and not self._listing_open else []
+        return self._records.delete_unseen() if was_away and not self._records.listing_open else []
 
     def _end_listing(self) -> list[PeerChange]:
-        self._listing_open = False
-        self.refusals.clear_unseen(self._ledger.listing)
-        self.away = not self._ledger.was_seen(BUNDLE)
-        if self.away:
-            unseen = [path for path in self._ledger.unseen() if path.kind is Kind.GATEWAY]
-            return [change for path in unseen for change in self._delete(path)]
-        return self._sweep()
-
-    def _sweep(self) -> list[PeerChange]:
-        changes = [change for path in self._ledger.unseen() for change in self._delete(path)]
-        return [*changes, *self._forget_replaced()]
+        self._records.listing_open = False
+        self.refusals.clear_unseen(self._records.ledger.listing)
+        self.away = not self._records.ledger.was_seen(BUNDLE)
+        # Nothing of what it said is dropped for that; but a gateway that etcd does not show has no lease.
+        return self._records.delete_unseen(gateways_only=self.away)
 
     def _delete(self, path: Path) -> list[PeerChange]:
-        if path == BUNDLE:
-            # Everything seen so far counts as unseen from here on, until the bundle comes back.
-            self.away = True
-            self._ledger.listing += 1
-            return []
-        sequence = self._ledger.bury(path)
-        if sequence is None:
-            return []
-        if path.kind is Kind.GATEWAY:
-            return self._lose_lease(path.names[0])
-        if path.kind is Kind.ACK:
-            del self._acks[path.names[0]]
-            return [Dropped(path, sequence)]
-        del self._exports[path.service]
-        return [Dropped(path, sequence), ExportChanged(path.service, None)]
-
-    def _lose_lease(self, gateway_id: str) -> list[PeerChange]:
-        self._gateways.lose_lease(gateway_id)
-        return [GatewaysChanged(), *self._forget_replaced()]
+        if path != BUNDLE:
+            return self._records.delete(path)
+        # Everything seen so far counts as unseen from here on, until the bundle comes back.
+        self.away = True
+        self._records.ledger.listing += 1
+        return []
 
     def _refuse(self, path: str, raw: bytes, code: RefusalCode, detail: str, now: float) -> list[PeerChange]:
-        news = self.refusals.add(Refusal(path, code, detail, now), raw, self._ledger.listing)
+        news = self.refusals.add(Refusal(path, code, detail, now), raw, self._records.ledger.listing)
         return [Refused(path, code, detail)] if news else []
 
 

@@ -36,7 +36,7 @@ from gateway.controller.vip_listeners import VipListeners
 from gateway.controller.worker_link import WorkerLink
 from gateway.events.event_recorder import EventRecorder
 from gateway.process.descriptors import vip_listener_limit
-from gateway.process.garbage import tame_garbage_collector
+from gateway.process.garbage import spare_what_is_there
 from gateway.snapshot import LOCAL_KEY, ServiceResource, peer_key, service_key
 from gateway.transport.listeners import Listeners
 from gateway.trust_keeping.admissions import Admissions
@@ -263,8 +263,7 @@ class Controller:
     async def _close_left_over(self) -> None:
         """Services may have gone while no controller ran. Whether they have is known when the catalog is."""
         await trio.sleep(CATALOG_SETTLED_S)
-        # The catalog is here for good: what changes later is little beside it.
-        tame_garbage_collector()
+        spare_what_is_there()
         self._close_listeners(self._vip_listeners.left_over())
 
     # What the configuration says.

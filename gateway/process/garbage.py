@@ -18,6 +18,12 @@ def tame_garbage_collector() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
+def spare_what_is_there() -> None:
+    """The catalog is here for good, and what changes later is little beside it: it is not looked at again. Nor is it
+    now, as that would take as long as is to be spared."""
+    gc.freeze()
+
+
 @contextmanager
 def nothing_is_garbage() -> Iterator[None]:
     """While a catalog is read from disk: all of it stays, and looking through it again and again finds nothing."""

@@ -43,6 +43,18 @@ def test_what_is_written_is_read(tmp_path: FilePath) -> None:
     assert journal.lines == len(content.splitlines()) == sum(Batch("west", e, False).lines for e in (first, second))
 
 
+def test_much_is_written_in_parts(tmp_path: FilePath) -> None:
+    """Each is sealed by itself, their marks are counted as lines, and all of it is read."""
+    entries = {paths.export(ServiceName("shop", f"s{number}")): SEALED for number in range(5_000)}
+    entries |= {paths.vip(ServiceName("shop", f"s{number}")): Entry(b"127.80.0.2") for number in range(10)}
+    content = written(tmp_path, entries)
+    journal = read(content)
+    assert journal.entries == [*entries.items()]
+    assert journal.lines == len(content.splitlines()) == Batch("west", entries, False).lines == 5_014
+    assert journal.end is not None
+    assert journal.end.size_bytes == len(content)
+
+
 @pytest.mark.parametrize("seal", [Seal(b"\1" * 32), SEAL])
 def test_without_its_seal_a_part_says_no_more_than_its_records(tmp_path: FilePath, seal: Seal) -> None:
     """Whoever can write the file can't write what records say, nor call them verified: neither with lines of his own
