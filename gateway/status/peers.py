@@ -81,6 +81,9 @@ def _control_problems(peer: PeerStatus) -> Iterable[str]:
     elif peer.bundle_sequence < 0 and peer.refusals:
         refusal = peer.refusals[0]
         yield f"control: what it wrote is refused: {refusal.code}: {refusal.detail}"
+    elif peer.bundle_sequence >= 0 and not peer.record_keys:
+        # Its last bundle is a goodbye, which expires in etcd after a day.
+        yield f"control: it has left the federation; remove peers.{peer.cluster} here, unless it is to come back"
     elif peer.away:
         which = f"the etcd that peers.{peer.cluster}.etcd names" if peer.etcd else "etcd"
         yield (

@@ -215,7 +215,10 @@ class TrustKeeper:
             if own:
                 self._certify_again()
                 return f"all certificates of {subject} are revoked, and its workers get others: it is this gateway"
-            return f"gateway {subject} is revoked, with all certificates that it has or will get"
+            unknown = f"; no such gateway is in etcd now, only {', '.join(sorted(known))}: compare the id"
+            return f"gateway {subject} is revoked, with all certificates that it has or will get" + (
+                unknown if subject not in known else ""
+            )
         if not _SERIAL.fullmatch(subject):
             raise CannotRotate(
                 f"{subject} is neither a gateway of this cluster ({', '.join(sorted(known))}) nor a certificate's "

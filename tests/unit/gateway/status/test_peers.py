@@ -30,6 +30,7 @@ WEST = PeerStatus(
     imported=1,
     refusals=(),
     refusal_counts={},
+    record_keys=("kid",),
 )
 WEST_ID = "spiffe://west.acme.test/ns/isthmus-system/sa/isthmus-gateway"
 GOOD = Tunnel("west", "west-1", "127.0.0.1:1", ready=2, wanted=2, peer_id=WEST_ID, rtt_ms=0.5)
@@ -59,6 +60,8 @@ def test_a_peer_is_ready_when_both_paths_are_good() -> None:
         ({"lease": Lease.LOST}, "control: none of its gateways holds a lease"),
         ({"bundle_sequence": -1}, "control: its trust bundle was not read yet"),
         ({"bundle_sequence": -1, "away": True}, "control: no trust bundle of it is in etcd"),
+        ({"record_keys": (), "lease": Lease.LOST}, "control: it has left the federation; remove peers.west here"),
+        ({"record_keys": (), "away": True}, "control: it has left the federation"),
         (
             {"bundle_sequence": -1, "refusals": (Refusal("bundle", RefusalCode.BAD_CHAIN, "another root", 0.0),)},
             "control: what it wrote is refused: bad-chain: another root",

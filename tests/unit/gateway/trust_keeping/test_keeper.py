@@ -193,7 +193,12 @@ def test_gateways_and_certificates_are_revoked(stand: Stand) -> None:
     assert "this gateway" in own.message
     assert T < stand.keyring.revoked.gateways["gw-own"] < FOREVER
     assert stand.fleet.renewals == [1, 1]
-    assert stand.order("revoke-gateway", "gw-other").done
+    other = stand.order("revoke-gateway", "gw-other")
+    assert other.done
+    assert "compare" not in other.message
+    away = stand.order("revoke-gateway", "gw-othr")
+    assert away.done, "one that is down can be revoked"
+    assert "only gw-other, gw-own: compare the id" in away.message
     assert stand.keyring.revoked.gateways["gw-other"] == FOREVER
     assert stand.fleet.renewals == [1, 1], "ours are as good as before"
     assert stand.order("revoke-gateway", "0x00:AB:CD:EF:01:23").done
