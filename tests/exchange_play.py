@@ -17,8 +17,9 @@ from gateway.codec.events import Event, Header, RequestHead, Response, ResponseH
 from gateway.codec.headers import ATTEMPT, ForwardedFor
 from gateway.codec.interface import CodecFailure, Lent
 from gateway.durations import DURATION_ROW
+from gateway.failover.attempt_numbers import attempt_value
 from gateway.failover.outcome import Outcome
-from gateway.failover.retry import Failure, attempt_value
+from gateway.failover.retry import Failure
 from gateway.failover.target import RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.carried_service import CarriedService

@@ -39,6 +39,9 @@ class CodecLimits(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP/2: the largest frame accepted."""
 
 
+ALL_BYTES: Final = 65_536
+"""See `Codec.data_to_send`."""
+
 FLOOD: Final = "flood"
 STREAM_LIMIT: Final = "stream-limit"
 PROTOCOL: Final = "protocol-error"
@@ -113,8 +116,8 @@ class Codec(Protocol):
         ...
 
     def data_to_send(self) -> bytes:
-        """Bytes for the transport, at most about 256 KiB at a call, b"" when there are none. What the peer's windows
-        do not let through stays queued inside."""
+        """Bytes for the transport, at most about 256 KiB at a call, b"" when there are none. Less than `ALL_BYTES` are
+        all that there are. What the peer's windows do not let through stays queued inside."""
         ...
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:

@@ -27,12 +27,11 @@ from __future__ import annotations
 
 from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
 from gateway.codec.headers import ATTEMPT, GRPC_TIMEOUT, ForwardedFor, passed_trailers
+from gateway.failover.attempt_numbers import allotment, read_attempt
 from gateway.failover.retry import (
     HEDGE,
     REPLAY_BYTES,
     Failure,
-    allotment,
-    read_attempt,
 )
 from gateway.failover.target import RemoteTarget, Target
 from gateway.request.attempt import Attempt

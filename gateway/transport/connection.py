@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.codec.events import Event
-from gateway.codec.interface import Codec, Lent
+from gateway.codec.interface import ALL_BYTES, Codec, Lent
 from gateway.transport.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
 from gateway.transport.relay import Relay, Relays
 from gateway.transport.tls_socket import TlsSocket
@@ -216,7 +216,8 @@ class Connection:
     def _send(self) -> bool:
         """Gives the socket what it takes. False if the connection is lost."""
         while True:
-            out = self._out or self.codec.data_to_send()
+            left = self._out
+            out = left or self.codec.data_to_send()
             if not out:
                 return True
             try:
@@ -228,6 +229,8 @@ class Connection:
                 return False
             if sent == len(out):
                 self._out = b""
+                if sent < ALL_BYTES and not left:
+                    return True
                 continue
             # After SSLWantWrite the very same bytes must be offered again, so they stay in `_out`.
             self._out = out[sent:]

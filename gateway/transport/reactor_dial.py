@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import trio
 
 from discovery.address import parse_host_port
+from gateway.transport.deadlines import Deadline
 from gateway.transport.dial import NoAnswerInTime, resolve
 from gateway.transport.reactor import WRITE, Reactor
 from gateway.transport.resolver import Place
@@ -40,6 +41,7 @@ def start_dial(reactor: Reactor, nursery: trio.Nursery, address: str, timeout_s:
     if place is not None:
         dial.begin([place])
     else:
+        dial.limit()
         nursery.start_soon(dial.look_up)
 
 
@@ -70,7 +72,14 @@ class _Dial:
         self._trying: Place = (socket.AF_INET, ("", 0))
         self._errors: list[str] = []
         self._sock: socket.SocketType | None = None
-        self._deadline = reactor.call_at(reactor.now + timeout_s, self._give_up)
+        self._gives_up_at = reactor.now + timeout_s
+        self._deadline: Deadline | None = None
+        """None as long as nothing is waited for."""
+
+    def limit(self) -> None:
+        """From here on it takes time."""
+        if self._deadline is None:
+            self._deadline = self._reactor.call_at(self._gives_up_at, self._give_up)
 
     async def look_up(self) -> None:
         """For a name."""
@@ -103,11 +112,13 @@ class _Dial:
             if code in _CONNECTED:
                 return self._end(sock)
             if code in _UNDER_WAY:
+                self.limit()
                 return self._reactor.register(sock.fileno(), WRITE, self._ready)
             self._failed(sock, code)
         failure = OSError("; ".join(self._errors) or f"{self._address} has no address")
         # Who asked is not told before it knows that it has asked.
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._deadline = self._reactor.call_at(self._reactor.now, lambda: self._end(failure))
         return None
 
@@ -136,6 +147,7 @@ class _Dial:
 
     def _end(self, result: socket.SocketType | OSError) -> None:
         done, self._done = self._done, None
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if done is not None:
             done(result)

@@ -19,6 +19,7 @@ RECORD_BYTES: Final = 16_384
 LEAST_ROOM_BYTES: Final = 2 * RECORD_BYTES
 """What `recv_into` needs: room for the record that OpenSSL has in part, and for more to come."""
 _HANDSHAKE_READ_BYTES: Final = 4_096
+_NOTHING: Final = memoryview(b"")
 
 
 class TlsSocket:
@@ -44,7 +45,7 @@ class TlsSocket:
         self.object = context.wrap_bio(
             self._received, self._cipher, server_side=server, server_hostname=server_hostname
         )
-        self._unsent = memoryview(b"")
+        self._unsent = _NOTHING
         self._taken = 0
         """Bytes of plain text that `_unsent` stands for."""
         self._failure: ssl.SSLError | None = None
@@ -110,7 +111,7 @@ class TlsSocket:
         read: Callable[[int, memoryview], int] = cast(Any, self.object.read)
         received, count, size = self._received, 0, 0
         try:
-            while size := read(RECORD_BYTES, view[count:]):
+            while size := read(RECORD_BYTES, view[count:] if count else view):
                 count += size
                 if not received.pending:
                     return count
@@ -164,7 +165,7 @@ class TlsSocket:
                 sent = self._sock.send(self._unsent)
             except BlockingIOError:
                 raise ssl.SSLWantWriteError from None
-            self._unsent = self._unsent[sent:]
+            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else _NOTHING
 
     def _flush_if_possible(self) -> None:
         """For what OpenSSL writes by itself: an alert, an answer to a key update. What is left goes with what is sent

@@ -29,12 +29,13 @@ from gateway.codec.headers import (
 from gateway.codec.interface import Codec
 from gateway.durations import add_duration
 from gateway.endpoint.endpoints import EndpointPools, endpoint_protocol
+from gateway.failover.attempt_numbers import attempt_value
 from gateway.failover.decisions import FailoverDecisions
 from gateway.failover.events import Cause, EventKind
 from gateway.failover.explanation import LoadExplanation
 from gateway.failover.outcome import Outcome
 from gateway.failover.reach import GatewayReach
-from gateway.failover.retry import Failure, RetryBudget, attempt_value
+from gateway.failover.retry import Failure, RetryBudget
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.breaker import Breaker
@@ -309,7 +310,11 @@ class WorkerRequestPath:
         if len(tried) > 1:
             self._budget.retrying -= 1
         label = route.label if route is not None else ""
-        destination = tried[-1].place if tried else ""
+        destination = ""
+        if tried:
+            # Not `place` of both: an interpreted property, for each request.
+            last = tried[-1]
+            destination = last.cluster if type(last) is RemoteTarget else last.place
         source = exchange.origin.peer or "local"
         self._requests[source, label, destination, _STATUS[exchange.status], exchange.reason] += 1
         if label:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.codec.events import Data, ErrorCode, Informational, Request, Reset, Response, Trailers
+from gateway.codec.interface import ALL_BYTES
 from gateway.codec.output import OUTPUT_BYTES
 from tests.codec_pair import HTTP_PAIRS, LIMITS, Pair, body_of, only, request, response, wants
 
@@ -149,6 +150,19 @@ def test_output_is_handed_out_in_bounded_pieces(pair: Pair) -> None:
         pair.server.send_data(stream_id, bytes(65_536), False)
     while data := pair.server.data_to_send():
         assert len(data) <= OUTPUT_BYTES + 32_768
+
+
+@pytest.mark.parametrize("size", [1, 70_000, 300_000, 1_000_000])
+def test_a_short_piece_is_the_last(pair: Pair, size: int) -> None:
+    """A driver asks once more only after a long one, which saves it a call in nearly every flush."""
+    stream_id = begin(pair, b"GET", end_stream=True)
+    pair.server.send_response(stream_id, response(), False)
+    pair.server.send_data(stream_id, bytes(size), True)
+    pieces = []
+    while data := pair.server.data_to_send():
+        pieces.append(len(data))
+    assert sum(pieces) >= min(size, LIMITS.stream_window)
+    assert all(piece >= ALL_BYTES for piece in pieces[:-1])
 
 
 def test_queued_counts_down_to_nothing(pair: Pair) -> None:

@@ -420,7 +420,7 @@ async def test_what_is_not_used_is_closed() -> None:
 
 
 async def test_a_defect_in_attaching_costs_one_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """It happens in a task of the pool, and must not end the worker."""
+    """It must not end the worker."""
 
     class Broken(Try):
         def attached(self, conn: ClientConnection) -> None:
@@ -428,6 +428,7 @@ async def test_a_defect_in_attaching_costs_one_connection(caplog: pytest.LogCapt
 
     async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
         pool.submit(Broken())  # type: ignore[arg-type]
+        reactor.flush()
         with await endpoint.accept() as sock:
             assert await request_on(sock) == b""
         await wait_until(lambda: not pool.connections)
