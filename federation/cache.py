@@ -9,6 +9,7 @@ a damaged disk is never fatal. `<directory>/bookmarks` says which etcd they are 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 
@@ -54,7 +55,7 @@ class CachedCluster:
 
 class CatalogCache:
     """Keeps clusters' records under `directory`. `put` and `drop` only note; `write` seals and writes what was noted,
-    and may be called in another thread than they are, one call at a time."""
+    and may be called in another thread than they are."""
 
     def __init__(self, directory: FilePath) -> None:
         self.directory = directory
@@ -69,6 +70,7 @@ class CatalogCache:
         """Those that hold for what `load` read, by the name of the etcd."""
         self._ends: dict[str, JournalEnd] = {}
         self._kept: dict[str, KeptBookmark] = {}
+        self._writing = threading.Lock()
 
     def load(self) -> dict[str, CachedCluster]:
         """Reads everything, by cluster. Call it once, first. Never raises for what it finds."""
@@ -144,6 +146,10 @@ class CatalogCache:
         """Writes to disk. A disk that refuses is complained about; what was to be written waits for the next
         rewrite, as all of it is still in memory. `bookmarks` hold with these batches, by the name of the etcd; None:
         none does. Those of other etcds stay."""
+        with self._writing:
+            self._write(batches, bookmarks or {})
+
+    def _write(self, batches: Iterable[Batch], bookmarks: Mapping[str, Bookmark | None]) -> None:
         for batch in batches:
             end = self._ends.pop(batch.cluster, None)
             try:

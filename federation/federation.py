@@ -253,7 +253,9 @@ class Federation:
             await trio.sleep(_FLUSH_S)
             pending, bookmarks = self._beliefs.cache.take_pending(), self._followers.bookmarks()
             if pending or bookmarks != kept:
-                await trio.to_thread.run_sync(self._beliefs.cache.write, pending, bookmarks)
+                # What was taken must be written: later bookmarks say that it was.
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._beliefs.cache.write, pending, bookmarks)
                 kept = bookmarks
 
     def _tell(self) -> None:
