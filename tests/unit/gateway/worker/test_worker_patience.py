@@ -137,5 +137,5 @@ async def test_a_peer_that_vanished(
     monkeypatch.setattr("gateway.worker.clientele.SILENT_PEER_S", 0.05)
     async with worker_at(tmp_path, authorities["east"]) as scene, mesh(scene, authorities) as (_, west):
         await wait_until(lambda: west.conn.closed)
-        assert not scene.worker._clientele.peers
+        await wait_until(lambda: not scene.worker._clientele.peers)
         await expired(scene, "mesh|silent-peer")
