@@ -60,11 +60,14 @@ def encode_bookmarks(kept: Mapping[str, KeptBookmark], seal: Seal) -> bytes:
 
 
 def decode_bookmarks(content: bytes, seal: Seal) -> dict[str, KeptBookmark]:
-    """What `encode_bookmarks` made; nothing if it did not."""
+    """What `encode_bookmarks` made; nothing if it did not, or another version of it did."""
     made, _, text = content.partition(b"\n")
     if made != _seal(seal, text):
         return {}
-    return msgspec.json.decode(text, type=dict[str, KeptBookmark])
+    try:
+        return msgspec.json.decode(text, type=dict[str, KeptBookmark])
+    except msgspec.DecodeError:
+        return {}
 
 
 def _seal(seal: Seal, text: bytes) -> bytes:

@@ -13,6 +13,7 @@ from federation import paths
 from federation.bookmark import Bookmark
 from federation.cache import CachedCluster, CatalogCache
 from federation.etcd.kv import KeyValue
+from federation.seal import load_seal
 
 A, B = paths.export(ServiceName("shop", "a")), paths.export(ServiceName("shop", "b"))
 
@@ -257,6 +258,15 @@ def test_a_damaged_bookmark_is_none(tmp_path: FilePath, damage: bytes) -> None:
     assert clusters(tmp_path) == set()
     bookmarked(tmp_path)
     (tmp_path / "seal.key").unlink()
+    assert clusters(tmp_path) == set()
+
+
+def test_bookmarks_of_another_version_are_none(tmp_path: FilePath) -> None:
+    """Sealed with the same key, by a program that wrote them otherwise: a start after an upgrade lists, and goes on."""
+    bookmarked(tmp_path)
+    text = b'{"": {"elsewhere": 1}}'
+    sealed = load_seal(tmp_path / "seal.key").make("", "bookmarks", bytes(32), text)
+    (tmp_path / "bookmarks").write_bytes(sealed.encode() + b"\n" + text)
     assert clusters(tmp_path) == set()
 
 
