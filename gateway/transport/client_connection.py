@@ -142,8 +142,10 @@ class ClientConnection(Connection):
             self.goaway_code, self.goaway_debug = event.code, event.debug[:GOAWAY_DEBUG_BYTES]
             self._going_away()
 
-    def _end_streams(self) -> None:
-        # Before the streams are told: those that begin again elsewhere must not be sent here.
+    def _end_seen(self) -> None:
+        # At once: neither what begins in this turn nor what begins again elsewhere may be sent here.
         self._going_away()
+
+    def _end_streams(self) -> None:
         for stream_id in [*self.handlers]:
             self._dispatch(Reset(stream_id, ErrorCode.CANCEL))

@@ -74,6 +74,9 @@ class Connection:
     def _dispatch(self, event: Event) -> None:
         raise NotImplementedError
 
+    def _end_seen(self) -> None:
+        """It is closed, or its far end has ended it. Its streams are told after this."""
+
     def _end_streams(self) -> None:
         """The connection is gone: whatever it still carried is told."""
         raise NotImplementedError
@@ -140,6 +143,7 @@ class Connection:
             self.abort()
         else:
             self.received_eof = True
+            self._end_seen()
             self._handle(self.codec.receive_eof())
 
     def _receive(self, size: int) -> Lent | None:
@@ -301,6 +305,7 @@ class Connection:
         self.closed = True
         self._reactor.forget(self._descriptor)
         self.sock.close()
+        self._end_seen()
         self.touch()
 
     def _end(self) -> None:

@@ -313,7 +313,7 @@ class GatewayTunnels:
         def going_away() -> None:
             # What it carries goes on, unless the connection is gone; what is new goes over the tunnel that is opened in
             # its place.
-            if not conn.closed:
+            if not conn.gone:
                 link.leave()
             self._changed()
 

@@ -143,12 +143,7 @@ class Tunnels:
 
     def is_returning(self, cluster: str) -> bool:
         """Whether a cluster without any tunnel had one a moment ago, and is likely to have one again."""
-        return self._returning.expects(cluster, trio.current_time()) or self._has_just_ended(cluster)
-
-    def _has_just_ended(self, cluster: str) -> bool:
-        """Its tunnels have ended in this turn. Who carried requests over them asks before that is taken notice of."""
-        ways = self._ways.get(cluster)
-        return ways is not None and all(conn.gone for way in ways for conn in way.connections)
+        return self._returning.expects(cluster, trio.current_time())
 
     def wait(self, cluster: str, wake: Callable[[], None]) -> None:
         """For one that `is_returning`: calls `wake` when it is back, or not expected any more."""

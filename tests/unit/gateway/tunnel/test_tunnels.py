@@ -349,16 +349,35 @@ async def test_a_lost_tunnel_is_opened_again(authorities: dict[str, Authority]) 
         port.close()
 
 
+async def test_a_tunnel_that_has_just_ended_is_no_way(authorities: dict[str, Authority]) -> None:
+    """Many tunnels may end in one turn, and requests may come in it. One that was sent to a cluster whose tunnels are
+    gone would wait for it to come back, even where another cluster is well."""
+    async with both_ends(authorities) as ends:
+        port = MeshPort(ends.west, ends.reactor, ends.nursery, answer_ok)
+        ends.east.set_peer(peer_of(authorities["west"], port.address))
+        await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
+        changes = ends.east.changes
+        while (conn := ends.east.tunnels.pick("west")) is not None:
+            conn.abort()
+        assert not ends.east.tunnels.is_ready("west")
+        assert ends.east.changes == changes + TUNNELS_PER_GATEWAY
+        assert ends.east.tunnels.is_returning("west")
+        ends.reactor.flush()
+        port.close()
+
+
 async def test_who_loses_the_last_tunnel_knows_that_the_cluster_may_be_back(authorities: dict[str, Authority]) -> None:
     """What was under way may wait for it, instead of being refused; and waits for no longer than it is expected."""
 
     class Waits(Answer):
         def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
             expected.append(ends.east.tunnels.is_returning("west"))
+            ready.append(ends.east.tunnels.is_ready("west"))
             if expected[-1]:
                 ends.east.tunnels.wait("west", lambda: woken.append(ends.east.tunnels.is_returning("west")))
 
     expected: list[bool] = []
+    ready: list[bool] = []
     woken: list[bool] = []
     async with both_ends(authorities) as ends:
         port = MeshPort(ends.west, ends.reactor, ends.nursery, never_answer)
@@ -370,6 +389,7 @@ async def test_who_loses_the_last_tunnel_knows_that_the_cluster_may_be_back(auth
         port.close()
         await wait_until(lambda: len(expected) == TUNNELS_PER_GATEWAY)
         assert expected[-1], "the last of them, at least, was told that it may wait"
+        assert ready == [not waits for waits in expected], "who may wait has no tunnel left"
         await wait_until(lambda: woken == [False] * sum(expected))
 
 
