@@ -53,12 +53,14 @@ class PeerTrustDocument(msgspec.Struct, frozen=True):
     pinned_root: str
     bundle_sequence: int | None
     acknowledged_sequence: int | None
-    """The sequence of our bundle that the peer says it accepted."""
+    """The sequence of our bundle that the peer says it accepted; a peer with a `bundle_url` has no way to say it."""
     roots: tuple[RootDocument, ...]
     record_keys: tuple[str, ...] = ()
     pin_is_current: bool = True
     """Whether that bundle holds the pinned root. If not, the peer was followed to another one: pin that."""
     revoked: RevokedDocument = RevokedDocument((), ())
+    bundle_url: str = ""
+    """Where its bundle is followed, for a peer that is in no etcd."""
 
 
 class TrustDocument(msgspec.Struct, frozen=True):

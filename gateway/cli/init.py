@@ -64,6 +64,7 @@ def _read(text: str, path: Path) -> Config:
 
 def _said(path: Path, config: Config, authority: TrustSource) -> str:
     cluster = config.cluster
+    other = "west" if cluster.name != "west" else "east"
     mesh = config.gateway.mesh
     if mesh is None:
         advice = f"  name gateway.mesh in {path}     # or no peer can call what runs here\n"
@@ -76,5 +77,5 @@ root {authority.fingerprint}
 
 next:
 {advice}  isthmus run -c {path}           # the gateway
-  isthmus invite west -c {path}   # a token with which west joins; there: isthmus join
+  isthmus invite {other} -c {path}   # a token with which {other} joins; there: isthmus join
 """

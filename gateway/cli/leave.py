@@ -63,7 +63,7 @@ def _said(config: Config, withdrawn: Mapping[Kind, int]) -> str:
     exports = withdrawn.get(Kind.EXPORT, 0)
     return (
         f"{name} has left federation {config.federation}: {bundle} and {exports} "
-        f"{'export is' if exports == 1 else 'exports are'} withdrawn; peers drop its services at once\n"
+        f"{'export' if exports == 1 else 'exports'} are withdrawn; peers drop its services at once\n"
         f"they name it in their configuration still: peers.{name} is to be removed there\n"
         "isthmus run joins again\n"
     )

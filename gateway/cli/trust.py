@@ -91,15 +91,24 @@ def _root_row(root: OwnRootDocument) -> tuple[str, ...]:
 
 
 def _peer_row(peer: PeerTrustDocument, behind: dict[str, str], sequence: int | None) -> tuple[str, ...]:
-    acknowledged = "no" if peer.acknowledged_sequence is None else str(peer.acknowledged_sequence)
-    current = peer.cluster not in behind and peer.acknowledged_sequence == sequence
     return (
         peer.cluster,
         "" if peer.bundle_sequence is None else str(peer.bundle_sequence),
-        "yes" if current else f"{acknowledged} of {sequence}",
+        _acknowledgement(peer, behind, sequence),
         "current" if peer.pin_is_current else "outdated",
         ", ".join(f"{root.fingerprint[:19]}… until {root.not_after:%Y-%m-%d}" for root in peer.roots),
     )
+
+
+def _acknowledgement(peer: PeerTrustDocument, behind: dict[str, str], sequence: int | None) -> str:
+    """Whether a peer goes by our bundle of this sequence, in a word or two."""
+    if peer.bundle_url:
+        return "can't: is in no etcd"
+    if peer.acknowledged_sequence is None:
+        return "no"
+    if peer.cluster not in behind and peer.acknowledged_sequence == sequence:
+        return "yes"
+    return f"{peer.acknowledged_sequence} of {'none yet' if sequence is None else sequence}"
 
 
 # Ordering.

@@ -62,7 +62,7 @@ cluster:
   name: {yaml_text(beginning.cluster)}    # unique in the federation
   # Every identity of this cluster is in its trust domain. It can't be changed later without a new trust root.
   trust_domain: {yaml_text(beginning.trust_domain)}
-{place}  # zone: us-east-1a    # and the same zone to the rest of the region
+{place}  # zone: us-east-1a    # the same zone is preferred to the rest of the region
 
 # The CA's key, what was last heard of the others, the control socket: for this user only (0700).
 state_dir: {yaml_text("state/" + beginning.cluster)}
@@ -91,7 +91,7 @@ etcd:
 
 
 _PEERS = """\
-# Whom this cluster believes: nobody, until somebody is named here. isthmus invite and isthmus join write this for
+# Whom this cluster believes: nobody, until somebody is named here. isthmus join and isthmus accept write this for
 # you; by hand it is the name, the trust domain and the root that isthmus status prints there:
 # peers:
 #   west: {trust_domain: west.acme.test, root: "sha256:..."}

@@ -114,6 +114,7 @@ def _describe_peer(peer: PeerStatus, view: PeerView | None) -> PeerTrustDocument
         record_keys=peer.record_keys,
         pin_is_current=peer.pin_is_current,
         revoked=describe_revoked(view.revoked if view is not None else Revocations()),
+        bundle_url=peer.following.url if peer.following is not None else "",
     )
 
 

@@ -18,6 +18,16 @@ from gateway.transport.idle import prepare_accepted
 
 BACKLOG = 4096
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
+_KEYS = {
+    "mesh": "gateway.mesh",
+    "http": "gateway.http",
+    "vip": "gateway.vip_range",
+    "dns-udp": "dns.listen",
+    "dns-tcp": "dns.listen",
+    "status": "status.listen",
+    "bundle": "trust.bundle_endpoint.listen",
+}
+"""Where cluster.yaml says the address, by kind."""
 
 
 class ListenError(Exception):
@@ -40,7 +50,7 @@ class Listeners:
         self.vip_limit = vip_limit
         self.sockets: dict[str, tuple[ListenerSpec, socket.socket]] = {}
         self.problems: dict[str, str] = {}
-        """Virtual IPs' listeners that could not be opened, for status: one service's trouble stops no other."""
+        """Why virtual IPs' listeners could not be opened, for status: one service's trouble stops no other."""
         self.waiting: dict[str, ListenerSpec] = {}
         """Virtual IPs' listeners beyond the limit."""
         self._failed: dict[str, ListenerSpec] = {}
@@ -124,7 +134,7 @@ class Listeners:
         try:
             self.open(spec)
         except ListenError as error:
-            self.problems[spec.name] = str(error)
+            self.problems[spec.name] = str(error).removeprefix(f"{spec.name} ")
             self._failed[spec.name] = spec
             return False
         self._forget_problem(spec.name)
@@ -205,7 +215,9 @@ def _open(spec: ListenerSpec, *, shared: bool = False) -> socket.socket:
         family, address = _socket_address(host, port, kind)
         sock = socket.socket(family, kind)
     except OSError as error:
-        raise ListenError(f"{spec.name} cannot listen on {spec.address}: {error.strerror or error}") from error
+        raise ListenError(
+            f"{spec.name} cannot listen on {spec.address}: {error.strerror or error}; see {_KEYS[spec.kind]}"
+        ) from error
     try:
         sock.setblocking(False)
         if shared:
@@ -221,7 +233,9 @@ def _open(spec: ListenerSpec, *, shared: bool = False) -> socket.socket:
     except OSError as error:
         sock.close()
         kind_of_error = AddressTaken if error.errno == errno.EADDRINUSE else ListenError
-        raise kind_of_error(f"{spec.name} cannot listen on {spec.address}: {_advice(error, port)}") from error
+        raise kind_of_error(
+            f"{spec.name} cannot listen on {spec.address}: {_advice(error, spec.kind, port)}"
+        ) from error
     return sock
 
 
@@ -237,14 +251,17 @@ def _socket_address(host: str, port: int, kind: socket.SocketKind) -> tuple[int,
     return found[0], found[4]
 
 
-def _advice(error: OSError, port: int) -> str:
+def _advice(error: OSError, kind: str, port: int) -> str:
+    key = _KEYS[kind]
+    if error.errno == errno.EADDRINUSE and kind == "vip":
+        return f"the address is in use; each gateway of one machine needs a {key} of its own"
     if error.errno == errno.EADDRINUSE:
-        return "the address is in use; end what uses it, or name another"
+        return f"the address is in use; end what uses it, or name another under {key}"
     if error.errno in (errno.EACCES, errno.EPERM) and port < 1024:
         return (
             f"port {port} needs the right to bind ports below 1024: give it with CAP_NET_BIND_SERVICE or the sysctl "
             "net.ipv4.ip_unprivileged_port_start"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine does not have that address; add it to an interface, or name another"
+        return f"this machine does not have that address; add it to an interface, or name another under {key}"
     return error.strerror or str(error)

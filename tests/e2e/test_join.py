@@ -229,7 +229,7 @@ def test_leave(tmp_path: Path, etcd_server: EtcdServer) -> None:
         assert "cart" in names(east)
         left = west.run("leave")
         assert left.returncode == 0, left.stderr
-        assert "1 export is withdrawn" in left.stdout
+        assert "1 export are withdrawn" in left.stdout
         wait_until(lambda: "cart" not in names(east), "east has forgotten it", timeout_s=2)
         assert "it has left the federation; remove peers.west" in east.run("status").stdout
         assert [key for key in keys(etcd_server) if b"/clusters/west/" in key] == [

@@ -31,6 +31,15 @@ def test_what_it_writes_is_valid_without_a_warning(tmp_path: Path, options: list
     assert validate_config(tmp_path / "cluster.yaml").problems == ()
 
 
+@pytest.mark.parametrize(("name", "other"), [("east", "west"), ("west", "east")])
+def test_it_says_how_another_cluster_is_invited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, other: str
+) -> None:
+    """A cluster cannot invite itself, so the line to paste never says so."""
+    assert main(["init", name, "-d", str(tmp_path)]) == 0
+    assert f"isthmus invite {other} " in capsys.readouterr().out
+
+
 def test_it_makes_the_root_that_it_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The printed fingerprint is that of the CA that `isthmus run` will use, and only this user can read its key."""
     assert main(["init", "east", "-d", str(tmp_path)]) == 0

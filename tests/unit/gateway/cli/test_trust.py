@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from federation.status.trust_values import OwnRootDocument, RevokedDocument, RotationDocument, TrustDocument
 from gateway.cli import main
+from gateway.cli.trust import format_trust
 from gateway.status.addresses import Addresses, save_addresses
 from gateway.trust_keeping.orders import OrderFiles, TrustAnswer, TrustOrder
 from tests.status_documents import LATER, MOMENT, FakeSource
@@ -91,6 +93,31 @@ def test_status_names_roots_stage_and_laggards(tmp_path: Path, capsys: pytest.Ca
     assert f"{OLD}  signing" in out
     assert f"{NEW}  next" in out
     assert "waiting for:\n  west: it is away" in out
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        ({"acknowledged_sequence": 4}, "yes"),
+        ({"acknowledged_sequence": 3}, "3 of 4"),
+        ({"acknowledged_sequence": None}, "no"),
+        ({"acknowledged_sequence": None, "bundle_url": "https://west.test/"}, "can't: is in no etcd"),
+    ],
+)
+def test_status_says_who_goes_by_our_bundle(peer: dict[str, int | str | None], said: str) -> None:
+    """A peer that is followed by URL has nowhere to acknowledge it, which is no fault of its own."""
+    trust = FakeSource().trust()
+    shown = msgspec.structs.replace(trust.peers[0], **peer)
+    text = format_trust(msgspec.structs.replace(trust, bundle_sequence=4, peers=(shown,)))
+    assert re.search(rf"\nwest  3 +{said}  +current  ", text)
+
+
+def test_nobody_goes_by_a_bundle_that_was_not_said_yet() -> None:
+    """A gateway that has just begun has said nothing, so nobody can have taken it in."""
+    trust = FakeSource().trust()
+    peer = msgspec.structs.replace(trust.peers[0], acknowledged_sequence=None)
+    text = format_trust(msgspec.structs.replace(trust, bundle_sequence=None, peers=(peer,)))
+    assert re.search(r"\nwest  3 +no  ", text)
 
 
 def test_status_as_json_is_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

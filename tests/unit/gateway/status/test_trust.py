@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from federation.acknowledgement import PublicationState
+from federation.report import BundleFollowing
 from federation.status.trust_values import (
     OwnRootDocument,
     PeerTrustDocument,
@@ -22,10 +23,13 @@ from gateway.status.trust import (
     describe_own_roots,
     describe_revoked,
     describe_rotation,
+    describe_trust,
     rotation_problems,
 )
 from tests.forge import NOW
 from tests.status_documents import FakeSource
+from tests.unit.gateway.status.test_peers import WEST
+from tests.unit.gateway.status.test_problems import FINE
 from trust.authority import Authority
 from trust.keyring import Keyring
 from trust.revocation import FOREVER, Revocations
@@ -86,6 +90,14 @@ def test_a_rotation_says_since_when_and_for_whom_it_waits(keyring: Keyring) -> N
 
 def document(rotation: RotationDocument | None = None, peers: tuple[PeerTrustDocument, ...] = ()) -> TrustDocument:
     return msgspec.structs.replace(FakeSource().trust(), roots=(), peers=peers, rotation=rotation)
+
+
+def test_a_peer_that_is_followed_by_url_says_so(keyring: Keyring) -> None:
+    """Whoever reads that it acknowledges nothing has to see why it can't."""
+    following = BundleFollowing("https://west.acme.test/", None, "")
+    federation = msgspec.structs.replace(FINE, peers=(WEST, msgspec.structs.replace(WEST, following=following)))
+    shown = describe_trust(keyring, federation, {}, svid_lifetime_s=60.0, rotation=None)
+    assert [peer.bundle_url for peer in shown.peers] == ["", "https://west.acme.test/"]
 
 
 def problems(trust: TrustDocument, now: datetime = NOW, state: PublicationState = AGREED) -> list[tuple[str, str]]:

@@ -61,9 +61,21 @@ def test_an_address_that_is_taken(listeners: Listeners) -> None:
     """Names the listener, the address and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ListenError, match=f"http cannot listen on {address}: the address is in use; end what uses"):
+        why = "the address is in use; end what uses it, or name another under gateway.http"
+        says = f"http cannot listen on {address}: {why}"
+        with pytest.raises(ListenError, match=says):
             listeners.open(ListenerSpec("http", "http", address))
     assert not listeners.sockets
+
+
+def test_a_virtual_ip_that_is_taken(listeners: Listeners) -> None:
+    """Two gateways of one machine give a service the same address unless their ranges differ: nobody can name another
+    address for a virtual IP, so that is what is said. Status names the listener before it, so it is not said twice."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        spec = vip(f"127.0.0.1:{taken.getsockname()[1]}")
+        assert not listeners.try_open(spec)
+    says = "the address is in use; each gateway of one machine needs a gateway.vip_range of its own"
+    assert listeners.problems[spec.name] == f"cannot listen on {spec.address}: {says}"
 
 
 def test_an_address_of_another_machine(listeners: Listeners) -> None:
@@ -86,8 +98,8 @@ def test_a_name_that_does_not_resolve(listeners: Listeners, monkeypatch: pytest.
 def test_a_privileged_port() -> None:
     """Root may bind it, and tests may run as root: only the words are tested."""
     for number in (errno.EACCES, errno.EPERM):
-        assert "CAP_NET_BIND_SERVICE" in _advice(OSError(number, "no"), 53)
-    assert _advice(OSError(errno.EACCES, "no"), 8080) == "no"
+        assert "CAP_NET_BIND_SERVICE" in _advice(OSError(number, "no"), "dns-udp", 53)
+    assert _advice(OSError(errno.EACCES, "no"), "http", 8080) == "no"
 
 
 def test_dns_has_one_port(listeners: Listeners) -> None:
