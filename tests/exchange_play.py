@@ -189,6 +189,8 @@ class Play:
         conn = ClientConnection(self.reactor, nowhere(), recorder)
         self.upstreams.append((attempt.target, recorder, conn))
         attempt.attached(conn)
+        # It has left, as at the end of a turn.
+        conn._sent_until = conn.last_stream
 
     def route(self, exchange: Exchange) -> Route | None:
         return self._route

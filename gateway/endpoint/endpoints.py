@@ -31,6 +31,9 @@ DIALS_LIMIT: Final = 3
 # An idle connection is kept this long. Many servers close theirs after 5 to 75 s; ours goes first where it can, since a
 # request on a connection that is just being closed costs a retry.
 IDLE_S: Final = 30.0
+# One that was idle for so long may have been closed by the endpoint in this very moment, so it is looked at before it
+# is used: a POST that is lost on it can't be repeated. Where connections are used all the time, nothing is looked at.
+FRESH_S: Final = 1.0
 # HTTP/2 endpoints: streams on one connection before another is opened beside it.
 STREAMS_PER_CONNECTION: Final = 100
 # Looked up once: a member of an enumeration is found by its metaclass, in many steps.
@@ -137,6 +140,8 @@ class EndpointPool:
             return conn if conn is not None and len(conn.handlers) < STREAMS_PER_CONNECTION else None
         while self._idle:
             conn = self._idle.pop()
+            if conn.last_active + FRESH_S < self._reactor.now:
+                conn.look()
             if conn.usable:
                 return conn
         return None

@@ -23,7 +23,7 @@ from gateway.codec.events import (
 )
 from gateway.codec.interface import Codec
 from gateway.transport.connection import Connection
-from gateway.transport.reactor import Reactor
+from gateway.transport.reactor import READ, Reactor
 from gateway.transport.tls_socket import TlsSocket
 
 GOAWAY_DEBUG_BYTES: Final = 64
@@ -67,6 +67,8 @@ class ClientConnection(Connection):
         """Why the far end takes no new streams, if it has said so."""
         self.goaway_debug = b""
         """The beginning of what it said beside."""
+        self._sent_until = 0
+        """The last stream of which anything may have left: of those after it the far end knows nothing."""
         self._released = released
         self._ping_ack = ping_ack
         self._going_away = going_away
@@ -93,6 +95,10 @@ class ClientConnection(Connection):
         self.handlers[stream_id] = handler
         self.touch()
         return stream_id
+
+    def look(self) -> None:
+        """Takes in what has come since the reactor looked: `usable` is as true as it can be then."""
+        self._ready(READ)
 
     def release(self, stream_id: int) -> None:
         """The caller needs nothing more of this stream, which has ended on both sides."""
@@ -132,7 +138,8 @@ class ClientConnection(Connection):
             if handler := self.handlers.pop(event.stream_id, None):
                 self.forget(event.stream_id)
                 lost = self.closed or self.received_eof
-                handler.on_response_reset(event.code, unprocessed=event.unprocessed, lost=lost)
+                unprocessed = event.unprocessed or (lost and event.stream_id > self._sent_until)
+                handler.on_response_reset(event.code, unprocessed=unprocessed, lost=lost)
         elif type(event) is Informational:
             if handler := self.handlers.get(event.stream_id):
                 handler.on_informational(event.head)
@@ -141,6 +148,16 @@ class ClientConnection(Connection):
         elif type(event) is GoAway:
             self.goaway_code, self.goaway_debug = event.code, event.debug[:GOAWAY_DEBUG_BYTES]
             self._going_away()
+
+    def _send(self) -> bool:
+        begun = self.last_stream
+        if self._tls is not None:
+            # Of what TLS could not send whole, a part may have left.
+            self._sent_until = begun
+        if not super()._send():
+            return False
+        self._sent_until = begun
+        return True
 
     def _end_seen(self) -> None:
         # At once: neither what begins in this turn nor what begins again elsewhere may be sent here.

@@ -6,7 +6,8 @@ one turn, connection by connection, and then every connection that has something
 came in together goes out together. Compared with a task for each connection this saves a system call and two task
 switches for each chunk, and the small writes: see docs/performance.md.
 
-Handlers are synchronous and must not raise; one that does loses its socket and nobody else's.
+Handlers are synchronous and must not raise; one that does loses its socket and nobody else's. One may be called for
+nothing: a socket that another handler opens in a turn may get the number of one that was ready in it and is closed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ log = logging.getLogger("isthmus.reactor")
 
 READ: Final = select.EPOLLIN | select.EPOLLRDHUP
 WRITE: Final = select.EPOLLOUT
+# The far end has ended its direction, or the connection.
+_END: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 EVENTS_PER_TURN: Final = 256
 # While some wait for their turn: what is new shall be seen at once, behind however many that are ready all the time.
 EVENTS_WHILE_WAITING: Final = 4_096
@@ -210,14 +213,22 @@ class Reactor:
         self._epoll.close()
 
     def _handle(self, ready: list[tuple[int, int]]) -> None:
+        # Ends first: what begins in this turn shall not be given to a connection that has ended in it.
         for descriptor, flags in ready:
-            handler = self._handlers.get(descriptor)
-            if handler is None:
-                continue
-            try:
-                handler(flags)
-            except Exception:
-                self.defects += 1
-                log.exception("a socket's handler failed in a way that nobody foresaw; the socket is dropped")
-                self.unregister(descriptor)
+            if flags & _END:
+                self._call(descriptor, flags)
+        for descriptor, flags in ready:
+            if not flags & _END:
+                self._call(descriptor, flags)
         self.flush()
+
+    def _call(self, descriptor: int, flags: int) -> None:
+        handler = self._handlers.get(descriptor)
+        if handler is None:
+            return
+        try:
+            handler(flags)
+        except Exception:
+            self.defects += 1
+            log.exception("a socket's handler failed in a way that nobody foresaw; the socket is dropped")
+            self.unregister(descriptor)

@@ -125,9 +125,12 @@ class _Dial:
     def _ready(self, flags: int) -> None:
         sock = self._sock
         assert sock is not None
+        # Asked, not taken from the flags: these may be those of a socket that had this number when the turn began.
+        code = sock.connect_ex(self._trying[1])
+        if code in _UNDER_WAY:
+            return
         self._reactor.unregister(sock.fileno())
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0:
+        if code in _CONNECTED:
             self._end(sock)
         else:
             self._failed(sock, code)

@@ -96,6 +96,7 @@ def test_how_a_response_is_cut_changes_nothing(message: bytes, places: list[int]
     for pieces in ([message], cut(message, places)):
         client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
         client.send_request(request(), True)
+        client.data_to_send()
         events: list[Event] = []
         for piece in pieces:
             events += client.receive(piece)
@@ -140,6 +141,7 @@ def test_no_bytes_make_a_client_raise(data: bytes, websocket: bool) -> None:
     if websocket:
         head.method, head.protocol = b"CONNECT", b"websocket"
     client.send_request(head, not websocket)
+    client.data_to_send()
     events = client.receive(data) + client.receive_eof()
     ends = [event for event in events if isinstance(event, Reset | Trailers) or getattr(event, "end_stream", False)]
     assert len(ends) == 1

@@ -90,6 +90,7 @@ class Http1ClientCodec:
         self._key = b""
         self._early: list[bytes] = []
         self._request_ended = False
+        self._unsent = True
         self._held = 0
 
     # What the driver asks.
@@ -154,6 +155,9 @@ class Http1ClientCodec:
 
     def _read_head(self, events: list[Event]) -> bool:
         assert self._head is not None
+        if self._unsent:
+            # A 408, say, on a connection that nobody had used for a while: it would pass for this request's answer.
+            raise Fault(502, "unasked-response", "the server sent bytes before the request was sent")
         size = cut_head(self._input, self._looked_at, self._limits)
         self._looked_at = 0 if size else len(self._input)
         if not size:
@@ -249,7 +253,7 @@ class Http1ClientCodec:
     def _end(self, code: int, events: list[Event]) -> None:
         """The connection ends; a stream whose response is not whole is told."""
         if self._head is not None and not self._body.done:
-            events.append(Reset(self._stream, code))
+            events.append(Reset(self._stream, code, unprocessed=self._unsent))
         self._state = _In.OVER
         self._head = None
         self._input = b""
@@ -259,6 +263,7 @@ class Http1ClientCodec:
     # Bytes out.
 
     def data_to_send(self) -> bytes:
+        self._unsent = False
         return self._output.take() if self._output else b""
 
     # Commands.

@@ -222,6 +222,7 @@ def test_bytes_that_answer_nothing_end_the_connection(extra: bytes) -> None:
     """A second answer would be taken for that of the next request: response queue poisoning."""
     client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
     client.send_request(request(), True)
+    client.data_to_send()
     events = client.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + extra)
     assert events[0] == Response(1, response(200, [(b"content-length", b"2")]), False)
     assert body_of(events) == b"ok"
@@ -231,10 +232,26 @@ def test_bytes_that_answer_nothing_end_the_connection(extra: bytes) -> None:
     assert not client.can_open
 
 
+@pytest.mark.parametrize("said", [b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"x", b""])
+def test_what_came_before_the_request_left_is_no_answer_to_it(said: bytes) -> None:
+    """A server may end a connection that nobody uses with a 408, just when a request is given to it: that request was
+    not seen by anybody, and may be sent elsewhere."""
+    client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
+    client.send_request(request(b"POST"), True)
+    events = client.receive(said) if said else client.receive_eof()
+    (reset,) = events
+    assert isinstance(reset, Reset)
+    assert reset.unprocessed
+    assert (client.failure.code if client.failure else "") == ("unasked-response" if said else "")
+    assert client.closing
+    assert not client.can_open
+
+
 def test_a_head_response_with_a_body_ends_the_connection() -> None:
     """Bytes after the head of an answer to HEAD belong to nobody."""
     client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
     client.send_request(request(b"HEAD"), True)
+    client.data_to_send()
     events = client.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     assert [type(event) for event in events] == [Response]
     assert client.failure is not None

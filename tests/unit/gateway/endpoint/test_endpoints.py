@@ -13,7 +13,14 @@ from discovery.model import Protocol
 from gateway.codec.choose import endpoint_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.endpoint import endpoints as endpoints_module
-from gateway.endpoint.endpoints import IDLE_S, STREAMS_PER_CONNECTION, EndpointPool, EndpointPools, endpoint_protocol
+from gateway.endpoint.endpoints import (
+    FRESH_S,
+    IDLE_S,
+    STREAMS_PER_CONNECTION,
+    EndpointPool,
+    EndpointPools,
+    endpoint_protocol,
+)
 from gateway.failover.retry import Failure
 from gateway.request.attempt import Attempt
 from gateway.traffic import Limits
@@ -169,6 +176,42 @@ async def test_a_connection_that_is_closed_as_it_is_used() -> None:
         assert second.conn is first.conn
         sock.close()
         await wait_until(lambda: second.lost)
+
+
+async def test_one_that_was_idle_is_looked_at_before_it_is_used() -> None:
+    """The server's idle timeout ended it after the reactor looked for the last time: a POST would be lost on it."""
+    async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
+        first = submit(pool, reactor)
+        sock = await endpoint.accept()
+        await request_on(sock)
+        sock.send(OK)
+        await wait_until(lambda: first.status)
+        sock.close()
+        (conn,) = pool.connections
+        conn.last_active = reactor.now - FRESH_S - 0.1
+        second = submit(pool, reactor)
+        assert second.conn is not conn
+        with await endpoint.accept() as sock:
+            await request_on(sock)
+            sock.send(OK)
+            await wait_until(lambda: second.status)
+
+
+async def test_one_that_was_idle_and_is_well_is_used_again() -> None:
+    """A look changes nothing."""
+    async with pool_of(Protocol.HTTP) as (pool, endpoint, reactor):
+        first = submit(pool, reactor)
+        with await endpoint.accept() as sock:
+            await request_on(sock)
+            sock.send(OK)
+            await wait_until(lambda: first.status)
+            (conn,) = pool.connections
+            conn.last_active = reactor.now - FRESH_S - 0.1
+            second = submit(pool, reactor)
+            assert second.conn is conn
+            await request_on(sock)
+            sock.send(OK)
+            await wait_until(lambda: second.status)
 
 
 async def test_refused() -> None:

@@ -73,6 +73,21 @@ async def test_a_ready_socket_is_handled_and_what_it_touched_is_flushed(
     assert sender.flushed == 1
 
 
+async def test_what_has_ended_is_handled_first(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A request and the end of the connection that it would be given to may come in one turn, the request first."""
+    ours, theirs = pair
+    other, far = socket.socketpair()
+    reactor = Reactor()
+    seen: list[str] = []
+    with other, far:
+        reactor.register(ours.fileno(), READ, lambda flags: seen.append("a request"))
+        reactor.register(other.fileno(), READ, lambda flags: seen.append("an end"))
+        theirs.send(b"x")
+        far.close()
+        reactor.turn(0)
+    assert seen == ["an end", "a request"]
+
+
 async def test_interest_can_change_and_end(pair: tuple[socket.socket, socket.socket]) -> None:
     """A socket is reported for what is waited for, and not at all once it is unregistered."""
     ours, theirs = pair

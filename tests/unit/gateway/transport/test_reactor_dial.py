@@ -7,10 +7,12 @@ import socket
 from contextlib import closing
 
 import pytest
+import trio
 
 from gateway.controller.loopback_ports import LOOPBACK
 from gateway.transport import reactor_dial
 from gateway.transport.dial import NoAnswerInTime
+from gateway.transport.reactor import READ, Reactor
 from gateway.transport.reactor_dial import place_of, start_dial
 from gateway.transport.resolver import Place
 from tests.gateway_ends import deaf_address, running_reactor, wait_until
@@ -45,6 +47,31 @@ async def test_one_that_refuses_is_told_of_later() -> None:
         await wait_until(lambda: results)
         assert str(results[0]) == f"{host}:{port}: Connection refused"
         assert os.listdir("/proc/self/fd") == before
+
+
+async def test_what_another_socket_of_that_number_was_ready_for_is_no_connection() -> None:
+    """A socket that closes in a turn leaves its number to the next one that is opened, and the turn's list still says
+    that this number is ready."""
+    async with deaf_address() as address, trio.open_nursery() as nursery:
+        reactor, results = Reactor(), list[Result]()
+        first, first_far = socket.socketpair()
+        second, second_far = socket.socketpair()
+        number = second.fileno()
+
+        def dial(flags: int) -> None:
+            reactor.forget(number)
+            second.close()
+            start_dial(reactor, nursery, address, 0.01, results.append)
+
+        with first, first_far, second_far:
+            reactor.register(first.fileno(), READ, dial)
+            reactor.register(number, READ, lambda flags: None)
+            first_far.send(b"x")
+            second_far.send(b"x")
+            reactor.turn(0)
+            assert number in reactor._handlers, "the new socket has that number"
+        await wait_until(lambda: reactor.keep_deadlines() < 0)
+        assert isinstance(results[0], NoAnswerInTime)
 
 
 @pytest.mark.stand_in

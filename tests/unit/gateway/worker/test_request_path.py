@@ -266,6 +266,26 @@ async def test_the_only_endpoint_is_asked_again_over_another_connection() -> Non
         backend.close()
 
 
+async def test_a_post_that_comes_as_the_endpoint_closes_what_is_idle_is_sent_over_another_connection() -> None:
+    """Both came in one turn, so nothing of the POST had left: it can be sent again, which else only a GET can."""
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client, running.connect() as other:
+            client.send(get())
+            upstream = await backend.accept()
+            await read(upstream)
+            upstream.send(OK)
+            await read(client)
+            other.send(b"POST / HTTP/1.1\r\nhost: %b\r\ncontent-length: 2\r\n\r\nok" % HOST)
+            upstream.close()
+            upstream = await backend.accept()
+            await read(upstream)
+            upstream.send(OK)
+            assert (await read(other)).startswith(b"HTTP/1.1 200 OK\r\n")
+        backend.close()
+
+
 async def test_a_service_that_changes_under_a_request() -> None:
     """A request that began before the change is tried again after it; those that come later must not get the
     endpoints that were there when it began."""
