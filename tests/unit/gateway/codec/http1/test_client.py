@@ -155,6 +155,7 @@ def test_a_websocket_must_be_proved(head: bytes) -> None:
     """RFC 6455 section 4.1: a wrong or missing accept, or another 2xx, is no websocket."""
     client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
     client.send_request(connect(b"websocket"), False)
+    client.data_to_send()
     assert [type(event) for event in client.receive(head)] == [Reset]
     assert client.failure is not None
     assert client.failure.code == "malformed-upgrade"
