@@ -38,8 +38,8 @@ def test_the_destination_lets_in_whom_it_names(lab: Lab) -> None:
         return answer.status, answer.headers.get("isthmus-reason", "")
 
     with changed(west, "export: {to: [east, eu]}", f"export: {{to: [east, eu], {allow}}}"):
-        wait_until(lambda: answer_to(east) == (403, "not-allowed"), "west refuses east's gateway", timeout_s=10)
+        wait_until(lambda: answer_to(east) == (403, "not-allowed"), "west refuses east's gateway")
         with changed(east, "services:", WEB + "services:"):
-            wait_until(lambda: answer_to(east) == (200, ""), "west lets east's frontend in", timeout_s=10)
-        wait_until(lambda: answer_to(east) == (403, "not-allowed"), "it is the gateway again", timeout_s=10)
-    wait_until(lambda: answer_to(east) == (200, ""), "everybody may again", timeout_s=10)
+            wait_until(lambda: answer_to(east) == (200, ""), "west lets east's frontend in")
+        wait_until(lambda: answer_to(east) == (403, "not-allowed"), "it is the gateway again")
+    wait_until(lambda: answer_to(east) == (200, ""), "everybody may again")

@@ -27,13 +27,13 @@ def test_a_bad_file_is_refused_and_named(lab: Lab) -> None:
     good = west.config_path.read_text()
     try:
         west.config_path.write_text(good.replace("services:", "servces:"))
-        said = wait_until(lambda: problems(west, "configuration"), "west's status names the bad file", timeout_s=5)
+        said = wait_until(lambda: problems(west, "configuration"), "west's status names the bad file")
         assert any("servces" in line and "services" in line for line in said)
         answer = HttpRequest(lab.authority("payments"), lab["east"].addresses.http).send()
         assert answer.served_by == "west"
     finally:
         west.config_path.write_text(good)
-    wait_until(lambda: not problems(west, "configuration"), "the problem is gone", timeout_s=5)
+    wait_until(lambda: not problems(west, "configuration"), "the problem is gone")
 
 
 def test_what_needs_a_restart_is_refused_as_such(lab: Lab) -> None:
@@ -42,11 +42,11 @@ def test_what_needs_a_restart_is_refused_as_such(lab: Lab) -> None:
     good = west.config_path.read_text()
     try:
         west.config_path.write_text(good + "trust: {svid_lifetime: 2h}\n")
-        said = wait_until(lambda: problems(west, "configuration"), "west's status says so", timeout_s=5)
+        said = wait_until(lambda: problems(west, "configuration"), "west's status says so")
         assert any("trust" in line and "restart" in line for line in said)
     finally:
         west.config_path.write_text(good)
-    wait_until(lambda: not problems(west, "configuration"), "the problem is gone", timeout_s=5)
+    wait_until(lambda: not problems(west, "configuration"), "the problem is gone")
 
 
 def test_an_export_that_is_taken_back_is_gone(lab: Lab) -> None:
@@ -56,20 +56,18 @@ def test_an_export_that_is_taken_back_is_gone(lab: Lab) -> None:
     question = DnsQuestion(name_of("audit"), east.addresses.dns)
     try:
         west.config_path.write_text(good.replace("to: [eu]", "to: [east]"))
-        wait_until(lambda: question.ask().records, "east hears of audit", timeout_s=5)
+        wait_until(lambda: question.ask().records, "east hears of audit")
         wait_until(
             lambda: HttpRequest(lab.authority("audit"), east.addresses.http).send().served_by == "west",
             "east reaches audit",
-            timeout_s=5,
         )
         wait_until(
             lambda: HttpRequest(lab.authority("audit"), eu.addresses.http).send().status == 404,
             "eu does not any more",
-            timeout_s=5,
         )
     finally:
         west.config_path.write_text(good)
-    wait_until(lambda: question.ask().rcode == "NXDOMAIN", "east forgets audit", timeout_s=5)
+    wait_until(lambda: question.ask().rcode == "NXDOMAIN", "east forgets audit")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_killed_controller_costs_no_request(lab: Lab, victim: str) -> None:
         wait_until(lambda: load.account().sent > 20, "the load runs")
         os.kill(controller, signal.SIGKILL)
         wait_until(lambda: cluster.group.pid("gateway") not in (0, controller), "the next controller starts")
-        wait_until(lambda: workers(cluster) == before, f"{victim}'s workers are adopted", timeout_s=20)
+        wait_until(lambda: workers(cluster) == before, f"{victim}'s workers are adopted")
         cluster.wait_ready()
         served = load.account().sent
         wait_until(lambda: load.account().sent > served + 40, "the load goes on")
@@ -61,7 +61,7 @@ def test_a_killed_worker_is_replaced(lab: Lab) -> None:
         now = workers(east)
         return now - before if len(now) == 2 and victim not in now else set()
 
-    assert len(wait_until(replaced, "a new worker serves", timeout_s=15)) == 1
+    assert len(wait_until(replaced, "a new worker serves")) == 1
 
 
 def test_start_without_etcd(lab: Lab) -> None:
@@ -72,14 +72,14 @@ def test_start_without_etcd(lab: Lab) -> None:
     try:
         east.kill()
         east.start()
-        wait_until(lambda: east.status().ready, "east serves", timeout_s=20)
+        wait_until(lambda: east.status().ready, "east serves")
         answer = wait_until(
             lambda: a if (a := DnsQuestion(name_of("payments"), east.addresses.dns).ask()).records else None,
             "east resolves payments",
         )
         assert answer.records == (vip,)
         request = HttpRequest(lab.authority("payments"), east.addresses.http)
-        wait_until(lambda: request.send().served_by == "west", "east reaches west", timeout_s=10)
+        wait_until(lambda: request.send().served_by == "west", "east reaches west")
     finally:
         lab.etcd.start()
     lab.wait_ready()

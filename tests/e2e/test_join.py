@@ -62,7 +62,6 @@ def wait_peers(*clusters: GatewayProcess) -> None:
                 == {other.name for other in clusters} - {cluster.name}
             ),
             f"{cluster.name} and its peers are ready",
-            timeout_s=20,
         )
 
 
@@ -86,7 +85,7 @@ def test_join_and_accept(tmp_path: Path, etcd_server: EtcdServer) -> None:
         done = west.run("join", "-", stdin=token)
         assert done.returncode == 0, done.stderr
         assert "isthmus accept west" in done.stdout
-        (pending,) = wait_until(lambda: status(east).pending, "east sees west waiting", timeout_s=5)
+        (pending,) = wait_until(lambda: status(east).pending, "east sees west waiting")
         assert pending.root in done.stdout
         shown = east.run("status").stdout
         assert f"west (west.acme.internal), root {pending.root}: isthmus accept west" in shown
@@ -100,7 +99,7 @@ def test_join_and_accept(tmp_path: Path, etcd_server: EtcdServer) -> None:
             (name, peer), *more = load_config(cluster.config_path).peers.items()
             assert (name, peer.trust_domain, more) == (other.name, f"{other.name}.acme.internal", [])
             assert cluster.run("validate").returncode == 0
-        wait_until(lambda: not leftovers(etcd_server), "requests and answers are gone", timeout_s=5)
+        wait_until(lambda: not leftovers(etcd_server), "requests and answers are gone")
         for cluster in (east, west):
             for path in cluster.directory.rglob("*"):
                 if path.is_file():
@@ -187,12 +186,11 @@ def test_a_refusal_is_shown_at_the_inviter(tmp_path: Path, etcd_server: EtcdServ
             seen = wait_until(
                 lambda: [p.message for p in status(east).problems if p.kind == "request" and p.subject == "west"],
                 "east's status names the request",
-                timeout_s=10,
             )
             assert "unknown-invitation" in seen[0]
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130
-        wait_until(lambda: not leftovers(etcd_server), "the request is gone", timeout_s=5)
+        wait_until(lambda: not leftovers(etcd_server), "the request is gone")
         assert load_config(west.config_path).peers == {}
 
 
@@ -221,7 +219,7 @@ def test_leave(tmp_path: Path, etcd_server: EtcdServer) -> None:
         east.start()
         assert west.run("join", "-", stdin=invite(east, "west", "--accept", "auto")).returncode == 0
         west.start()
-        wait_until(lambda: "cart" in names(east), "east hears of west's service", timeout_s=15)
+        wait_until(lambda: "cart" in names(east), "east hears of west's service")
         running = west.run("leave")
         assert running.returncode == 1
         assert "stop it first" in running.stderr
@@ -230,14 +228,14 @@ def test_leave(tmp_path: Path, etcd_server: EtcdServer) -> None:
         left = west.run("leave")
         assert left.returncode == 0, left.stderr
         assert "1 export are withdrawn" in left.stdout
-        wait_until(lambda: "cart" not in names(east), "east has forgotten it", timeout_s=2)
+        wait_until(lambda: "cart" not in names(east), "east has forgotten it")
         assert "it has left the federation; remove peers.west" in east.run("status").stdout
         assert [key for key in keys(etcd_server) if b"/clusters/west/" in key] == [
             b"/isthmus/v1/acme/clusters/west/bundle"
         ]
         assert "already" in west.run("leave").stdout
         west.start()
-        wait_until(lambda: "cart" in names(east), "west is back", timeout_s=15)
+        wait_until(lambda: "cart" in names(east), "west is back")
 
 
 def test_a_removed_peer_loses_its_tunnels_at_once(tmp_path: Path, etcd_server: EtcdServer) -> None:
@@ -250,11 +248,11 @@ def test_a_removed_peer_loses_its_tunnels_at_once(tmp_path: Path, etcd_server: E
         assert west.run("join", "-", stdin=invite(east, "west", "--accept", "auto")).returncode == 0
         west.start()
         wait_peers(east, west)
-        wait_until(lambda: status(east).peers[0].data.inbound_connections, "east counts west's tunnels", timeout_s=5)
+        wait_until(lambda: status(east).peers[0].data.inbound_connections, "east counts west's tunnels")
         east.config_path.write_text(before)
-        wait_until(lambda: status(east).peers == (), "east took the file in", timeout_s=5)
-        wait_until(lambda: status(west).peers[0].data.tunnels_ready == 0, "west's tunnels are closed", timeout_s=3)
-        wait_until(lambda: status(west).peers[0].data.inbound_connections == 0, "east's are too", timeout_s=3)
+        wait_until(lambda: status(east).peers == (), "east took the file in")
+        wait_until(lambda: status(west).peers[0].data.tunnels_ready == 0, "west's tunnels are closed")
+        wait_until(lambda: status(west).peers[0].data.inbound_connections == 0, "east's are too")
         workers = status(east).workers
         assert sum(worker.tunnels_ready for worker in workers) == 0
         assert not status(west).peers[0].ready

@@ -87,21 +87,21 @@ def chat(lab: Lab, chat_port: int) -> Iterator[None]:
   export: {{to: [east]}}
 """)
     try:
-        wait_until(lambda: question.ask().records, "east hears of chat", timeout_s=5)
+        wait_until(lambda: question.ask().records, "east hears of chat")
         wait_until(
             lambda: any(share.healthy for share in lab["east"].services()["shop/chat"].clusters), "chat is healthy"
         )
         yield
     finally:
         west.config_path.write_text(good)
-    wait_until(lambda: question.ask().rcode == "NXDOMAIN", "east forgets chat", timeout_s=5)
+    wait_until(lambda: question.ask().rcode == "NXDOMAIN", "east forgets chat")
 
 
 @pytest.mark.usefixtures("chat")
 def test_frames_pass_both_ways(lab: Lab) -> None:
     """The handshake proves itself to the client with the client's own key, and every byte after it comes back."""
     key = base64.b64encode(b"sixteen bytes ok")
-    with socket.create_connection(address_of(lab["east"].addresses.http), timeout=10) as sock:
+    with socket.create_connection(address_of(lab["east"].addresses.http), timeout=30) as sock:
         sock.sendall(
             b"GET /room HTTP/1.1\r\nhost: "
             + lab.authority("chat").encode()

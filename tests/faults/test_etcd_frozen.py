@@ -34,15 +34,15 @@ async def test_a_frozen_server_is_an_error_within_seconds(etcd_server: EtcdServe
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 nursery.start_soon(write)
-                with trio.fail_after(4):
+                with trio.fail_after(10):
                     while client.connected:
                         await trio.sleep(0.02)
-            assert trio.current_time() - started < 5.5
+            assert trio.current_time() - started < 10, "other clients take 12 s at least"
             etcd_server.cont()
             assert errors["read"].code == "unavailable"
             assert errors["write"].code == "unknown_outcome"
             assert "PING" in str(errors["write"])
-            with trio.fail_after(8):
+            with trio.fail_after(20):
                 await client.wait_connected()
                 await client.put(b"/a", b"3")
                 values: list[bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -117,34 +118,33 @@ async def test_a_disk_that_is_full(tmp_path: Path, authority: Authority, caplog:
         assert "cannot note the workers" in caplog.text
 
 
-async def test_a_list_of_workers_that_is_damaged_or_old(tmp_path: Path, authority: Authority) -> None:
+async def test_a_list_of_workers_that_is_damaged_or_old(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Numbers that other processes have now are nobody's workers: nothing is waited for, and nobody is killed."""
+    monkeypatch.setattr("gateway.controller.fleet.ADOPTION_TIMEOUT_S", 3600.0)
     (tmp_path / WORKERS_FILE).write_bytes(b'{"w1-0": %d}' % os.getpid())
-    began = trio.current_time()
     async with controller(tmp_path, 1, authority):
         pass
     (tmp_path / WORKERS_FILE).write_bytes(b"{damaged")
     async with controller(tmp_path, 1, authority):
         pass
-    assert trio.current_time() - began < 1.0
 
 
 async def test_a_worker_that_cannot_be_started(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No memory, no processes left: tried again, more and more rarely, while the others serve."""
-    tries: list[float] = []
 
     async def fail(state_dir: Path, worker_id: str) -> trio.Process:
-        tries.append(trio.current_time())
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("gateway.controller.fleet.start_worker", fail)
     async with controller(tmp_path, 1, authority) as (side, _):
         side.fleet.start()
-        await wait_until(lambda: len(tries) == 3)
-        assert tries[2] - tries[1] > 1.5 * (tries[1] - tries[0])
-        assert "could not be started" in caplog.text
+        await wait_until(lambda: "starting another in 0.8 s" in caplog.text)
+    waits = re.findall(r"could not be started: .*; starting another in ([0-9.]+) s", caplog.text)
+    assert waits == ["0.2", "0.4", "0.8"]
 
 
 @pytest.mark.processes
@@ -158,7 +158,8 @@ async def test_more_and_fewer_workers(tmp_path: Path, authority: Authority) -> N
         await wait_until(lambda: len(side.ready()) == 3)
         assert first[0] in side.ready()
         side.fleet.resize(1)
-        await wait_until(lambda: len(side.fleet._pids) == 1)
+        # A worker's process may be gone before its link is.
+        await wait_until(lambda: len(side.fleet._pids) == len(side.fleet.links) == 1)
         left = side.ready()
         os.kill(left[0], signal.SIGKILL)
         await wait_until(lambda: len(side.ready()) == 1 and side.ready() != left)
@@ -204,7 +205,7 @@ async def test_a_worker_that_stands_still_is_replaced(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Suspended, it neither ends nor serves: it is killed, another comes, and status and log say so."""
-    monkeypatch.setattr("gateway.controller.watchdog.PATIENCE_S", 3.0)
+    monkeypatch.setattr("gateway.controller.watchdog.PATIENCE_S", 5.0)
     async with controller(tmp_path, 2, authority) as (side, _):
         side.fleet.start()
         await wait_until(lambda: len(side.ready()) == 2)

@@ -423,20 +423,21 @@ async def test_a_tunnel_that_is_going_away_is_replaced_before_it_ends(authoritie
         port.close()
 
 
-async def test_a_silent_peer_is_given_up_within_about_a_second(authorities: dict[str, Authority]) -> None:
+async def test_a_silent_peer_has_another_tunnel_long_before_it_is_given_up(
+    authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A frozen process keeps its connections open and answers nothing; nobody but a probe notices."""
+    monkeypatch.setattr("gateway.tunnel.probe.DEAD_AFTER_S", 3600.0)
     async with both_ends(authorities) as ends:
         port = MeshPort(ends.west, ends.reactor, ends.nursery)
         ends.east.set_peer(peer_of(authorities["west"], port.address))
         await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
         frozen = [*port.connections]
-        began = trio.current_time()
         for conn in frozen:
             ends.reactor.unregister(conn.sock.fileno())
         # One may be replaced before the other one is found out.
         await wait_until(lambda: len(set(port.connections) - set(frozen)) == TUNNELS_PER_GATEWAY)
         await wait_until(lambda: ends.east.ready() == TUNNELS_PER_GATEWAY)
-        assert trio.current_time() - began < 5
         port.close()
         for conn in frozen:
             conn.sock.close()
