@@ -6,8 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import trio
-import trio.testing
 
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import RequestHead
