@@ -325,6 +325,9 @@ class GatewayTunnels:
         if place not in self._places.known:
             # It moved while this one was being opened.
             link.needed.set()
+        if not self._slots:
+            # It was let go of in the very turn in which this one was opened.
+            link.leave()
         self.links.append(link)
         return link
 

@@ -73,6 +73,7 @@ class Tunnels:
         """Clusters all of whose tunnels are silent, and were for a while."""
         self._returning = Returning(reactor.call_at)
         self._held: Deadline | None = None
+        self._held_until = 0.0
 
     @property
     def tried(self) -> bool:
@@ -223,9 +224,13 @@ class Tunnels:
             self._stall_what_waits()
 
     def _look_again_at(self, when: float) -> None:
-        """When a gateway is not held back any more."""
+        """When a gateway is not held back any more. Those of all clusters are looked at then, so the earliest time is
+        enough: whoever is held back for longer asks again."""
         if self._held is not None:
+            if self._held_until <= when:
+                return
             self._held.cancel()
+        self._held_until = when
 
         def look() -> None:
             self._held = None

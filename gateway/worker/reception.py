@@ -184,7 +184,8 @@ class Reception:
             self._counters.add(CONNECTIONS, spec.kind)
             # Peers have as much room as local workloads: neither takes the other's.
             limit = self.local_clients.limit
-            objection = self.handshakes.objection(canonical_host(client.rpartition(":")[0]))
+            host = canonical_host(client.rpartition(":")[0])
+            objection = self.handshakes.objection(host)
             if objection:
                 self._refused.note(spec.kind, "overload", objection, client)
                 sock.close()
@@ -195,13 +196,14 @@ class Reception:
                 sock.close()
             else:
                 keep_little_unsent(sock)
-                self._nursery.start_soon(self._serve_peer, spec, sock, client)
+                # Here and not when its task begins: many may be accepted before any task does.
+                self.handshakes.enter(host)
+                self._nursery.start_soon(self._serve_peer, spec, sock, host, client)
 
         return accepted
 
-    async def _serve_peer(self, spec: ListenerSpec, sock: socket.SocketType, client: str) -> None:
-        host, note = canonical_host(client.rpartition(":")[0]), self._refused.note
-        self.handshakes.enter(host)
+    async def _serve_peer(self, spec: ListenerSpec, sock: socket.SocketType, host: str, client: str) -> None:
+        note = self._refused.note
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
                 context, turns = self._identity.server_context(), self._reactor.turns
@@ -230,8 +232,8 @@ class Reception:
         origin = Origin(peer=proof.cluster, caller=Caller(proof.cluster, proof.spiffe_id))
         conn = self._path.serve(tls, mesh_codec(self.codec_kind, client=False), origin, client)
         self._clientele.add(conn, spec, client, proof)
-        if self.draining:
-            # Its handshake was under way when the draining began.
+        if not any(held.kind in PEERS for held, _ in self.listeners.values()):
+            # Its handshake was under way when the draining began, or the last listener for peers was given up.
             conn.codec.drain()
             conn.codec.drained()
             conn.touch()

@@ -169,6 +169,25 @@ async def test_deadlines_come_in_order_and_cancelled_ones_do_not(autojump_clock:
     assert [when for _, when in happened] == pytest.approx([1, 2])
 
 
+async def test_what_came_while_the_loop_stood_still_is_read_before_time_is_judged(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """A process that was stopped for seconds finds both: an answer that came in time, and the deadline for it."""
+    ours, theirs = pair
+    reactor = Reactor()
+    seen: list[str] = []
+
+    def read(flags: int) -> None:
+        ours.recv(10)
+        seen.append("the answer")
+
+    reactor.register(ours.fileno(), READ, read)
+    theirs.send(b"x")
+    reactor.call_at(trio.current_time() - 3.0, lambda: seen.append("too late"))
+    reactor.keep_deadlines()
+    assert seen == ["the answer", "too late"]
+
+
 async def test_a_long_turn_lets_others_in() -> None:
     """Hundreds of bodies that are read in one turn must not keep probes and handshakes waiting until its end."""
     reactor, handled, others = Reactor(), 0, trio.Event()

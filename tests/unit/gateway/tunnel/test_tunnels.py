@@ -393,6 +393,46 @@ async def test_who_loses_the_last_tunnel_knows_that_the_cluster_may_be_back(auth
         await wait_until(lambda: woken == [False] * sum(expected))
 
 
+async def test_who_is_held_back_waits_for_no_other_cluster(authorities: dict[str, Authority]) -> None:
+    """Each gateway that came and went is looked at again when its own time is over, also if another one's, which is
+    longer, begins later."""
+    async with both_ends(authorities) as ends:
+        north = make_identity(authorities["north"], peer_of(authorities["east"]))
+        ports = [MeshPort(identity, ends.reactor, ends.nursery) for identity in (ends.west, north)]
+        for cluster, port in zip(("west", "north"), ports, strict=True):
+            ends.east.set_peer(peer_of(authorities[cluster], port.address))
+        await wait_until(lambda: ends.east.ready() == 2 * TUNNELS_PER_GATEWAY)
+        tunnels = ends.east.tunnels
+        for cluster, hold_s in (("west", 0.05), ("north", 3600.0)):
+            tunnels._gateways[cluster, "g1"].flapping.held_until = trio.current_time() + hold_s
+            tunnels._regroup(cluster)
+            assert not tunnels.is_ready(cluster)
+        await wait_until(lambda: tunnels.is_ready("west"))
+        assert not tunnels.is_ready("north")
+        for port in ports:
+            port.close()
+
+
+async def test_what_is_opened_as_its_gateway_goes_does_not_stay(authorities: dict[str, Authority]) -> None:
+    """The last step of the handshake was done in the turn in which the catalog let go of the gateway: nobody would ever
+    have ended that tunnel."""
+    async with both_ends(authorities) as ends:
+        port, turns = MeshPort(ends.west, ends.reactor, ends.nursery), ends.reactor.turns
+        await turns.acquire()
+        ends.east.set_peer(peer_of(authorities["west"], port.address))
+        await wait_until(lambda: turns.statistics().tasks_waiting == TUNNELS_PER_GATEWAY)
+        turns.release()
+        await turns.acquire()
+        # Both have said hello, and wait for their turn to take the answer in.
+        await wait_until(lambda: turns.statistics().tasks_waiting == TUNNELS_PER_GATEWAY)
+        turns.release()
+        ends.east.set_peer(peer_of(authorities["west"]))
+        await wait_until(lambda: port.shaken_hands + len(port.refusals) == TUNNELS_PER_GATEWAY)
+        assert port.shaken_hands == 1
+        await wait_until(lambda: not port.connections)
+        port.close()
+
+
 async def test_a_tunnel_that_is_going_away_is_replaced_before_it_ends(authorities: dict[str, Authority]) -> None:
     """A worker of the peer drains for as long as its requests take. What is new must have somewhere to go meanwhile,
     and what is under way must finish."""

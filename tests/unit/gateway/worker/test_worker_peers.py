@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.control import Unlisten
 from gateway.snapshot import (
     PeerResource,
 )
-from gateway.transport.dial import dial
+from gateway.transport.dial import dial, handshake
 from tests.gateway_ends import (
     Backend,
     make_identity,
@@ -22,6 +24,7 @@ from tests.gateway_ends import (
 )
 from tests.worker_rig import (
     OK,
+    WestGateway,
     mesh,
     mesh_client,
     read_tls,
@@ -136,20 +139,41 @@ async def test_who_is_not_let_in(
 async def test_a_handshake_that_stalls(
     tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is given a few seconds; and there is a bound on how many are under way."""
+    """It is given a few seconds; and there is a bound on how many are under way, also for those that come at once."""
     monkeypatch.setattr("gateway.worker.reception.HANDSHAKE_TIMEOUT_S", 1.0)
     monkeypatch.setattr("gateway.worker.handshake_slots.HANDSHAKES_LIMIT", 3)
     async with worker_at(tmp_path, authorities["east"]) as scene:
         address = await scene.boss.listen("mesh", "mesh")
         await scene.ready()
-        silent = [await dial(address) for _ in range(5)]
+        host, _, port = address.rpartition(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(5)]
         for sock in silent:
+            sock.setblocking(False)
             await read(sock)
             sock.close()
         refused = "isthmus_refusals"
         counts = {"mesh|overload": 2, "mesh|handshake-timeout": 3}
         await scene.boss.last_report(lambda report: report.counters[refused] == counts)
         assert scene.worker._reception.handshakes.taken == 0
+
+
+async def test_a_handshake_that_is_under_way_as_the_listener_goes(
+    tmp_path: Path, authorities: dict[str, Authority]
+) -> None:
+    """Whoever takes `mesh` out of the configuration wants no peer in here: also none that was just coming in."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        await scene.boss.say(peer_of(authorities["west"]))
+        address = await scene.boss.listen("mesh", "mesh")
+        await scene.ready()
+        sock = await dial(address)
+        await wait_until(lambda: scene.worker._reception.handshakes.taken)
+        await scene.boss.channel.send(Unlisten(["mesh"]))
+        await scene.settled()
+        identity = make_identity(authorities["west"], peer_of(authorities["east"]))
+        west = WestGateway(scene.worker._reactor, await handshake(sock, identity.client_context("east"), server=False))
+        await wait_until(lambda: west.conn.closed)
+        assert west.goaways
+        assert not scene.worker._clientele.peers
 
 
 async def test_a_defect_in_judging_a_peer(
