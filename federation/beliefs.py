@@ -13,12 +13,13 @@ from federation import paths
 from federation.addresses import ServiceAddresses
 from federation.cache import CachedCluster, CatalogCache
 from federation.catalog import Catalog
+from federation.errors import RefusalCode
 from federation.etcd.kv import RangeNews
 from federation.imports import ImportPolicy
 from federation.join_answer import AnswerValue, encode_answer
 from federation.join_requests import JoinRequests
 from federation.members import Members
-from federation.own_records import OwnRecords
+from federation.own_records import OwnRecords, describe_namesake
 from federation.paths import BUNDLE, Key, Kind, Path, StrayKey
 from federation.peer_beliefs import PeerBeliefs
 from federation.peer_events import (
@@ -26,12 +27,14 @@ from federation.peer_events import (
     ListingBegan,
     ListingEnded,
     Put,
+    Refused,
     StrayDeleted,
     StrayPut,
 )
 from federation.publication import PutRecord, Write
 from federation.readings import Found, Readings
 from federation.recognition import Recognition
+from federation.record import Record
 from federation.settings import EtcdSource, FederationSettings
 from federation.vips import VipBook, VipClaim
 from trust.source import TrustSource
@@ -94,8 +97,7 @@ class Beliefs:
         reading.listing, reading.late = True, []
         if source is None:
             self.strangers, self.stray_keys = {}, {}
-            self.own.publication.begin_listing()
-            self.own.gateways.clear()
+            self.own.begin_listing()
             self.addresses.book.begin_listing()
             self.join.begin_listing()
         for cluster in self.members.read_in(source):
@@ -265,7 +267,7 @@ class Beliefs:
         kid = record.kid if record is not None else ""
         self.own.publication.found(path, value, found.lease, found.revision, kid)
         if path.kind is Kind.GATEWAY:
-            self.own.recall_gateway(path.names[0], record)
+            self._found_own_gateway(path, found.raw, record)
         if path == BUNDLE and not self.readings.home.listing:
             self.own.want_bundle(now)  # Another gateway of ours may have said a later one.
         if path.kind is Kind.ANSWER:
@@ -276,6 +278,13 @@ class Beliefs:
             self._keep_own(path, found.raw)
         if aged is not None:
             self._local_changed(aged, now)
+
+    def _found_own_gateway(self, path: Path, raw: bytes, record: Record | None) -> None:
+        if record is not None or not self.own.publication.is_foreign(raw):
+            self.own.recall_gateway(path.names[0], record)
+        elif self.own.note_namesake(path.names[0]):
+            refused = Refused(str(path), RefusalCode.UNKNOWN_KEY, describe_namesake(self.settings.cluster))
+            self.peers.changes.refused.append((self.settings.cluster, refused))
 
     def _keep_own(self, path: Path, raw: bytes) -> None:
         key_id = self.own.publication.key_id if path != BUNDLE else b""

@@ -25,6 +25,8 @@ class Urgency(enum.Enum):
     """The last healthy endpoint went, or the first one came."""
     DRIFT = "drift"
     """More or fewer are healthy, and some still are."""
+    CONTESTED = "contested"
+    """Somebody else wrote over it, or took it away."""
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -40,7 +42,13 @@ CROSSING_BUDGET = Budget(burst=10, every_s=2.0)
 """With a check each second and the default rise and fall, an endpoint flips at most 24 times a minute: that is never
 held back."""
 DRIFT_BUDGET = Budget(burst=3, every_s=10.0, gap_s=1.0)
-_BUDGETS = {Urgency.CROSSING: CROSSING_BUDGET, Urgency.DRIFT: DRIFT_BUDGET}
+CONTESTED_BUDGET = Budget(burst=10, every_s=2.0)
+"""Two clusters of one name undo what the other one says, as fast as etcd tells them of it."""
+_BUDGETS = {
+    Urgency.CROSSING: CROSSING_BUDGET,
+    Urgency.DRIFT: DRIFT_BUDGET,
+    Urgency.CONTESTED: CONTESTED_BUDGET,
+}
 
 
 def urgency_of(before: ExportValue | None, after: ExportValue) -> Urgency:

@@ -48,6 +48,10 @@ class OwnKeys:
         """Whether what this key signed is to be signed anew: it will be retired."""
         return kid in self._outdated and not self._followed
 
+    def knows(self, kid: str) -> bool:
+        """Whether a key of ours, or one that another gateway of ours said, has this id."""
+        return kid in self._keys or kid in self._followed
+
     def find(self, path: Path, header: RecordHeader, raw: bytes) -> ec.EllipticCurvePublicKey:
         """The key of a record of ours. Raises RecordRefused."""
         known = self._keys.get(header.kid) or self._followed.get(header.kid)

@@ -42,6 +42,9 @@ class OwnRecords:
         """Whether another gateway of our cluster has said a later bundle than our keys know: it stays as it is."""
         self.gateways: dict[str, GatewayValue] = {}
         """The other gateways of our cluster that are registered."""
+        self.namesakes: set[str] = set()
+        """Gateways that are registered under our cluster's name and have other keys than it."""
+        self._told_namesakes: set[str] = set()
         self._addresses: Sequence[str] = ()
         self._exported: dict[ServiceName, ExportValue] = {}
         """What we want our exports to say."""
@@ -107,9 +110,24 @@ class OwnRecords:
     def recall_gateway(self, gateway_id: str, record: Record | None) -> None:
         """Another gateway of our cluster is registered; None: it is not."""
         self.gateways.pop(gateway_id, None)
+        self.namesakes.discard(gateway_id)
         if record is not None and gateway_id != self.gateway_id:
             with contextlib.suppress(RecordRefused):
                 self.gateways[gateway_id] = parse_gateway(record.value, gateway_id)
+
+    def note_namesake(self, gateway_id: str) -> bool:
+        """What is registered under our name is not ours. Returns whether nobody was told of it yet."""
+        is_news = gateway_id not in self._told_namesakes
+        self.gateways.pop(gateway_id, None)
+        self.namesakes.add(gateway_id)
+        self._told_namesakes.add(gateway_id)
+        return is_news
+
+    def begin_listing(self) -> None:
+        """All that lies under our name is told anew."""
+        self.publication.begin_listing()
+        self.gateways.clear()
+        self.namesakes.clear()
 
     def want_gateway(self, addresses: Sequence[str], now: float) -> None:
         """Registers our gateway (on its lease); without addresses it takes nothing from peers, and is not shown."""
@@ -145,6 +163,15 @@ class OwnRecords:
             self.publication.unwant(paths.ack(peer))
         else:
             self.publication.want(paths.ack(peer), encode(AckValue(sequence)), now)
+
+
+def describe_namesake(cluster: str) -> str:
+    """What is wrong, and what to do, when another gateway says that it is of our cluster and has other keys."""
+    return (
+        "its key is not this cluster's. If another cluster calls itself that too, each undoes what the other one says: "
+        f"one of them has to take another cluster.name than {cluster}. If it is a second gateway of this cluster, stop "
+        "it and bring this one's state_dir/trust there"
+    )
 
 
 def _trust_of(bundle: Bundle) -> object:

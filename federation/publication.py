@@ -74,6 +74,8 @@ class Publication:
         self._due: dict[Path, float] = {}
         self._urgencies: dict[Path, Urgency] = {}
         """Of what is wanted and not written yet: who pays for the next write."""
+        self._undone: set[Path] = set()
+        """What somebody else wrote over or took away, and was not said again since."""
         self._dampers: dict[Path, Damper] = {}
         self._sequence = -1
         self._latest: dict[Path, int] = {}
@@ -107,6 +109,13 @@ class Publication:
         self._sequence = max(self._sequence, record.sequence)
         self._latest[path] = record.sequence
         return record
+
+    def is_foreign(self, raw: bytes) -> bool:
+        """Whether what lies at a place of ours was signed by somebody who has other keys than our cluster."""
+        try:
+            return not self._keys.knows(parse_header(raw).kid)
+        except RecordRefused:
+            return True
 
     def is_current(self, path: Path, raw: bytes) -> bool:
         """Whether our own record at `path` is signed and certified as we would do it now."""
@@ -154,6 +163,10 @@ class Publication:
             return
         self._wanted[path] = want
         self._urgencies[path] = urgency
+        self._undone.discard(path)
+        self._write_when_due(path, urgency, now)
+
+    def _write_when_due(self, path: Path, urgency: Urgency, now: float) -> None:
         due = self._dampers[path].due(urgency, now) if path in self._dampers else now
         if due <= now:
             self._ready[path] = None
@@ -183,15 +196,24 @@ class Publication:
         """etcd holds a record of ours with this value at `path` (None: something else, or one to be signed anew), since
         `revision`, signed with the key `kid`. What is older than what we wrote last is passed over: a watch is always a
         little behind."""
-        if path not in self._found or revision > self._found[path].revision:
+        before = self._found.get(path)
+        if before is None or revision > before.revision:
             self._found[path] = _Found(value, lease, revision, kid)
             self._ready[path] = None
+            if value is None and before is not None and before.value is not None:
+                self._note_undone(path)
 
     def missing(self, path: Path, revision: int) -> None:
         """etcd holds nothing at `path` since `revision`."""
         if path in self._found and revision > self._found[path].revision:
             del self._found[path]
             self._ready[path] = None
+            self._note_undone(path)
+
+    def _note_undone(self, path: Path) -> None:
+        """What we said at `path` was undone by somebody else, and is said again when its budget allows."""
+        if path in self._wanted and path not in self._urgencies:
+            self._undone.add(path)
 
     def hold(self, lease: int) -> None:
         """Our gateway's lease is this one now; 0: it was lost."""
@@ -221,6 +243,7 @@ class Publication:
             self._ready[path] = None
         batch: list[Write] = []
         size_bytes = 0
+        self._put_contested_off(now)
         bundle_waits = BUNDLE in self._ready and BUNDLE not in self._found
         for path in list(self._ready):
             if len(batch) >= MAX_BATCH or size_bytes >= MAX_BATCH_BYTES:
@@ -237,6 +260,11 @@ class Publication:
             return [bundle] if bundle is not None else []
         return batch
 
+    def _put_contested_off(self, now: float) -> None:
+        for path in [path for path in self._undone if path in self._ready]:
+            del self._ready[path]
+            self._write_when_due(path, Urgency.CONTESTED, now)
+
     def settle(self, batch: list[Write], revision: int, now: float) -> None:
         """The batch was written at `revision`."""
         for write in batch:
@@ -251,7 +279,9 @@ class Publication:
 
     def _pay(self, write: PutRecord, now: float) -> None:
         """Whatever waited at this path was written too, unless it came while the batch was under way."""
-        urgency = self._urgencies.get(write.path, Urgency.AT_ONCE)
+        unasked = Urgency.CONTESTED if write.path in self._undone else Urgency.AT_ONCE
+        urgency = self._urgencies.get(write.path, unasked)
+        self._undone.discard(write.path)
         self._dampers.setdefault(write.path, Damper()).written(urgency, now)
         want = self._wanted.get(write.path)
         if want is not None and want.value == write.value:

@@ -128,3 +128,5 @@ class FederationStatus(msgspec.Struct, frozen=True):
     transitions: tuple[PeerTransition, ...]
     """The last ones, the oldest first."""
     peer_etcds: tuple[PeerEtcdStatus, ...] = ()
+    namesakes: tuple[str, ...] = ()
+    """Gateways, by id, that are registered under our cluster's name and have other keys than it."""

@@ -36,6 +36,7 @@ def view_status(
         vips_exhausted=tuple(str(name) for name in sorted(beliefs.addresses.book.exhausted)),
         cache_complaints=tuple(beliefs.cache.complaints),
         transitions=tuple(beliefs.peers.transitions),
+        namesakes=tuple(sorted(beliefs.own.namesakes)),
         peer_etcds=tuple(sorted((_view_peer_etcd(beliefs, other) for other in others), key=_by_clusters)),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from discovery.model import ServiceName
+from federation.errors import RefusalCode
+from federation.own_records import describe_namesake
 from federation.record import MAX_SKEW_S
 from federation.report import EtcdStatus, FederationStatus, PeerEtcdStatus, PeerStatus
 from federation.service_view import ServiceView
@@ -23,6 +25,9 @@ def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
     for peer in status.peers:
         for refusal in peer.refusals:
             yield ProblemDocument("record", f"{peer.cluster}/{refusal.path}", f"{refusal.code}: {refusal.detail}")
+    for gateway in status.namesakes[:_NAMED]:
+        text = f"{RefusalCode.UNKNOWN_KEY}: {describe_namesake(status.cluster)}"
+        yield ProblemDocument("record", f"{status.cluster}/gateways/{gateway}", text)
     for key in status.stray_keys:
         yield ProblemDocument(
             "record", key, "it fits no form that a cluster writes, and is ignored; delete it from etcd"

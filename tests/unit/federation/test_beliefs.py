@@ -374,3 +374,54 @@ def test_what_a_listing_does_not_show_again_is_gone(authorities: dict[str, Autho
     assert again.addresses.book.take_claims(100) == []
     assert again.addresses.book.take_released(100) == [ServiceName("shop", "s1")]
     assert not again.peers.take_changes().refused
+
+
+def test_another_cluster_of_our_name_is_named(authorities: dict[str, Authority], tmp_path: FilePath) -> None:
+    """Both write at the same places of etcd: without a word about it, each would see nothing but its own come and go.
+    It is told once for the log, and stays in status for as long as the other one is registered."""
+    etcd = Etcd()
+    east = make(authorities, tmp_path, "east")
+    join(etcd, east)
+    east.peers.take_changes()
+    other = make_authority(tmp_path / "other", "east")
+    namesake = Beliefs(
+        settings(authorities, tmp_path, "east"), other, "gw-other", CatalogCache(tmp_path / "other"), 0.0
+    )
+    namesake.set_gateway(["10.0.0.9:15443"], 0.0)
+    etcd.list_for(namesake)
+    namesake.own.publication.hold(9)
+    etcd.publish(namesake)
+    assert [*east.own.namesakes] == ["gw-other"]
+    ((cluster, refused),) = east.peers.take_changes().refused
+    assert (cluster, refused.path) == ("east", "gateways/gw-other")
+    assert "cluster.name" in refused.detail
+    assert not east.own.gateways, "it is none of ours"
+    etcd.list_for(east)
+    assert [*east.own.namesakes] == ["gw-other"], "it is still there"
+    assert not east.peers.take_changes().refused, "and no news"
+    etcd.readers.remove(east)
+    etcd.delete(LAYOUT.key("east", paths.gateway("gw-other")))
+    etcd.list_for(east)
+    assert not east.own.namesakes, "it went while we did not look"
+
+
+def test_an_old_record_of_our_own_gateway_is_no_other_cluster(
+    authorities: dict[str, Authority], tmp_path: FilePath
+) -> None:
+    """An etcd that was restored shows what our second gateway said long ago: nobody has taken our name by that."""
+    etcd = Etcd()
+    east = make(authorities, tmp_path, "east")
+    join(etcd, east)
+    second = Beliefs(
+        settings(authorities, tmp_path, "east"), authorities["east"], "gw-2", CatalogCache(tmp_path / "second"), 0.0
+    )
+    second.set_gateway(["10.0.0.2:15443"], 0.0)
+    etcd.list_for(second)
+    second.own.publication.hold(9)
+    etcd.publish(second)
+    key = LAYOUT.key("east", paths.gateway("gw-2"))
+    old = etcd.kvs[key].raw
+    second.set_gateway(["10.0.0.3:15443"], 0.0)
+    etcd.publish(second)
+    etcd.put(key, old, 9)
+    assert not east.own.namesakes

@@ -8,7 +8,7 @@ import pytest
 
 from discovery.model import ServiceName
 from federation import paths
-from federation.damping import Urgency
+from federation.damping import CONTESTED_BUDGET, Urgency
 from federation.paths import BUNDLE, Path
 from federation.publication import MAX_BATCH, DeleteRecord, Publication, PutRecord, Write
 from tests.federation_members import make_authority
@@ -234,3 +234,22 @@ def test_an_etcd_that_was_replaced_gets_everything_again(publication: Publicatio
     assert puts(write_all(publication, revision=2)) == {A: b"1"}
     publication.found(A, None, 0, 3)
     assert puts(write_all(publication, revision=4)) == {A: b"1"}
+
+
+@pytest.mark.parametrize("undone", ["overwritten", "deleted"])
+def test_what_somebody_else_undoes_is_not_said_again_without_end(publication: Publication, undone: str) -> None:
+    """Two clusters of one name would answer each other's every write with one of their own, hundreds a second, for
+    ever. A few times it is said again at once, which an etcd that was tampered with needs; then only now and then."""
+    publication.want(BUNDLE, b"b", 0.0)
+    write_all(publication, revision=1)
+    writes, revision = 0, 1
+    for tenth in range(600):
+        if undone == "overwritten":
+            publication.found(BUNDLE, None, 0, revision := revision + 1)
+        else:
+            publication.missing(BUNDLE, revision := revision + 1)
+        writes += len(write_all(publication, tenth / 10, revision := revision + 1))
+        assert tenth >= CONTESTED_BUDGET.burst or writes == tenth + 1, "at once at first"
+    assert writes == pytest.approx(CONTESTED_BUDGET.burst + 60 / CONTESTED_BUDGET.every_s, abs=1)
+    publication.want(BUNDLE, b"other", 60.0)
+    assert puts(write_all(publication, 60.0, revision + 1)) == {BUNDLE: b"other"}, "what changed never waits"

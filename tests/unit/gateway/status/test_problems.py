@@ -50,6 +50,16 @@ def shown(problems: Iterable[ProblemDocument]) -> list[tuple[str, str]]:
     return [(problem.kind, problem.subject) for problem in problems]
 
 
+def test_another_cluster_of_our_name() -> None:
+    """Both sides of such a mistake are told what to change."""
+    ((kind, subject, message),) = [
+        (problem.kind, problem.subject, problem.message)
+        for problem in federation_problems(msgspec.structs.replace(FINE, namesakes=("gw-9",)))
+    ]
+    assert (kind, subject) == ("record", "east/gateways/gw-9")
+    assert "another cluster.name than east" in message
+
+
 def test_nothing_is_wrong() -> None:
     """A list that is never empty is not read; a stranger in the federation is nobody's mistake."""
     assert [*federation_problems(FINE)] == []
