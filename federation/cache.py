@@ -10,6 +10,7 @@ a damaged disk is never fatal. `<directory>/bookmarks` says which etcd they are 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 
@@ -54,8 +55,8 @@ class CachedCluster:
 
 
 class CatalogCache:
-    """Keeps clusters' records under `directory`. `put` and `drop` only note; `write` seals and writes what was noted,
-    and may be called in another thread than they are."""
+    """Keeps clusters' records under `directory`. `put` and `drop` only note; `set_aside` takes what was noted; `write`
+    seals and writes that, and may be called in another thread than they are."""
 
     def __init__(self, directory: FilePath) -> None:
         self.directory = directory
@@ -70,6 +71,7 @@ class CatalogCache:
         """Those that hold for what `load` read, by the name of the etcd."""
         self._ends: dict[str, JournalEnd] = {}
         self._kept: dict[str, KeptBookmark] = {}
+        self._set_aside: deque[tuple[list[Batch], Mapping[str, Bookmark | None]]] = deque()
         self._writing = threading.Lock()
 
     def load(self) -> dict[str, CachedCluster]:
@@ -137,17 +139,28 @@ class CatalogCache:
         self._cluster(cluster).take(path, entry)
         self._pending.setdefault(cluster, {})[path] = entry
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was noted that is not set aside yet."""
+        return bool(self._pending)
+
+    def set_aside(self, bookmarks: Mapping[str, Bookmark | None] | None = None) -> None:
+        """What was noted is what `write` writes next: called where `put` is, so that the rest can be done in a thread.
+        `bookmarks` hold with it, by the name of the etcd; None: none does. Those of other etcds stay."""
+        self._set_aside.append((self.take_pending(), bookmarks or {}))
+
     def take_pending(self) -> list[Batch]:
-        """What `write` shall write: called where `put` is, so that the rest can be done in a thread."""
+        """What was noted, for a journal each."""
         pending, self._pending = self._pending, {}
         return [self._batch(cluster, entries) for cluster, entries in pending.items()]
 
-    def write(self, batches: Iterable[Batch], bookmarks: Mapping[str, Bookmark | None] | None = None) -> None:
-        """Writes to disk. A disk that refuses is complained about; what was to be written waits for the next
-        rewrite, as all of it is still in memory. `bookmarks` hold with these batches, by the name of the etcd; None:
-        none does. Those of other etcds stay."""
+    def write(self) -> None:
+        """Writes to disk all that was set aside, in that order, whoever set it aside: one part builds on the other. A
+        disk that refuses is complained about; what was to be written waits for the next rewrite, as all of it is still
+        in memory."""
         with self._writing:
-            self._write(batches, bookmarks or {})
+            while self._set_aside:
+                self._write(*self._set_aside.popleft())
 
     def _write(self, batches: Iterable[Batch], bookmarks: Mapping[str, Bookmark | None]) -> None:
         for batch in batches:

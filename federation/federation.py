@@ -245,17 +245,18 @@ class Federation:
 
     def save(self) -> None:
         """Puts on disk what was accepted and is not there yet."""
-        self._beliefs.cache.write(self._beliefs.cache.take_pending(), self._followers.bookmarks())
+        self._beliefs.cache.set_aside(self._followers.bookmarks())
+        self._beliefs.cache.write()
 
     async def _keep_cache(self) -> None:
         kept: Mapping[str, Bookmark | None] = {}
         while True:
             await trio.sleep(_FLUSH_S)
-            pending, bookmarks = self._beliefs.cache.take_pending(), self._followers.bookmarks()
-            if pending or bookmarks != kept:
-                # What was taken must be written: later bookmarks say that it was.
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._beliefs.cache.write, pending, bookmarks)
+            bookmarks = self._followers.bookmarks()
+            if self._beliefs.cache.has_news or bookmarks != kept:
+                self._beliefs.cache.set_aside(bookmarks)
+                # If a stop comes before a thread has it, `save` writes it.
+                await trio.to_thread.run_sync(self._beliefs.cache.write)
                 kept = bookmarks
 
     def _tell(self) -> None:

@@ -110,7 +110,8 @@ class Reader:
 
     def save(self) -> None:
         bookmark = Bookmark(self.witness, self.beliefs.whole(None)) if self.witness is not None else None
-        self.beliefs.cache.write(self.beliefs.cache.take_pending(), {"": bookmark})
+        self.beliefs.cache.set_aside({"": bookmark})
+        self.beliefs.cache.write()
 
     def believes(self) -> object:
         """All that can differ."""
@@ -266,3 +267,22 @@ def test_a_quiet_restart_lists_neither_exports_nor_addresses(tmp_path: FilePath)
     story.step("delete", 1)
     story.step("start", 0)
     assert story.left_out == 3, "what was deleted is found by listing all of them"
+
+
+def test_an_address_of_which_the_disk_does_not_know_keeps_the_addresses_out_of_the_bookmark(tmp_path: FilePath) -> None:
+    """etcd holds one that can't hold, and the disk the one that is meant. With another deleted while nobody looked,
+    there are as many as the disk knows of, and the deleted one would be believed to be there."""
+    story = Story(tmp_path)
+    for name in NAMES[:2]:
+        address = story.reader.beliefs.addresses.book.addresses[name]
+        story.put(LAYOUT.key("east", paths.vip(name)), address.encode())
+    story.put(ADDRESSES[2], b"10.9.8.7")
+    assert story.reader.beliefs.whole(None) == {"west"}
+    story.step("save", 0)
+    story.step("unseen", 0)
+    story.step("no-address", 1)
+    story.step("start", 0)
+    assert story.left_out == 1, "the exports of west"
+    good = story.reader.beliefs.addresses.book.addresses[NAMES[2]]
+    story.put(ADDRESSES[2], good.encode())
+    assert story.reader.beliefs.whole(None) == {"east", "west"}

@@ -96,7 +96,8 @@ def make(
 
 
 def flush(beliefs: Beliefs) -> None:
-    beliefs.cache.write(beliefs.cache.take_pending())
+    beliefs.cache.set_aside()
+    beliefs.cache.write()
 
 
 def settings(authorities: dict[str, Authority], tmp_path: FilePath, cluster: str, **peers: Peer) -> FederationSettings:

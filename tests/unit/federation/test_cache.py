@@ -19,7 +19,8 @@ A, B = paths.export(ServiceName("shop", "a")), paths.export(ServiceName("shop", 
 
 
 def flush(cache: CatalogCache) -> None:
-    cache.write(cache.take_pending())
+    cache.set_aside()
+    cache.write()
 
 
 def load(directory: FilePath) -> dict[str, CachedCluster]:
@@ -186,7 +187,8 @@ def bookmarked(directory: FilePath) -> CatalogCache:
     for raw in (b"one", b"two"):
         for cluster in ("west", "eu"):
             cache.put(cluster, A, raw, b"key")
-        cache.write(cache.take_pending(), {"": Bookmark(WITNESS, ["west", "eu", "asia"])})
+        cache.set_aside({"": Bookmark(WITNESS, ["west", "eu", "asia"])})
+        cache.write()
     return cache
 
 
@@ -204,22 +206,27 @@ def test_a_bookmark_holds_for_the_journals_that_it_was_made_with(tmp_path: FileP
     assert clusters(tmp_path) == {"west", "eu"}
     for number in range(2_100):
         cache.put("west", A, b"%d" % number, b"key")
-        cache.write(cache.take_pending())
-    cache.write([], {"": Bookmark(WITNESS, ["west", "eu"])})
+        cache.set_aside()
+        cache.write()
+    cache.set_aside({"": Bookmark(WITNESS, ["west", "eu"])})
+    cache.write()
     assert clusters(tmp_path) == {"west", "eu"}
     again = CatalogCache(tmp_path)
     again.load()
     again.put("eu", B, b"more")
-    again.write(again.take_pending(), {"": Bookmark(WITNESS, ["eu"]), "other": Bookmark(WITNESS, ["west"])})
+    again.set_aside({"": Bookmark(WITNESS, ["eu"]), "other": Bookmark(WITNESS, ["west"])})
+    again.write()
     assert (clusters(tmp_path), clusters(tmp_path, "other")) == ({"eu"}, {"west"})
 
 
 def test_a_bookmark_of_another_etcd_stays(tmp_path: FilePath) -> None:
     """What is not told of is as it was; None takes one away."""
     cache = bookmarked(tmp_path)
-    cache.write([], {"other": Bookmark(WITNESS, ["west"])})
+    cache.set_aside({"other": Bookmark(WITNESS, ["west"])})
+    cache.write()
     assert (clusters(tmp_path), clusters(tmp_path, "other")) == ({"west", "eu"}, {"west"})
-    cache.write([], {"": None})
+    cache.set_aside({"": None})
+    cache.write()
     assert (clusters(tmp_path), clusters(tmp_path, "other")) == (set(), {"west"})
 
 
@@ -242,7 +249,8 @@ def test_a_journal_that_is_not_as_it_was_is_in_no_bookmark(tmp_path: FilePath) -
     cache = CatalogCache(tmp_path)
     cache.load()
     cache.put("west", B, b"late")
-    cache.write(cache.take_pending())
+    cache.set_aside()
+    cache.write()
     assert clusters(tmp_path) == {"eu"}
 
 
