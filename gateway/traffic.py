@@ -31,7 +31,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     idle_s: float = IDLE_S
     """Without a byte in either direction."""
     tunnel_idle_s: float = TUNNEL_IDLE_S
-    """The same for TCP, CONNECT and WebSocket, to which the other two do not apply."""
+    """The same for TCP, CONNECT and upgrades, to which the other two do not apply."""
 
 
 class Retries(msgspec.Struct, frozen=True):

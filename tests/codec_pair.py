@@ -27,10 +27,10 @@ def request(method: bytes = b"GET", path: bytes = b"/", headers: Sequence[Header
     return RequestHead(method, b"http", b"payments.shop:80", path, list(headers))
 
 
-def connect(protocol: bytes = b"") -> RequestHead:
-    """A CONNECT: plain, or an extended one for `protocol`."""
+def connect(protocol: bytes = b"", method: bytes = b"") -> RequestHead:
+    """A CONNECT: plain, or an extended one for `protocol`, which HTTP/1.1 asked for with `method`."""
     if protocol:
-        return RequestHead(b"CONNECT", b"http", b"payments.shop:80", b"/chat", [], protocol)
+        return RequestHead(b"CONNECT", b"http", b"payments.shop:80", b"/chat", [], protocol, method)
     return RequestHead(b"CONNECT", b"", b"payments.shop:80", b"", [])
 
 

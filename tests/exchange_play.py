@@ -131,6 +131,7 @@ class Play:
         traffic: Traffic = DEFAULT_TRAFFIC,
         headers: Sequence[Header] = (),
         origin: Origin = LOCAL_ORIGIN,
+        upgrade: bytes = b"",
     ) -> None:
         self.reactor = Reactor()
         self.client = Recorder()
@@ -156,7 +157,7 @@ class Play:
         port = Port("http", 80, protocol)
         self._route = Route(SERVICE, port, ROUTE.authority, ROUTE.label) if routed else None
         self._traffic = traffic
-        head = RequestHead(method, b"http", b"payments", b"/", [*headers])
+        head = RequestHead(method, b"http", b"payments", b"/", [*headers], upgrade)
         self.exchange = Exchange(
             self, self.down, 1, head, end_stream=ended, now=0.0, client=ForwardedFor(b"for=c"), origin=origin
         )

@@ -18,7 +18,7 @@ from hyperframe.frame import (
 )
 
 from gateway.codec.events import Header
-from gateway.codec.http2.frames import PREFACE
+from gateway.codec.http2.frames import PREFACE, settings_frame
 
 GET: list[Header] = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
 POST: list[Header] = [(b":method", b"POST"), *GET[1:]]
@@ -33,7 +33,7 @@ class Wire:
 
     def hello(self, *, client: bool, settings: dict[int, int] | None = None) -> bytes:
         """A connection's first bytes."""
-        return (PREFACE if client else b"") + SettingsFrame(0, settings=settings or {}).serialize()
+        return (PREFACE if client else b"") + settings_frame(settings or {})
 
     def settings_ack(self) -> bytes:
         return SettingsFrame(0, flags=["ACK"]).serialize()
@@ -63,7 +63,7 @@ class Wire:
         return PingFrame(0, payload).serialize()
 
     def settings(self, settings: dict[int, int]) -> bytes:
-        return SettingsFrame(0, settings=settings).serialize()
+        return settings_frame(settings)
 
     def window(self, stream_id: int, size: int) -> bytes:
         return WindowUpdateFrame(stream_id, size).serialize()

@@ -18,7 +18,9 @@ Header: TypeAlias = tuple[bytes, bytes]
 class RequestHead(msgspec.Struct, gc=False):
     """A request's control data and fields. For a plain CONNECT, `path` and `scheme` are empty.
 
-    `protocol` is RFC 8441's `:protocol` of an extended CONNECT (b"websocket"), else empty.
+    A request that asks for an upgrade is a CONNECT too (RFC 8441), with a path and a scheme. `protocol` is what it
+    asks for: b"websocket", or several in the order of preference, b"SPDY/3.1, foo"; else empty. `upgrade_method` is
+    the method with which HTTP/1.1 asked; HTTP/2 has none for it.
     """
 
     method: bytes
@@ -27,9 +29,13 @@ class RequestHead(msgspec.Struct, gc=False):
     path: bytes
     headers: list[Header]
     protocol: bytes = b""
+    upgrade_method: bytes = b""
 
 
 class ResponseHead(msgspec.Struct, gc=False):
+    """With status 101, the answer that accepts an upgrade. Only then there may be an `upgrade` field: it says what was
+    chosen, where there was a choice."""
+
     status: int
     headers: list[Header]
 
@@ -51,7 +57,7 @@ class Response(msgspec.Struct, gc=False):
 
 
 class Informational(msgspec.Struct, gc=False):
-    """A 1xx response other than 101."""
+    """A 1xx response other than 101, which is a `Response`."""
 
     stream_id: int
     head: ResponseHead

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
 from gateway.codec.headers import ATTEMPT, GRPC_TIMEOUT, ForwardedFor, passed_trailers
+from gateway.codec.upgrade import opens_tunnel
 from gateway.failover.attempt_numbers import allotment, read_attempt
 from gateway.failover.retry import (
     HEDGE,
@@ -103,6 +104,7 @@ class Exchange:
         self.fields = fields = dict(head.headers)
         """The request's fields by name; of several of one name the last."""
         self.connect = head.method == b"CONNECT"
+        """Whether it asks for a tunnel, plain or for an upgrade, or has one."""
         self.is_grpc = head.method == b"POST" and fields.get(b"content-type", b"").startswith(b"application/grpc")
         self.started = now
         self.route: Route | None = None
@@ -210,6 +212,10 @@ class Exchange:
             self.begin_attempt(target, HEDGE)
 
     def on_request_data(self, data: bytes, end_stream: bool) -> None:
+        if self.request_ended:
+            # What was meant for a tunnel that did not come about.
+            self.down.codec.consumed(self.stream_id, len(data))
+            return
         self.request_ended = end_stream
         # Before the request has ended there are no hedges.
         attempt = self.attempts[0] if self.attempts else None
@@ -271,6 +277,8 @@ class Exchange:
         self.status = head.status
         self.replayable = False
         self.forget_body()
+        if self.connect and not opens_tunnel(self.head, head.status):
+            self._end_without_tunnel(attempt)
         if head.status >= 400:
             self._tell_attempts(head)
         self.down.codec.send_response(self.stream_id, head, end_stream)
@@ -280,6 +288,13 @@ class Exchange:
         elif self.timer is not None:
             self.timer.active_at = self.path.clock.now
             attempt.due_at = float("inf")
+
+    def _end_without_tunnel(self, attempt: Attempt) -> None:
+        """The answer is an ordinary one: no more of the request is waited for, and what comes goes nowhere."""
+        self.connect = False
+        if not self.request_ended:
+            self.request_ended = True
+            attempt.send_data(b"", True)
 
     def _win(self, attempt: Attempt) -> None:
         for other in self.attempts:

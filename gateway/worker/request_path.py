@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from discovery.model import Protocol
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.codec.events import Header, RequestHead, ResponseHead
@@ -208,7 +210,9 @@ class WorkerRequestPath:
         headers = request_headers(head.headers, forwarded, self._via, ours, exchange.origin.peer != "")
         if timer is not None and (left_s := timer.call_left_s(self._reactor.now)) is not None:
             headers = replaced(headers, GRPC_TIMEOUT, format_grpc_timeout(left_s))
-        return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol)
+        if exchange.connect:
+            return msgspec.structs.replace(head, scheme=scheme, authority=route.authority, headers=headers)
+        return RequestHead(head.method, scheme, route.authority, head.path, headers)
 
     def _source_of(self, host: str) -> Header:
         """What the peer is told of a local client."""

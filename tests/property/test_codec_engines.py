@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Refused, Request, Reset, Writable
 from gateway.codec.http2.engine import available_engines
+from gateway.codec.http2.extended_connect import TAKES_UPGRADES
 from gateway.codec.http2.frames import END_HEADERS, HEADERS
 from gateway.codec.interface import Codec, CodecLimits
-from tests.codec_pair import make_client, make_server, request, response
+from tests.codec_pair import connect, make_client, make_server, request, response
 from tests.http2_wire import GET, POST, Wire
 
 pytestmark = pytest.mark.skipif(len(available_engines()) < 2, reason="ngh2 has no wheel here")
@@ -40,6 +41,8 @@ request_blocks = st.sampled_from(
         [*GET, (b"host", b"b")],
         [(b":method", b"CONNECT"), (b":authority", b"a:1")],
         [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]],
+        [(b":method", b"CONNECT"), (b":protocol", b"foo"), *GET[1:], (b"isthmus-upgrade", b"foo, bar")],
+        [(b":method", b"CONNECT"), (b":protocol", b"h2c"), *GET[1:]],
         [(b":method", b"HEAD"), *GET[1:]],
         [(b"x", b"1"), *GET],
         GET[1:],
@@ -49,6 +52,8 @@ response_blocks = st.sampled_from(
     [
         OK,
         [*OK, (b"content-length", b"3")],
+        [(b":status", b"501"), (b"isthmus-status", b"200")],
+        [(b":status", b"101")],
         [(b":status", b"103"), (b"link", b"x")],
         [(b":status", b"204")],
         [*OK, (b"connection", b"close")],
@@ -88,6 +93,7 @@ control: st.SearchStrategy[Frame] = st.one_of(
     ),
     st.just(lambda wire: wire.ping()),
     st.builds(lambda size: lambda wire: wire.settings({0x4: size}), st.sampled_from([0, 1_000, 100_000])),
+    st.just(lambda wire: wire.settings({0x8: 1, TAKES_UPGRADES: 1})),
     st.builds(lambda last: lambda wire: wire.goaway(last), st.sampled_from([0, 1, 3, 0x7FFFFFFF])),
     st.just(lambda wire: b"\0\0\x05\x02\0\0\0\0\x01" + bytes([0, 0, 0, 0, 16])),
     st.just(lambda wire: b"\0\0\x03\xee\0\0\0\0\x01abc"),
@@ -130,6 +136,10 @@ server_commands: st.SearchStrategy[Command] = st.one_of(
 )
 client_commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(lambda end: lambda twins: twins.command(lambda codec: _ask(codec, end)), st.booleans()),
+    st.builds(
+        lambda method: lambda twins: twins.command(lambda codec: _ask_upgrade(codec, method)),
+        st.sampled_from([b"", b"POST"]),
+    ),
     st.builds(lambda sid: lambda twins: twins.command(lambda codec: codec.reset(sid, ErrorCode.CANCEL)), stream_ids),
     st.builds(
         lambda sid, size, end: lambda twins: twins.command(lambda codec: codec.send_data(sid, bytes(size), end)),
@@ -144,6 +154,11 @@ client_commands: st.SearchStrategy[Command] = st.one_of(
 def _ask(codec: Codec, end: bool) -> None:
     if codec.can_open:
         codec.send_request(request(b"POST"), end)
+
+
+def _ask_upgrade(codec: Codec, method: bytes) -> None:
+    if codec.can_open:
+        codec.send_request(connect(b"foo, bar", method), False)
 
 
 def normal(events: list[Event]) -> list[Event]:

@@ -133,17 +133,23 @@ def test_no_bytes_make_a_server_raise(data: bytes, places: list[int]) -> None:
     assert server.receive(data) == []
 
 
-@given(st.one_of(st.binary(max_size=200), mutated(responses)), st.booleans())
-def test_no_bytes_make_a_client_raise(data: bytes, websocket: bool) -> None:
+accepting = st.just(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: bar\r\n\r\nraw")
+
+
+@given(
+    st.one_of(st.binary(max_size=200), mutated(responses), accepting, mutated(accepting)),
+    st.sampled_from([b"", b"websocket", b"foo, bar"]),
+)
+def test_no_bytes_make_a_client_raise(data: bytes, upgrade: bytes) -> None:
     """The request's stream ends exactly once, whatever the server says."""
     client = Http1ClientCodec(limits=LIMITS, rng=random.Random(1))
     head = request()
-    if websocket:
-        head.method, head.protocol = b"CONNECT", b"websocket"
-    client.send_request(head, not websocket)
+    if upgrade:
+        head.method, head.protocol = b"CONNECT", upgrade
+    client.send_request(head, not upgrade)
     client.data_to_send()
     events = client.receive(data) + client.receive_eof()
     ends = [event for event in events if isinstance(event, Reset | Trailers) or getattr(event, "end_stream", False)]
     assert len(ends) == 1
     assert events[-1] is ends[0]
-    assert websocket or client.closing
+    assert upgrade or client.closing

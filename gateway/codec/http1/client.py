@@ -8,13 +8,8 @@ is not sent and the connection closes, since the server may or may not go on rea
 from __future__ import annotations
 
 import enum
-import http
 import random
-import re
 from collections.abc import Sequence
-from typing import Final
-
-import httptools
 
 from gateway.codec.events import (
     Data,
@@ -28,16 +23,15 @@ from gateway.codec.events import (
     ResponseHead,
     Trailers,
 )
-from gateway.codec.http1.body import BodyReader, ChunkedBody, EndlessBody, LengthBody
+from gateway.codec.http1.body import BodyReader, EndlessBody
+from gateway.codec.http1.body_writer import EARLY, NONE, RAW, BodyWriter
+from gateway.codec.http1.handshake import Handshake
 from gateway.codec.http1.head import Fields
-from gateway.codec.http1.message import CRLF, Fault, HeadReader, cut_head, status_and_reason, write_fields
+from gateway.codec.http1.message import Fault, cut_head, write_fields
+from gateway.codec.http1.response import ResponseReader
 from gateway.codec.interface import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
-from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, new_key
-
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
-# A request with one of these methods and no body says so (RFC 9110 section 8.6).
-_BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+from gateway.codec.upgrade import ACCEPTED, opens_tunnel
 
 
 class _In(enum.Enum):
@@ -51,18 +45,6 @@ class _In(enum.Enum):
     """Of no interest: the connection ends."""
 
 
-_SEEN: Final = {b"HTTP/1.1 " + status_and_reason(status.value): (1, status.value) for status in http.HTTPStatus}
-"""What nearly all responses begin with: the minor version and the status."""
-
-
-def _read_status_line(line: bytes) -> tuple[int, int]:
-    """Raises `Fault`."""
-    found = _STATUS_LINE.fullmatch(line)
-    if found is None:
-        raise Fault(502, "malformed-head", "the first line is not 'version status reason'")
-    return int(found[1]), int(found[2])
-
-
 class Http1ClientCodec:
     """One HTTP/1.1 connection to a server. See `gateway.codec.interface.Codec`."""
 
@@ -71,10 +53,11 @@ class Http1ClientCodec:
         self.failure: CodecFailure | None = None
         self._limits = limits
         self._rng = rng
-        self._reader = HeadReader(httptools.HttpResponseParser)
+        self._reader = ResponseReader(limits)
         self._input = b""
         self._looked_at = 0
         self._output = Output()
+        self._writer = BodyWriter(self._output)
         self._state = _In.NOTHING
         self._stream = 0
         self._head: RequestHead | None = None
@@ -83,12 +66,8 @@ class Http1ClientCodec:
 
     def _begin_stream(self) -> None:
         self._body: BodyReader = EndlessBody()
-        self._chunked = False
-        self._send_left = 0
         self._keep_alive = True
-        self._raw = False
-        self._key = b""
-        self._early: list[bytes] = []
+        self._handshake: Handshake | None = None
         self._request_ended = False
         self._unsent = True
         self._held = 0
@@ -105,7 +84,7 @@ class Http1ClientCodec:
 
     @property
     def half_closed(self) -> bool:
-        return self._raw and self._request_ended and not self._output
+        return self._writer.framing == RAW and self._request_ended and not self._output
 
     @property
     def mid_head(self) -> bool:
@@ -123,7 +102,7 @@ class Http1ClientCodec:
         return self._state is _In.NOTHING and not self._no_new
 
     def queued(self, stream_id: int) -> int:
-        return self._output.body_bytes + sum(map(len, self._early)) if stream_id == self._stream else 0
+        return self._output.body_bytes + self._writer.early_bytes if stream_id == self._stream else 0
 
     # Bytes in.
 
@@ -163,53 +142,37 @@ class Http1ClientCodec:
         if not size:
             return False
         data, self._input = self._input[:size], self._input[size:]
-        end = data.find(CRLF)
-        line = data[:end]
-        minor, status = _SEEN.get(line) or _read_status_line(line)
-        fields = self._reader.read(data, self._limits)
-        if status == 101 or (self._head.method == b"CONNECT" and 200 <= status < 300):
+        status, fields = self._reader.read(data)
+        if status == ACCEPTED or (self._head.method == b"CONNECT" and opens_tunnel(self._head, status)):
             self._open_tunnel(status, fields, events)
         elif status < 200:
             events.append(Informational(self._stream, ResponseHead(status, fields.headers)))
         else:
-            self._begin_response(minor, status, fields, events)
+            self._begin_response(status, fields, events)
         return True
 
     def _open_tunnel(self, status: int, fields: Fields, events: list[Event]) -> None:
-        assert self._head is not None
-        if self._key:
-            accepts = [value for name, value in fields.headers if name == ACCEPT_FIELD]
-            if status != 101 or fields.upgrade != WEBSOCKET or accepts != [accept_for(self._key)]:
-                raise Fault(502, "malformed-upgrade", "the server's answer does not prove a websocket")
-        elif status == 101:
+        if self._handshake is not None:
+            head = self._handshake.read_acceptance(fields)
+        elif status == ACCEPTED:
             raise Fault(502, "malformed-upgrade", "the server upgraded what nobody asked it to")
-        dropped = (ACCEPT_FIELD, b"content-length")
-        headers = [header for header in fields.headers if header[0] not in dropped]
-        self._raw = True
+        else:
+            # Its length is the connection's (RFC 9110 section 9.3.6).
+            head = ResponseHead(status, [header for header in fields.headers if header[0] != b"content-length"])
         self._keep_alive = False
         self._state = _In.BODY
-        for data in self._early:
-            self._output.add_body(data)
-        self._early.clear()
-        events.append(Response(self._stream, ResponseHead(200, headers), False))
+        self._writer.open_tunnel()
+        events.append(Response(self._stream, head, False))
 
-    def _begin_response(self, minor: int, status: int, fields: Fields, events: list[Event]) -> None:
+    def _begin_response(self, status: int, fields: Fields, events: list[Event]) -> None:
         assert self._head is not None
-        coding = fields.transfer_encoding
-        close = b"close" in fields.connection or (minor == 0 and b"keep-alive" not in fields.connection)
-        self._early.clear()
-        if self._head.method == b"HEAD" or status in (204, 304):
-            self._body = LengthBody(0)
-        elif coding:
-            if coding != b"chunked" or minor == 0:
-                raise Fault(502, "unknown-coding", "the only transfer coding spoken here is chunked")
-            self._body = ChunkedBody(self._limits)
-        elif fields.content_length is not None:
-            self._body = LengthBody(fields.content_length)
-        else:
-            self._body = EndlessBody()
-            close = True
-        self._keep_alive = not close and self._head.method != b"CONNECT"
+        self._body = self._reader.body(self._head.method, status, fields)
+        self._keep_alive = self._reader.keeps_alive(fields) and type(self._body) is not EndlessBody
+        if self._head.method == b"CONNECT":
+            # There is no tunnel, and nothing was sent for it. That is the whole request.
+            self._request_ended = True
+            self._writer.begin(NONE)
+            self._keep_alive = self._keep_alive and self._handshake is not None
         self._state = _In.BODY
         events.append(Response(self._stream, ResponseHead(status, fields.headers), self._body.done))
         if self._body.done:
@@ -241,7 +204,7 @@ class Http1ClientCodec:
 
     def _finish(self) -> None:
         """The response is whole."""
-        if self._raw:
+        if self._writer.framing == RAW:
             if self._request_ended:
                 self._end(0, [])
         elif self._request_ended and self._keep_alive:
@@ -258,7 +221,7 @@ class Http1ClientCodec:
         self._head = None
         self._input = b""
         self._held = 0
-        self._early.clear()
+        self._writer.begin(NONE)
 
     # Bytes out.
 
@@ -274,36 +237,23 @@ class Http1ClientCodec:
         self._head = head
         self._state = _In.HEAD
         self._request_ended = end_stream
-        if head.protocol:
-            self._key = new_key(self._rng)
-            line = b"GET %b HTTP/1.1\r\nhost: %b\r\n" % (head.path, head.authority)
-            extra = b"connection: upgrade\r\nupgrade: %b\r\n%b: %b\r\n" % (head.protocol, KEY_FIELD, self._key)
-        elif head.method == b"CONNECT":
-            line = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n" % (head.authority, head.authority)
-            extra = b""
+        if head.method == b"CONNECT":
+            self._output.add(self._write_connect(head))
         else:
-            line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, head.path, head.authority)
-            extra = self._frame_request(head, end_stream)
-        self._output.add(b"%b%b%b\r\n" % (line, write_fields(head.headers), extra))
+            framing = self._writer.begin_request(head, end_stream)
+            self._output.add(
+                b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n"
+                % (head.method, head.path, head.authority, write_fields(head.headers), framing)
+            )
         return self._stream
 
-    def _frame_request(self, head: RequestHead, end_stream: bool) -> bytes:
-        """The fields that say how the body ends."""
-        extra = b""
-        length = None
-        for name, value in head.headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"te":
-                extra = b"connection: te\r\n"
-        if length is not None:
-            self._send_left = length
-        elif not end_stream:
-            self._chunked = True
-            extra += b"transfer-encoding: chunked\r\n"
-        elif head.method in _BODY_EXPECTED:
-            extra += b"content-length: 0\r\n"
-        return extra
+    def _write_connect(self, head: RequestHead) -> bytes:
+        self._writer.begin(EARLY)
+        if head.protocol:
+            self._handshake = Handshake(head, self._rng)
+            return self._handshake.write_request()
+        authority = head.authority
+        return b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (authority, authority, write_fields(head.headers))
 
     def send_informational(self, stream_id: int, head: ResponseHead) -> None:
         raise NotImplementedError("a client sends no responses")
@@ -315,32 +265,14 @@ class Http1ClientCodec:
         if not self._takes(stream_id):
             return
         if data:
-            self._write_body(data)
+            self._writer.write(data)
         if end_stream:
-            if self._chunked:
-                self._output.add(b"0\r\n\r\n")
+            self._writer.end()
             self._end_request()
-
-    def _write_body(self, data: bytes) -> None:
-        assert self._head is not None
-        if self._chunked:
-            self._output.add(b"%x\r\n" % len(data))
-            self._output.add_body(data)
-            self._output.add(CRLF)
-        elif self._raw:
-            self._output.add_body(data)
-        elif self._head.method == b"CONNECT":
-            # Only a tunnel's bytes, and only once there is one.
-            self._early.append(data)
-        else:
-            # More than was said would be read as the next request.
-            self._output.add_body(data[: self._send_left])
-            self._send_left = max(0, self._send_left - len(data))
 
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
         if self._takes(stream_id):
-            if self._chunked:
-                self._output.add(b"0\r\n%b\r\n" % write_fields(headers))
+            self._writer.end(headers)
             self._end_request()
 
     def _takes(self, stream_id: int) -> bool:
@@ -348,11 +280,11 @@ class Http1ClientCodec:
 
     def _end_request(self) -> None:
         self._request_ended = True
-        if self._send_left:
+        if self._writer.left:
             # Shorter than was said: only the end of the connection can tell.
             self._keep_alive = False
             self._end(0, [])
-        elif self._raw and self._body.done:
+        elif self._writer.framing == RAW and self._body.done:
             self._end(0, [])
 
     def reset(self, stream_id: int, code: int) -> None:

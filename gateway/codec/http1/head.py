@@ -29,6 +29,7 @@ class RequestMessage(msgspec.Struct):
     length: int
     expects_continue: bool
     websocket_key: bytes
+    """What a WebSocket's acceptance proves to have been understood, if it asks for one."""
 
     @property
     def is_tunnel(self) -> bool:

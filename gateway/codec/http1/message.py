@@ -52,6 +52,9 @@ _CONNECTION_FIELDS: Final = frozenset(
 # What nearly every `connection` says; it names no field.
 _PLAIN_CONNECTION: Final = {value: frozenset({value}) for value in (b"close", b"keep-alive")}
 
+# A request with one of these methods and no body says so (RFC 9110 section 8.6).
+BODY_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+
 _REASONS: Final = {status.value: f"{status.value} {status.phrase}".encode() for status in http.HTTPStatus}
 
 
@@ -147,7 +150,7 @@ def _fields(headers: list[Header], apart: list[Header]) -> Fields:
         elif name == b"transfer-encoding":
             fields.transfer_encoding += b"," + value.lower() if fields.transfer_encoding else value.lower()
         elif name == b"upgrade":
-            fields.upgrade = value.lower()
+            fields.upgrade += b"," + value if fields.upgrade else value
         elif name == b"te":
             te += b"," + value.lower()
         elif name == b"expect":

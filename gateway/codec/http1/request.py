@@ -8,10 +8,10 @@ from typing import Final
 import httptools
 
 from gateway.codec.events import RequestHead
+from gateway.codec.http1.handshake import take_upgrade
 from gateway.codec.http1.head import Fields, RequestMessage
 from gateway.codec.http1.message import Fault, HeadReader
 from gateway.codec.interface import CodecLimits
-from gateway.codec.websocket import KEY_FIELD, WEBSOCKET, is_key
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
@@ -49,8 +49,8 @@ class RequestReader:
             websocket_key=b"",
         )
         self._check_host(head, minor, fields)
-        if fields.upgrade == WEBSOCKET and b"upgrade" in fields.connection:
-            _become_websocket(message)
+        if fields.upgrade and b"upgrade" in fields.connection:
+            take_upgrade(message, fields.upgrade)
         return message
 
     def _check_framing(self, method: bytes, minor: int, fields: Fields) -> bool:
@@ -99,18 +99,3 @@ class RequestReader:
             raise Fault(400, "malformed-host", "a request has exactly one host field")
         if not _HOST.fullmatch(head.authority) or (fields.hosts and not _HOST.fullmatch(fields.hosts[0])):
             raise Fault(400, "malformed-host", "the host is not a host and a port")
-
-
-def _become_websocket(message: RequestMessage) -> None:
-    """GET with Upgrade: websocket is what HTTP/2 says as an extended CONNECT (RFC 8441 section 5). One with a body,
-    another method or HTTP/1.0 stays what it is: a server may ignore an upgrade."""
-    head = message.head
-    if head.method != b"GET" or message.minor == 0 or message.has_body:
-        return
-    keys = [value for name, value in head.headers if name == KEY_FIELD]
-    if len(keys) != 1 or not is_key(keys[0]):
-        raise Fault(400, "malformed-upgrade", "a websocket upgrade needs one sec-websocket-key of 16 bytes")
-    message.websocket_key = keys[0]
-    head.method = b"CONNECT"
-    head.protocol = WEBSOCKET
-    head.headers = [header for header in head.headers if header[0] != KEY_FIELD]

@@ -20,15 +20,16 @@ from typing import Final
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
 from gateway.codec.headers import REASON
 from gateway.codec.http1.body import BodyReader, ChunkedBody, EndlessBody, LengthBody
+from gateway.codec.http1.body_writer import CLOSE, RAW, UNDECIDED, BodyWriter
+from gateway.codec.http1.handshake import write_acceptance
 from gateway.codec.http1.head import RequestMessage
 from gateway.codec.http1.message import CRLF, Fault, cut_head, status_and_reason, write_fields
 from gateway.codec.http1.request import RequestReader
 from gateway.codec.interface import SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
-from gateway.codec.websocket import ACCEPT_FIELD, accept_for
+from gateway.codec.upgrade import opens_tunnel
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_BODY: Final = frozenset({204, 304})
 
 
 class _In(enum.Enum):
@@ -42,16 +43,6 @@ class _In(enum.Enum):
     """Of no interest: the connection ends."""
 
 
-class _Framing(enum.Enum):
-    """How the body that we send ends."""
-
-    NONE = enum.auto()
-    LENGTH = enum.auto()
-    CHUNKED = enum.auto()
-    CLOSE = enum.auto()
-    RAW = enum.auto()
-
-
 class Http1ServerCodec:
     """One HTTP/1.1 connection from a client. See `gateway.codec.interface.Codec`."""
 
@@ -63,6 +54,7 @@ class Http1ServerCodec:
         self._looked_at = 0
         self._state = _In.HEAD
         self._output = Output()
+        self._writer = BodyWriter(self._output)
         self._stream = 0
         self._draining = False
         self._last = False
@@ -71,8 +63,7 @@ class Http1ServerCodec:
     def _begin_stream(self, message: RequestMessage | None) -> None:
         self._message = message
         self._body: BodyReader = EndlessBody()
-        self._framing: _Framing | None = None
-        self._send_left = 0
+        self._writer.begin(UNDECIDED)
         self._request_ended = False
         self._response_ended = False
         self._held = 0
@@ -92,7 +83,7 @@ class Http1ServerCodec:
 
     @property
     def half_closed(self) -> bool:
-        return self._framing is _Framing.RAW and self._response_ended and not self._output
+        return self._writer.framing == RAW and self._response_ended and not self._output
 
     @property
     def mid_head(self) -> bool:
@@ -170,7 +161,7 @@ class Http1ServerCodec:
         body, self._input = self._body.take(before)
         self._owes_continue = False
         done = self._body.done
-        if self._response_ended and self._framing is not _Framing.RAW:
+        if self._response_ended and self._writer.framing != RAW:
             self._drop(len(before) - len(self._input))
         elif body or done:
             self._held += len(body)
@@ -193,7 +184,7 @@ class Http1ServerCodec:
 
     def receive_eof(self) -> list[Event]:
         events: list[Event] = []
-        if self._message is not None and self._framing is _Framing.RAW:
+        if self._message is not None and self._writer.framing == RAW:
             if not self._request_ended:
                 self._request_ended = True
                 events.append(Data(self._stream, b"", True))
@@ -209,7 +200,7 @@ class Http1ServerCodec:
         self.failure = CodecFailure(fault.code, fault.detail)
         if self._message is not None and not self._response_ended:
             events.append(Reset(self._stream, ErrorCode.PROTOCOL_ERROR))
-        if self._message is None or self._framing is None:
+        if self._message is None or self._writer.framing == UNDECIDED:
             self._output.add(
                 b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n%b\r\n"
                 % (status_and_reason(fault.status), write_fields([(REASON, fault.code.encode())]))
@@ -238,14 +229,14 @@ class Http1ServerCodec:
 
     def send_informational(self, stream_id: int, head: ResponseHead) -> None:
         message = self._current(stream_id)
-        if message is None or self._framing is not None or message.minor == 0:
+        if message is None or self._writer.framing != UNDECIDED or message.minor == 0:
             return
         self._owes_continue = self._owes_continue and head.status != 100
         self._output.add(b"HTTP/1.1 %b\r\n%b\r\n" % (status_and_reason(head.status), write_fields(head.headers)))
 
     def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
         message = self._current(stream_id)
-        if message is None or self._framing is not None:
+        if message is None or self._writer.framing != UNDECIDED:
             return
         if self._owes_continue:
             self._owes_continue = False
@@ -253,7 +244,7 @@ class Http1ServerCodec:
         if head.status == 408:
             # The rest of the request is not waited for (RFC 9110 section 15.5.9).
             self._refused_body = self._last = True
-        if message.is_tunnel and 200 <= head.status < 300:
+        if message.is_tunnel and opens_tunnel(message.head, head.status):
             self._open_tunnel(message, head)
         else:
             self._write_head(message, head, end_stream)
@@ -262,41 +253,25 @@ class Http1ServerCodec:
 
     def _open_tunnel(self, message: RequestMessage, head: ResponseHead) -> None:
         """A tunnel's head. Its length is the connection's: RFC 9110 section 9.3.6 forbids any other framing."""
-        fields = write_fields([header for header in head.headers if header[0] not in (b"content-length", ACCEPT_FIELD)])
-        if message.websocket_key:
-            self._output.add(
-                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-                b"%b: %b\r\n%b\r\n" % (ACCEPT_FIELD, accept_for(message.websocket_key), fields)
-            )
-        else:
-            self._output.add(b"HTTP/1.1 %b\r\n%b\r\n" % (status_and_reason(head.status), fields))
-        self._framing = _Framing.RAW
+        answer = write_acceptance(message, head)
+        if not answer:
+            # Nobody may be told that he speaks what he did not ask for.
+            self._end()
+            return
+        self._output.add(answer)
+        self._writer.begin(RAW)
         self._state = _In.BODY
         self._last = True
 
     def _write_head(self, message: RequestMessage, head: ResponseHead, end_stream: bool) -> None:
-        length = next((value for name, value in head.headers if name == b"content-length"), None)
-        extra = b""
-        if message.head.method == b"HEAD" or head.status in _NO_BODY:
-            self._framing = _Framing.NONE
-        elif length is not None:
-            self._framing = _Framing.LENGTH
-            self._send_left = int(length)
-        elif end_stream:
-            self._framing = _Framing.NONE
-            extra = b"content-length: 0\r\n"
-        elif message.minor == 1:
-            self._framing = _Framing.CHUNKED
-            extra = b"transfer-encoding: chunked\r\n"
-        else:
-            self._framing = _Framing.CLOSE
+        extra = self._writer.begin_response(head, end_stream, method=message.head.method, minor=message.minor)
         if message.is_tunnel:
             # What the client sent ahead was meant for the tunnel. An upgrade's client had to wait.
             self._request_ended = True
-            self._last = self._last or not message.websocket_key
+            self._last = self._last or not message.head.protocol
         # What was sent before the client could know is still answered.
         leaves = self._draining and not (self._request_ended and self._input)
-        self._last = self._last or leaves or not message.keep_alive or self._framing is _Framing.CLOSE
+        self._last = self._last or leaves or not message.keep_alive or self._writer.framing == CLOSE
         if self._last:
             extra += b"connection: close\r\n"
         elif message.minor == 0:
@@ -306,40 +281,23 @@ class Http1ServerCodec:
         )
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        if self._current(stream_id) is None or self._response_ended or self._framing is None:
+        if self._current(stream_id) is None or self._response_ended or self._writer.framing == UNDECIDED:
             return
         if data:
-            self._write_body(data)
+            self._writer.write(data)
         if end_stream:
-            if self._framing is _Framing.CHUNKED:
-                self._output.add(b"0\r\n\r\n")
+            self._writer.end()
             self._end_response()
 
-    def _write_body(self, data: bytes) -> None:
-        if self._framing is _Framing.CHUNKED:
-            self._output.add(b"%x\r\n" % len(data))
-            self._output.add_body(data)
-            self._output.add(CRLF)
-        elif self._framing is _Framing.LENGTH:
-            # More than was said would be read as the next response.
-            self._output.add_body(data[: self._send_left])
-            self._send_left = max(0, self._send_left - len(data))
-        elif self._framing is not _Framing.NONE:
-            self._output.add_body(data)
-
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
-        if self._current(stream_id) is None or self._response_ended or self._framing is None:
+        if self._current(stream_id) is None or self._response_ended or self._writer.framing == UNDECIDED:
             return
-        if self._framing is _Framing.CHUNKED:
-            self._output.add(b"0\r\n%b\r\n" % write_fields(headers))
+        self._writer.end(headers)
         self._end_response()
 
     def _end_response(self) -> None:
         self._response_ended = True
-        if self._send_left:
-            # Shorter than was said: only the end of the connection can tell.
-            self._end()
-        elif self._refused_body:
+        if self._writer.left or self._refused_body:
             self._end()
         else:
             self._finish_if_done()

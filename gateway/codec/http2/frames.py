@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from gateway.codec.http2.extended_connect import ENABLE_CONNECT_PROTOCOL, TAKES_UPGRADES
 from gateway.codec.interface import CodecLimits, Lent
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
 # The beginning of a frame's header: 24 bits of length and 8 of type, then the flags (RFC 9113 section 4.1).
 _unpack_from: Final = struct.Struct(">IB").unpack_from
+_pack_setting: Final = struct.Struct(">HI").pack
 
 DATA: Final = 0x0
 HEADERS: Final = 0x1
@@ -41,7 +43,13 @@ def settings(limits: CodecLimits, *, client: bool) -> dict[int, int]:
     common = {0x4: limits.stream_window, 0x5: limits.frame_bytes, 0x6: limits.header_bytes}
     if client:
         return {0x2: 0, **common}
-    return {0x3: limits.concurrent_streams, 0x8: 1, **common}
+    return {0x3: limits.concurrent_streams, ENABLE_CONNECT_PROTOCOL: 1, TAKES_UPGRADES: 1, **common}
+
+
+def settings_frame(settings: Mapping[int, int]) -> bytes:
+    """A SETTINGS frame (RFC 9113 section 6.5)."""
+    pairs = b"".join(_pack_setting(code, value) for code, value in settings.items())
+    return len(pairs).to_bytes(3, "big") + bytes([SETTINGS, 0, 0, 0, 0, 0]) + pairs
 
 
 def goaway_frame(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:

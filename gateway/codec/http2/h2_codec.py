@@ -201,8 +201,11 @@ class H2Codec:
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
         stream_id = self._conn.get_next_available_stream_id()
+        if head.protocol:
+            head = self._session.terms.write(head)
+            end_stream = end_stream or not head.protocol
         self._conn.send_headers(stream_id, request_block(head), end_stream=end_stream)
-        stream = self._session.streams[stream_id] = H2Stream(head.method)
+        stream = self._session.streams[stream_id] = H2Stream(head.method, upgrade=bool(head.protocol))
         stream.local_ended = stream.end_sent = end_stream
         return stream_id
 

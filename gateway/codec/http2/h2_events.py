@@ -22,6 +22,7 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.headers import HEADER_LIMIT
+from gateway.codec.http2.extended_connect import read_answer
 from gateway.codec.http2.frames import UNLIMITED_STREAMS
 from gateway.codec.http2.h2_session import H2Session
 from gateway.codec.http2.h2_stream import H2Stream
@@ -73,7 +74,7 @@ def _on_request(session: H2Session, event: h2.events.RequestReceived, events: li
     if ended and missing:
         _refuse(session, stream_id, "content-length promises a body, and there is none", events)
         return
-    stream = session.streams[stream_id] = H2Stream(head.method)
+    stream = session.streams[stream_id] = H2Stream(head.method, upgrade=bool(head.protocol))
     stream.missing = missing
     stream.remote_ended = ended
     events.append(Request(stream_id, head, ended))
@@ -123,7 +124,7 @@ def _on_response(session: H2Session, event: h2.events.ResponseReceived, events: 
     if ended and stream.missing:
         session.give_up(stream_id, ErrorCode.PROTOCOL_ERROR, events)
         return
-    events.append(Response(stream_id, head, ended))
+    events.append(Response(stream_id, read_answer(head) if stream.upgrade else head, ended))
     if ended:
         session.end_remote(stream_id)
 
@@ -206,6 +207,7 @@ def _on_settings(session: H2Session, event: h2.events.RemoteSettingsChanged, eve
         session.peer_streams = UNLIMITED_STREAMS
     changed = {int(code): setting.new_value for code, setting in event.changed_settings.items()}
     session.peer_streams = changed.get(0x3, session.peer_streams)
+    session.terms.learn(changed)
     if 0x4 in changed and any(stream.queued for stream in session.streams.values()):
         events.append(Writable(0))
 

@@ -10,8 +10,16 @@ import h2.settings
 from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import ErrorCode, Event, Reset, ResponseHead
 from gateway.codec.held import HeldBytes
+from gateway.codec.http2.extended_connect import TAKES_UPGRADES, ServerTerms, write_answer
 from gateway.codec.http2.floods import FloodGuard
-from gateway.codec.http2.frames import ASSUMED_STREAMS, UNLIMITED_STREAMS, goaway_frame, settings
+from gateway.codec.http2.frames import (
+    ASSUMED_STREAMS,
+    PREFACE,
+    UNLIMITED_STREAMS,
+    goaway_frame,
+    settings,
+    settings_frame,
+)
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR, response_block
 from gateway.codec.interface import CodecFailure, CodecLimits
@@ -24,7 +32,7 @@ class H2Session:
         self.client = client
         self.limits = limits
         self.conn = _connection(client, limits)
-        self.out = bytearray()
+        self.out = bytearray((PREFACE if client else b"") + settings_frame(settings(limits, client=client)))
         """Bytes for the transport, of h2's and of our own."""
         self.streams: dict[int, H2Stream] = {}
         self.last_stream = 0
@@ -36,6 +44,7 @@ class H2Session:
         self.settings_known = False
         """The peer has acknowledged our SETTINGS."""
         self.peer_spoke = False
+        self.terms = ServerTerms()
         self.peer_left = False
         self.peer_last_stream = 0x7FFFFFFF
         self.no_new = False
@@ -46,8 +55,10 @@ class H2Session:
 
     def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
         """A final response's head, on a stream whose sending side is open."""
-        self.conn.send_headers(stream_id, response_block(head), end_stream=end_stream)
         stream = self.streams[stream_id]
+        if stream.upgrade:
+            head = write_answer(head)
+        self.conn.send_headers(stream_id, response_block(head), end_stream=end_stream)
         stream.tunnel = stream.tunnel and head.status < 300
         if end_stream:
             self.end_local(stream)
@@ -152,14 +163,17 @@ def _connection(client: bool, limits: CodecLimits) -> h2.connection.H2Connection
             normalize_outbound_headers=False,
         )
     )
-    initial = {h2.settings.SettingCodes(code): value for code, value in settings(limits, client=client).items()}
+    told = settings(limits, client=client)
+    initial = {h2.settings.SettingCodes(code): value for code, value in told.items() if code != TAKES_UPGRADES}
     conn.local_settings = h2.settings.Settings(client=client, initial_values=initial)
     conn.max_inbound_frame_size = limits.frame_bytes
     conn.decoder.max_header_list_size = limits.header_bytes * HARD_LIMIT_FACTOR
     conn.initiate_connection()
+    # It would write the last byte only of a setting's number that is longer.
+    conn.clear_outbound_data_buffer()
     # What is told is one thing. That h2 ends a connection for streams above it, also one of a client that can't know it
     # yet, is another: `h2_events` does that.
-    told = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
-    conn.local_settings = h2.settings.Settings(client=client, initial_values=initial | {told: UNLIMITED_STREAMS})
+    streams = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
+    conn.local_settings = h2.settings.Settings(client=client, initial_values=initial | {streams: UNLIMITED_STREAMS})
     conn.increment_flow_control_window(limits.connection_window - conn.inbound_flow_control_window)
     return conn

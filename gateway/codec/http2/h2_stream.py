@@ -11,9 +11,11 @@ from gateway.codec.http2.frames import BULK_BYTES
 class H2Stream:
     """One open stream. `queued` bytes of body, then the end or the trailers, are still to be sent."""
 
-    def __init__(self, method: bytes) -> None:
+    def __init__(self, method: bytes, *, upgrade: bool = False) -> None:
         self.method = method
         self.tunnel = method == b"CONNECT"
+        self.upgrade = upgrade
+        """Whether it is asked for one."""
         self.missing: int | None = None
         """What is still to come of the `content-length` that the peer announced."""
         self.bodiless = False

@@ -23,6 +23,7 @@ import msgspec
 
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.headers import HEADER_LIMIT, REASON
+from gateway.codec.http2.extended_connect import read_request
 from gateway.codec.interface import CodecLimits
 
 FIELD_OVERHEAD_BYTES: Final = 32
@@ -101,6 +102,8 @@ def parse_request(headers: Sequence[Header]) -> RequestHead:
         _join_cookies(fields)
     head = RequestHead(method, scheme, authority, path, fields, protocol)
     _check_request(head)
+    if protocol and not read_request(head):
+        raise MalformedMessage(":protocol is none that can be asked for so")
     return head
 
 
@@ -202,7 +205,8 @@ _PSEUDO: Final = {
 }
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(rb"(?![ \t])[\t\x20-\x7e\x80-\xff]*(?<![ \t])")
-_STATUS_CODE: Final = re.compile(rb"[1-5][0-9]{2}")
+# There is no 101 in HTTP/2 (RFC 9113 section 8.6), and a client of HTTP/1.1 would believe it.
+_STATUS_CODE: Final = re.compile(rb"(?!101)[1-5][0-9]{2}")
 _CHARACTERS: Final = {b":method": _TOKEN, b":scheme": _SCHEME, b":path": _PATH, b":status": _STATUS_CODE}
 
 

@@ -16,10 +16,11 @@ from typing import Final
 import ngh2
 
 from gateway.codec.events import ErrorCode, Event, Header, RequestHead, ResponseHead
+from gateway.codec.http2.extended_connect import write_answer
 from gateway.codec.http2.frames import BULK_BYTES, HeadWatch, goaway_frame
 from gateway.codec.http2.message import request_block, response_block
 from gateway.codec.http2.ngh2_events import translate
-from gateway.codec.http2.ngh2_session import BULK, LOCAL_ENDED, TUNNEL, Ngh2Session
+from gateway.codec.http2.ngh2_session import BULK, LOCAL_ENDED, TUNNEL, UPGRADE, Ngh2Session
 from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
@@ -188,8 +189,13 @@ class Ngh2Codec:
     # Commands.
 
     def send_request(self, head: RequestHead, end_stream: bool) -> int:
+        flags = LOCAL_ENDED if end_stream else 0
+        if head.protocol:
+            head = self._session.terms.write(head)
+            end_stream = end_stream or not head.protocol
+            flags = (LOCAL_ENDED if end_stream else 0) | (UPGRADE if head.protocol else 0)
         stream_id = self._conn.send_request(request_block(head), end_stream=end_stream)
-        self._session.streams[stream_id] = LOCAL_ENDED if end_stream else 0
+        self._session.streams[stream_id] = flags
         return stream_id
 
     def send_informational(self, stream_id: int, head: ResponseHead) -> None:
@@ -197,11 +203,15 @@ class Ngh2Codec:
             self._conn.send_informational_response(stream_id, response_block(head))
 
     def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
-        if not self._session.takes(stream_id):
+        flags = self._session.streams.get(stream_id)
+        if flags is None or flags & LOCAL_ENDED:
             return
+        if flags & TUNNEL:
+            if flags & UPGRADE:
+                head = write_answer(head)
+            if head.status >= 300:
+                self._session.streams[stream_id] = flags & ~TUNNEL
         self._conn.send_response(stream_id, response_block(head), end_stream=end_stream)
-        if head.status >= 300:
-            self._session.streams[stream_id] &= ~TUNNEL
         if end_stream:
             self._session.end_local(stream_id, empty_end=False)
 

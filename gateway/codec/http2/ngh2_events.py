@@ -21,6 +21,7 @@ from gateway.codec.events import (
     Writable,
 )
 from gateway.codec.headers import HEADER_LIMIT
+from gateway.codec.http2.extended_connect import read_answer
 from gateway.codec.http2.frames import UNLIMITED_STREAMS
 from gateway.codec.http2.message import (
     TOO_LARGE_ANSWER,
@@ -31,7 +32,7 @@ from gateway.codec.http2.message import (
     parse_response,
     response_block,
 )
-from gateway.codec.http2.ngh2_session import ENDED, LOCAL_ENDED, REFUSED, REMOTE_ENDED, TUNNEL, Ngh2Session
+from gateway.codec.http2.ngh2_session import ENDED, LOCAL_ENDED, REFUSED, REMOTE_ENDED, TUNNEL, UPGRADE, Ngh2Session
 from gateway.codec.interface import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
 
 # How libnghttp2 says it in the GOAWAY that it ends a session with.
@@ -63,6 +64,7 @@ def _on_settings(session: Ngh2Session, event: ngh2.SettingsReceived, events: lis
         session.peer_spoke = True
         session.peer_streams = UNLIMITED_STREAMS
     session.peer_streams = event.settings.get(0x3, session.peer_streams)
+    session.terms.learn(event.settings)
     if 0x4 in event.settings and session.conn.queued_body_size():
         events.append(Writable(0))
 
@@ -98,14 +100,17 @@ def _on_request(session: Ngh2Session, event: ngh2.RequestReceived, events: list[
         if not event.end_stream:
             session.unfinished[stream_id] = False
         return
-    flags = TUNNEL if head.method == b"CONNECT" else 0
+    flags = 0
+    if head.method == b"CONNECT":
+        flags = TUNNEL | UPGRADE if head.protocol else TUNNEL
     session.streams[stream_id] = flags | REMOTE_ENDED if event.end_stream else flags
     events.append(Request(stream_id, head, event.end_stream))
 
 
 def _on_response(session: Ngh2Session, event: ngh2.ResponseReceived, events: list[Event]) -> None:
     stream_id = event.stream_id
-    if stream_id not in session.streams:
+    flags = session.streams.get(stream_id)
+    if flags is None:
         return
     try:
         check_size(event.headers, session.limits)
@@ -113,8 +118,9 @@ def _on_response(session: Ngh2Session, event: ngh2.ResponseReceived, events: lis
         session.refuse(stream_id, str(too_large), events)
         return
     if event.end_stream:
-        session.streams[stream_id] |= REMOTE_ENDED
-    events.append(Response(stream_id, parse_response(event.headers), event.end_stream))
+        session.streams[stream_id] = flags | REMOTE_ENDED
+    head = parse_response(event.headers)
+    events.append(Response(stream_id, read_answer(head) if flags & UPGRADE else head, event.end_stream))
 
 
 def _on_trailers(session: Ngh2Session, event: ngh2.TrailersReceived, events: list[Event]) -> None:

@@ -14,6 +14,7 @@ from gateway.codec.data_runs import DataRuns
 from gateway.codec.events import ErrorCode, Event, Refused, Reset
 from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.held import HeldBytes
+from gateway.codec.http2.extended_connect import ServerTerms
 from gateway.codec.http2.frames import ASSUMED_STREAMS, HEADER_BYTES, RST_STREAM, FrameSplitter, settings
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR
 from gateway.codec.interface import STREAM_LIMIT, CodecFailure, CodecLimits
@@ -22,6 +23,8 @@ from gateway.codec.interface import STREAM_LIMIT, CodecFailure, CodecLimits
 REMOTE_ENDED: Final = 1
 LOCAL_ENDED: Final = 2
 TUNNEL: Final = 4
+# One that asks for an upgrade.
+UPGRADE: Final = 32
 # Answered by the codec itself: nobody was told of it.
 REFUSED: Final = 8
 BULK: Final = 16
@@ -68,6 +71,7 @@ class Ngh2Session:
         self.conn.set_local_window_size(self._window)
         self.peer_streams = ASSUMED_STREAMS
         self.peer_spoke = False
+        self.terms = ServerTerms()
         self.peer_left = False
         self.no_new = False
         self.over = False

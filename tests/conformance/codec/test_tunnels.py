@@ -1,13 +1,11 @@
-"""Tunnels: CONNECT, websockets and raw TCP are one thing to the request path, so one suite runs over all of them."""
+"""Tunnels: CONNECT and raw TCP are one thing to the request path, so one suite runs over all of them."""
 
 from __future__ import annotations
 
 import pytest
 
 from gateway.codec.events import Data, ErrorCode, Request, RequestHead, Reset, Response
-from tests.codec_pair import ALL_PAIRS, HTTP_PAIRS, LIMITS, Pair, body_of, connect, only, response, wants
-
-WEBSOCKET = connect(b"websocket")
+from tests.codec_pair import ALL_PAIRS, LIMITS, Pair, body_of, connect, only, response, wants
 
 
 @pytest.fixture(params=ALL_PAIRS)
@@ -99,33 +97,6 @@ def test_a_reset_tunnel_ends(pair: Pair) -> None:
     events = pair.take_server()
     assert events in ([Reset(stream_id, ErrorCode.CANCEL)], [Data(stream_id, b"", True)])
     assert pair.client.open_streams == 0
-
-
-@pytest.mark.parametrize("kind", HTTP_PAIRS)
-def test_a_websocket_is_an_extended_connect(kind: str) -> None:
-    """RFC 8441 on HTTP/2, Upgrade on HTTP/1.1: the same head comes out of both."""
-    pair = Pair(kind)
-    pair.client.send_request(WEBSOCKET, False)
-    assert pair.take_server() == [Request(1, WEBSOCKET, False)]
-    pair.server.send_response(1, response(200, [(b"sec-websocket-protocol", b"chat")]), False)
-    pair.server.send_data(1, b"\x81\x02hi", False)
-    events = pair.take_client()
-    assert events[0] == Response(1, response(200, [(b"sec-websocket-protocol", b"chat")]), False)
-    assert body_of(events) == b"\x81\x02hi"
-    pair.client.send_data(1, b"\x81\x02ho", True)
-    assert body_of(pair.take_server()) == b"\x81\x02ho"
-
-
-@pytest.mark.parametrize("kind", HTTP_PAIRS)
-def test_a_refused_websocket_is_an_ordinary_answer(kind: str) -> None:
-    pair = Pair(kind)
-    pair.client.send_request(WEBSOCKET, False)
-    pair.pump()
-    pair.server.send_response(1, response(403, [(b"content-length", b"2")]), False)
-    pair.server.send_data(1, b"no", True)
-    events = pair.take_client()
-    assert events[0] == Response(1, response(403, [(b"content-length", b"2")]), False)
-    assert body_of(events) == b"no"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL_PAIRS if kind != "http1"])

@@ -184,6 +184,39 @@ def test_a_tunnelled_connection_ends_when_both_sides_have() -> None:
     assert play.outcomes == [(200, "")]
 
 
+@pytest.mark.parametrize("status", [200, 204, 301, 426, 503])
+def test_an_upgrade_that_is_not_accepted_is_an_ordinary_request(status: int) -> None:
+    """No more is waited for than its answer: the upstream hears the end of the request, and what the client meant for
+    the other protocol goes nowhere, but its window is given back."""
+    play = Play(WEST, method=b"CONNECT", ended=False, upgrade=b"foo").begin()
+    play.answer(Response(1, ResponseHead(status, []), False)).send(Data(1, b"raw", False))
+    assert play.upstreams[0][1].said == [("request", b"CONNECT", False), ("data", b"", True)]
+    assert play.client.consumed_bytes == 3
+    play.answer(Data(1, b"page", True))
+    assert play.client.said == [("response", status, False), ("data", b"page", True)]
+    assert play.outcomes == [(status, "")]
+    assert not play.down.handlers
+    assert not play.upstreams[0][2].handlers
+
+
+def test_a_tunnel_that_is_refused_is_over() -> None:
+    """The client of a CONNECT need not end its side: the exchange would be kept for as long as it says nothing."""
+    play = Play(WEST, method=b"CONNECT", ended=False).begin()
+    play.answer(Response(1, ResponseHead(403, []), True))
+    assert play.outcomes == [(403, "")]
+    assert not play.upstreams[0][2].handlers
+
+
+def test_an_upgrade_ends_when_both_sides_have() -> None:
+    """101 is what accepts it; each side ends by itself."""
+    play = Play(WEST, method=b"CONNECT", ended=False, upgrade=b"foo").begin()
+    play.answer(Response(1, ResponseHead(101, []), False), Data(1, b"bye", True))
+    assert play.outcomes == []
+    play.send(Data(1, b"bye", True))
+    assert play.upstreams[0][1].said[-1] == ("data", b"bye", True)
+    assert play.outcomes == [(101, "")]
+
+
 def test_a_tunnelled_connection_may_fail_over_until_it_is_accepted() -> None:
     play = Play(WEST, EU, method=b"CONNECT", ended=False).begin().send(Data(1, b"hi", False))
     play.answer(Response(1, UNHEALTHY, True))
