@@ -231,7 +231,7 @@ class Federation:
             self._tell()
         if self._cached:
             took_s = trio.current_time() - began
-            log.info("took in what %d clusters had said, from disk, in %.1f s", len(self._cached), took_s)
+            log.info("took in what clusters had said (%d of them), from disk, in %.1f s", len(self._cached), took_s)
         self._cached = {}
 
     async def _watch_time(self) -> None:

@@ -99,7 +99,10 @@ def validate_record_chain(
     leaf, intermediates = _parse_chain(chain)
     identity = _leaf_identity(leaf)
     if identity.trust_domain != trust_domain:
-        raise PeerRejected("wrong-trust-domain", f"{identity} signs a record that belongs to {trust_domain}")
+        detail = (
+            f"{identity} signs a record that belongs to {trust_domain}: if it is that peer, correct its trust_domain"
+        )
+        raise PeerRejected("wrong-trust-domain", detail)
     _validate_path(leaf, intermediates, roots, now)
     if identity != controller_id(trust_domain):
         raise PeerRejected("not-a-record-signer", f"{identity}: only {controller_id(trust_domain)} may sign records")

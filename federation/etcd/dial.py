@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 
 import trio
@@ -65,4 +66,6 @@ def _words(error: BaseException) -> str:
         return ", ".join(sorted({_words(one) for one in cause.exceptions}))
     if cause is not None:
         return _words(cause)
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # What trio makes of it has the address once more.
     return getattr(error, "strerror", None) or str(error)

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from discovery.model import ServiceName
 from federation.status import routes
@@ -28,6 +28,7 @@ from federation.status.service_values import ServiceDocument
 from federation.status.services_stream import ServicesStream
 from federation.status.trust_values import TrustDocument
 from federation.status.values import (
+    CLUSTER_HEADER,
     ConfigurationDocument,
     ErrorDocument,
     LivenessDocument,
@@ -80,7 +81,10 @@ def status_app(source: StatusSource, *, version: str, listen_host: str) -> Starl
     endpoints = _Endpoints(source, version)
     return Starlette(
         routes=[Route(answer.path, getattr(endpoints, answer.name), methods=["GET"]) for answer in routes.ANSWERS],
-        middleware=[Middleware(_OwnHostOnly, listen_host=listen_host)],
+        middleware=[
+            Middleware(_NamesCluster, cluster=source.cluster_name),
+            Middleware(_OwnHostOnly, listen_host=listen_host),
+        ],
         exception_handlers={HTTPException: _refuse, Exception: _fail},
     )
 
@@ -197,6 +201,22 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _fail(request: Request, error: Exception) -> Response:
     """A fault of ours. Starlette raises it on after this answer, so that the server logs it."""
     return _json(ErrorDocument("the gateway could not answer; its log says why"), 500)
+
+
+class _NamesCluster:
+    """Says in each answer whose it is: several gateways may run on one machine, and listen where another one did."""
+
+    def __init__(self, app: ASGIApp, cluster: str) -> None:
+        self._app = app
+        self._header = (CLUSTER_HEADER.encode(), cluster.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], self._header]}
+            await send(message)
+
+        await self._app(scope, receive, send_named if scope["type"] == "http" else send)
 
 
 class _OwnHostOnly:

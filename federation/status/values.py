@@ -12,6 +12,9 @@ import msgspec
 from federation.status.peer_values import ClusterDocument
 from federation.status.service_values import ServiceCountsDocument
 
+CLUSTER_HEADER = "isthmus-cluster"
+"""The header of every answer with the name of the cluster whose gateway gives it."""
+
 
 class ListenerDocument(msgspec.Struct, frozen=True):
     """A socket that this gateway listens on. `address` is the real one, also where any free port was asked for."""

@@ -41,7 +41,9 @@ async def follow_svids(socket: Path, take: Callable[[Sequence[WorkloadSvid]], No
         with trio.fail_after(DIAL_TIMEOUT_S):
             transport = await trio.open_unix_socket(str(socket))
     except OSError as error:
-        raise WorkloadFailed(f"{socket}: no agent can be reached: {error.strerror or error}") from None
+        raise WorkloadFailed(
+            f"{socket}: no agent can be reached: {error.strerror or error}; is it running, and is this its socket?"
+        ) from None
     except trio.TooSlowError:
         raise WorkloadFailed(f"{socket}: the agent does not accept connections") from None
     # No PINGs: the agent is on this machine, and grpc-go ends connections that ask oftener than every 5 minutes.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from federation.status.values import ErrorDocument
+from federation.status.values import CLUSTER_HEADER, ErrorDocument
 from gateway.cli.exit_codes import UNREACHABLE, USAGE, Failure
 from gateway.cli.table import printable
 
@@ -24,12 +24,14 @@ _T = TypeVar("_T")
 
 
 class GatewayApi:
-    """The API at `host` and `port`. `advice` says what to do when nobody answers there."""
+    """The API at `host` and `port`. `advice` says what to do when nobody answers there, or another cluster's gateway
+    than that of `cluster`; without one, any will do."""
 
-    def __init__(self, host: str, port: int, advice: str) -> None:
+    def __init__(self, host: str, port: int, advice: str, cluster: str = "") -> None:
         self.host = host
         self._port = port
         self._advice = advice
+        self._cluster = cluster
 
     def __str__(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self._port}"
@@ -71,6 +73,7 @@ class GatewayApi:
             except (OSError, http.client.HTTPException) as error:
                 raise self._no_answer(error) from None
             with response:
+                self._check_cluster(response)
                 if response.status != 200:
                     told = _error_in(response.read(_ANSWER_LIMIT_BYTES))
                     raise Failure(UNREACHABLE, f"{self}{path} answered {response.status}: {told}")
@@ -82,11 +85,23 @@ class GatewayApi:
         reason = printable(getattr(error, "strerror", None) or str(error)[:200]) or type(error).__name__
         return Failure(UNREACHABLE, f"no status from {self}: {reason}; {self._advice}")
 
+    def _check_cluster(self, response: http.client.HTTPResponse) -> None:
+        """Raises Failure if it is the answer of another cluster: two of one machine may be configured to listen at the
+        same address, and only one of them does."""
+        who = response.getheader(CLUSTER_HEADER, self._cluster)
+        if self._cluster and who != self._cluster:
+            raise Failure(
+                UNREACHABLE,
+                f"{self} is the status of cluster {printable(who)}, not of {self._cluster}: each gateway of a machine "
+                f"needs a status.listen of its own; {self._advice}",
+            )
+
     def _ask(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self._port, timeout=_TIMEOUT_S)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
+            self._check_cluster(response)
             return response.status, response.read(_ANSWER_LIMIT_BYTES)
         except (OSError, http.client.HTTPException) as error:
             raise self._no_answer(error) from None
@@ -94,11 +109,11 @@ class GatewayApi:
             connection.close()
 
 
-def find_gateway(arguments: argparse.Namespace) -> GatewayApi:
-    """By `--url`, else by the configuration. Raises Failure."""
+def find_gateway(arguments: argparse.Namespace, *, of_any_cluster: bool = False) -> GatewayApi:
+    """By `--url`, else by the configuration, which names the cluster that has to answer. Raises Failure."""
     if arguments.url is not None:
         return _by_url(arguments.url)
-    return _by_config(Path(arguments.config))
+    return _by_config(Path(arguments.config), of_any_cluster)
 
 
 def _by_url(url: str) -> GatewayApi:
@@ -112,7 +127,7 @@ def _by_url(url: str) -> GatewayApi:
     return GatewayApi(parts.hostname, port, "is the gateway running, and is this its status.listen?")
 
 
-def _by_config(path: Path) -> GatewayApi:
+def _by_config(path: Path, of_any_cluster: bool) -> GatewayApi:
     from gateway.config import ConfigError, load_config
     from gateway.status.addresses import read_addresses
 
@@ -123,15 +138,16 @@ def _by_config(path: Path) -> GatewayApi:
             USAGE, f"{error}\ncorrect it, name another with -c, or ask a running gateway with --url"
         ) from None
     advice = f"start the gateway with isthmus run -c {path}, or name another one with --url"
+    cluster = "" if of_any_cluster else config.cluster.name
     listen = config.status.listen
     if listen.port:
-        return GatewayApi(reachable_host(listen.host), listen.port, advice)
+        return GatewayApi(reachable_host(listen.host), listen.port, advice, cluster)
     addresses = read_addresses(config.state_dir)
     if addresses is None:
         message = f"no gateway runs with {path}: {config.state_dir} does not say where its status is; {advice}"
         raise Failure(UNREACHABLE, message)
     host, port = split_host_port(addresses.status)
-    return GatewayApi(reachable_host(host), port, advice)
+    return GatewayApi(reachable_host(host), port, advice, cluster)
 
 
 def split_host_port(address: str) -> tuple[str, int]:

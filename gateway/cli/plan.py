@@ -47,7 +47,9 @@ def _make_plan(config: Config, arguments: argparse.Namespace) -> Plan:
     if against is not None and "://" not in against:
         old = load_or_fail(Path(against))
         return _plan(against, _alone(old), _alone(config))
-    return _against_gateway(config, find_gateway(argparse.Namespace(url=against, config=arguments.config)))
+    # The name may be what is planned to change.
+    running = find_gateway(argparse.Namespace(url=against, config=arguments.config), of_any_cluster=True)
+    return _against_gateway(config, running)
 
 
 def _alone(config: Config) -> State:

@@ -30,5 +30,5 @@ def _tell(path: Path, validation: Validation) -> None:
         config = validation.config
         print(
             f"{path} is valid: cluster {config.cluster.name} of federation {config.federation}, "
-            f"{len(config.services)} services, {len(config.peers)} peers"
+            f"services: {len(config.services)}, peers: {len(config.peers)}"
         )

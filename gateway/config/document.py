@@ -109,10 +109,17 @@ def parse_document(text: str, *, plainly: bool = False) -> Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "an IPv6 address needs quotes around it" if "::" in _line(text, line) else ""
-        raise DocumentError(line, f"not valid YAML: {said}", hint) from None
+        raise DocumentError(line, f"not valid YAML: {said}", _syntax_hint(said, _line(text, line))) from None
     except yaml.YAMLError as error:
         raise DocumentError(0, f"not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _syntax_hint(said: str, line: str) -> str:
+    if "::" in line:
+        return "an IPv6 address needs quotes around it"
+    if "mapping values are not allowed" in said:
+        return "a key's colon needs a blank after it, here or in the line above, and a text with a colon needs quotes"
+    return ""
 
 
 def _line(text: str, line: int) -> str:

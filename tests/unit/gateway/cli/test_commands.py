@@ -73,6 +73,23 @@ def test_check_asks_for_this_gateway_too(ready: bool, expected: int) -> None:
         assert main(["status", "--url", f"http://{address}", "--check"]) == expected
 
 
+def test_another_cluster_is_not_taken_for_ours(
+    gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two clusters of one machine that both say nothing of `status.listen` have the same address there. Who asks for
+    west shall not be shown east, and be told of it; an order must not wait for a gateway that does not run."""
+    config = tmp_path / "west.yaml"
+    config.write_text(
+        "federation: acme\ncluster: {name: west, trust_domain: west.acme.test}\n"
+        f"status: {{listen: {gateway.removeprefix('http://')}}}\n"
+    )
+    for command in (["status"], ["trust", "status"], ["trust", "rotate"], ["events", "--follow"]):
+        assert main([*command, "-c", str(config)]) == 3
+        told = capsys.readouterr().err
+        assert "is the status of cluster east, not of west: " in told
+        assert "status.listen" in told
+
+
 # services and resolve
 
 
@@ -263,7 +280,7 @@ def test_validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A good file is called good, in one line."""
     config = _config(tmp_path, _VALID)
     assert main(["validate", "-c", config]) == 0
-    assert capsys.readouterr() == (f"{config} is valid: cluster east of federation acme, 0 services, 0 peers\n", "")
+    assert capsys.readouterr() == (f"{config} is valid: cluster east of federation acme, services: 0, peers: 0\n", "")
 
 
 @pytest.mark.parametrize("command", ["validate", "run", "status", "services", "resolve"])

@@ -1,7 +1,7 @@
 """Every refusal, word for word: what a person reads is part of the interface.
 
 Each `tests/golden/config/<case>.yaml` has the messages that it earns in `<case>.txt`. After a change of wording,
-`python -m tests.unit.gateway.test_config_messages` writes them anew: read the difference before keeping it.
+`python -m tests.unit.gateway.config.test_messages` writes them anew: read the difference before keeping it.
 """
 
 from __future__ import annotations
