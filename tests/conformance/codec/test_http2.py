@@ -1,4 +1,4 @@
-"""An HTTP/2 connection as RFC 9113 has it: settings, limits, windows, PINGs, said by a hand-written peer to both engines."""
+"""An HTTP/2 connection as RFC 9113 has it (settings, limits, windows), said by a hand-written peer to both engines."""
 
 from __future__ import annotations
 
