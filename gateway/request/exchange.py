@@ -339,10 +339,17 @@ class Exchange:
         if attempt in self.attempts:
             self.attempts.remove(attempt)
 
-    def break_off(self, reason: str) -> None:
+    def break_off(self, reason: str, code: int = ErrorCode.INTERNAL_ERROR) -> None:
         """A part of the response is out: it must not look whole."""
         self.reason = reason
-        self.down.codec.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        self.down.codec.reset(self.stream_id, code)
+        self.down.touch()
+        self._finish()
+
+    def end_call(self, reason: str, trailers: list[Header]) -> None:
+        """A part of a gRPC call's response is out: its trailers say that it is not whole."""
+        self.reason = reason
+        self.down.codec.send_trailers(self.stream_id, trailers)
         self.down.touch()
         self._finish()
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.codec.events import ErrorCode
 from gateway.codec.headers import NO_HEALTHY_UPSTREAM
 from gateway.failover.retry import IDEMPOTENT_METHODS, Failure, may_retry
 from gateway.failover.target import Target
+from gateway.request.refusal import grpc_status
 
 if TYPE_CHECKING:
     from gateway.request.attempt import Attempt
@@ -111,7 +113,7 @@ def idle_out(exchange: Exchange, idle_s: float) -> None:
     """Nothing has moved for too long."""
     detail = f"nothing moved for {idle_s:g} s"
     if exchange.responded:
-        exchange.break_off("idle-timeout")
+        _end_late(exchange, 504, "idle-timeout", detail)
     elif exchange.request_ended or exchange.connect:
         time_out(exchange, detail, by_client=False)
     else:
@@ -119,7 +121,13 @@ def idle_out(exchange: Exchange, idle_s: float) -> None:
 
 
 def _end_late(exchange: Exchange, status: int, reason: str, detail: str) -> None:
-    if exchange.responded:
-        exchange.break_off(reason)
-    else:
+    if not exchange.responded:
         exchange.refuse(status, reason, detail)
+    elif not exchange.is_grpc or exchange.status != 200:
+        exchange.break_off(reason)
+    elif exchange.down.codec.queued(exchange.stream_id):
+        # Trailers would wait for a slow reader, behind what waits already. This is what gRPC's clients take for a
+        # deadline when theirs is over.
+        exchange.break_off(reason, ErrorCode.CANCEL)
+    else:
+        exchange.end_call(reason, grpc_status(status, f"{reason}: {detail}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-from gateway.codec.events import RequestHead, ResponseHead
+from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.headers import REASON
 
 STATUS_OF_REASON: Final = {
@@ -45,13 +45,8 @@ def refusal(
     authority = request.authority[:_SHOWN_BYTES].decode("latin-1")
     text = f"{reason}: {authority} asked of {where}: {detail}\n"
     if grpc:
-        headers = [
-            (b"content-type", b"application/grpc"),
-            (b"grpc-status", _GRPC_STATUS.get(status, _GRPC_UNAVAILABLE)),
-            (b"grpc-message", quote(text.strip(), safe=_GRPC_MESSAGE_PLAIN).encode()),
-            (REASON, reason.encode()),
-        ]
-        return ResponseHead(200, headers), b""
+        said = grpc_status(status, text.strip())
+        return ResponseHead(200, [(b"content-type", b"application/grpc"), *said, (REASON, reason.encode())]), b""
     body = b"" if request.method in (b"HEAD", b"CONNECT") else text.encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
@@ -59,3 +54,15 @@ def refusal(
         (REASON, reason.encode()),
     ]
     return ResponseHead(status, headers), body
+
+
+def grpc_status(status: int, text: str) -> list[Header]:
+    """How gRPC says what HTTP would say with this status: the fields that end a call, in its head or its trailers.
+
+    >>> grpc_status(504, "late: 100%")
+    [(b'grpc-status', b'4'), (b'grpc-message', b'late: 100%25')]
+    """
+    return [
+        (b"grpc-status", _GRPC_STATUS.get(status, _GRPC_UNAVAILABLE)),
+        (b"grpc-message", quote(text, safe=_GRPC_MESSAGE_PLAIN).encode()),
+    ]

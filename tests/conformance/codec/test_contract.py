@@ -65,6 +65,23 @@ def test_bodies_and_trailers_go_both_ways(pair: Pair) -> None:
     assert pair.client.open_streams == pair.server.open_streams == 0
 
 
+def test_trailers_end_a_response_whose_request_goes_on(pair: Pair) -> None:
+    """A call of gRPC whose time is over while both sides still speak: its client reads the status, and then nothing."""
+    stream_id = pair.client.send_request(request(b"POST"), False)
+    pair.client.send_data(stream_id, b"question", False)
+    pair.pump()
+    pair.server.send_response(stream_id, response(), False)
+    pair.server.send_data(stream_id, b"answer", False)
+    pair.pump()
+    pair.server.send_trailers(stream_id, [(b"grpc-status", b"4")])
+    events = pair.take_client()
+    assert body_of(events) == b"answer"
+    assert events[-1] == Trailers(stream_id, [(b"grpc-status", b"4")])
+    pair.client.send_data(stream_id, b"another", True)
+    assert only(pair.take_client(), Reset) == []
+    assert pair.client.open_streams == pair.server.open_streams == 0
+
+
 def test_an_empty_end_is_an_end(pair: Pair) -> None:
     """The exchange often learns of the end after the last byte: `send_data(b"", True)` must arrive."""
     stream_id = begin(pair)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from discovery.model import Protocol
-from gateway.codec.events import Data, ErrorCode, ResponseHead, Trailers
+from gateway.codec.events import Data, ErrorCode, Response, ResponseHead, Trailers
 from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget
 from gateway.request.exchange_watch import YOUNG_S
@@ -191,6 +191,48 @@ def test_a_clients_own_deadline() -> None:
     play.wait_until(2.0)
     assert play.outcomes == [(504, "upstream-timeout")]
     assert play.verdicts == []
+
+
+def late_call() -> Play:
+    """A call whose response has begun, and whose client waits two seconds."""
+    play = Play(WEST, method=b"POST", ended=False, protocol=Protocol.GRPC, headers=[GRPC, (b"grpc-timeout", b"2S")])
+    return play.begin().answer(ok(), Data(1, b"message", False))
+
+
+def test_a_call_that_is_late_after_it_began_ends_as_calls_do() -> None:
+    """With the trailers that a gRPC server would send: a reset says to most clients that something is broken."""
+    play = late_call().wait_until(2.0)
+    assert play.client.said[-1] == (
+        "trailers",
+        [(b"grpc-status", b"4"), (b"grpc-message", b"upstream-timeout: the time that its client gives it is over")],
+    )
+    assert play.outcomes == [(200, "upstream-timeout")]
+    assert play.upstreams[0][1].said[-1] == ("reset", ErrorCode.CANCEL)
+    assert play.verdicts == [(WEST, 200, 0.0)]
+
+
+def test_a_late_call_does_not_wait_for_its_reader() -> None:
+    """Trailers come after what is queued, and that may never be read: the stream ends as a cancelled call, which gRPC's
+    clients take for a deadline that is over."""
+    play = late_call()
+    play.client.queued_bytes = 7
+    play.wait_until(2.0)
+    assert play.client.said[-1] == ("reset", ErrorCode.CANCEL)
+    assert play.outcomes == [(200, "upstream-timeout")]
+
+
+def test_a_silent_call_ends_as_calls_do() -> None:
+    """Our own limits are told like the client's."""
+    play = Play(WEST, method=b"POST", headers=[GRPC], traffic=within(idle_s=3.0)).begin().answer(ok()).wait_until(3.0)
+    assert play.client.said[-1][1][0] == (b"grpc-status", b"4")
+    assert play.outcomes == [(200, "idle-timeout")]
+
+
+def test_what_is_no_answer_of_grpc_is_broken_off() -> None:
+    """An error page of a proxy has no trailers that anybody would read."""
+    play = Play(WEST, method=b"POST", headers=[GRPC], traffic=within(idle_s=3.0)).begin()
+    play.answer(Response(1, ResponseHead(404, []), False)).wait_until(3.0)
+    assert play.client.said[-1] == ("reset", ErrorCode.INTERNAL_ERROR)
 
 
 def test_a_clients_deadline_is_bounded_by_ours() -> None:
