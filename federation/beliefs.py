@@ -161,6 +161,7 @@ class Beliefs:
                     if path.kind is Kind.GATEWAY:
                         self.own.recall_gateway(path.names[0], None)
                     self.own.publication.missing(path, revision)
+                    self.own.digests.drop(path)
             case StrayKey() as stray if source is None:
                 self.stray_keys.pop(stray.text, None)
             case _:
@@ -197,6 +198,7 @@ class Beliefs:
                 self._keep_own(write.path, write.raw)
             else:
                 self.cache.drop(self.settings.cluster, write.path, -1)
+                self.own.digests.drop(write.path)
 
     def vip_agreed(self, claim: VipClaim, revision: int) -> None:
         self.peers.changes.services |= self.addresses.found(claim.name, claim.address, revision)
@@ -265,7 +267,7 @@ class Beliefs:
         current = record is not None and self.own.publication.is_current(path, found.raw)
         value = record.value if record is not None and current else None
         kid = record.kid if record is not None else ""
-        self.own.publication.found(path, value, found.lease, found.revision, kid)
+        news = self.own.publication.found(path, value, found.lease, found.revision, kid)
         if path.kind is Kind.GATEWAY:
             self._found_own_gateway(path, found.raw, record)
         if path == BUNDLE and not self.readings.home.listing:
@@ -274,6 +276,9 @@ class Beliefs:
             self.join.found_answer(path.names[0])
         elif path.kind is Kind.REQUEST:
             self._settle_request(path.names[0])
+        elif path.kind is Kind.DIGEST:
+            if news and value is not None:
+                self.own.found_digest(path, value, now)
         elif record is not None:
             self._keep_own(path, found.raw)
         if aged is not None:
@@ -287,6 +292,10 @@ class Beliefs:
             self.peers.changes.refused.append((self.settings.cluster, refused))
 
     def _keep_own(self, path: Path, raw: bytes) -> None:
+        if path.kind is Kind.DIGEST:
+            return  # It stands for what is kept.
+        if path.kind is Kind.EXPORT:
+            self.own.digests.put(path, raw)
         key_id = self.own.publication.key_id if path != BUNDLE else b""
         self.cache.put(self.settings.cluster, path, raw, key_id)
 

@@ -13,6 +13,7 @@ import msgspec
 from discovery.model import ServiceName
 from federation import paths
 from federation.damping import urgency_of
+from federation.digests import OwnDigests
 from federation.errors import RecordRefused
 from federation.own_exports import OwnExports
 from federation.paths import BUNDLE, Kind, Path
@@ -30,6 +31,7 @@ class OwnRecords:
 
     def __init__(self, settings: FederationSettings, authority: TrustSource, gateway_id: str) -> None:
         self.exports = OwnExports()
+        self.digests = OwnDigests()
         self.publication = Publication(
             federation=settings.federation, cluster=settings.cluster, authority=authority, gateway_id=gateway_id
         )
@@ -126,6 +128,7 @@ class OwnRecords:
     def begin_listing(self) -> None:
         """All that lies under our name is told anew."""
         self.publication.begin_listing()
+        self.digests.clear()
         self.gateways.clear()
         self.namesakes.clear()
 
@@ -156,6 +159,21 @@ class OwnRecords:
             urgency = urgency_of(self._exported.get(name), value)
             self._exported[name] = value
             self.publication.want(paths.export(name), encode(value), now, urgency=urgency)
+
+    def found_digest(self, path: Path, value: bytes, now: float) -> None:
+        """A digest of ours lies in etcd, and stays until there is something to be said that it does not say."""
+        if self.digests.found(path, value):
+            self.publication.want(path, value, now)
+
+    def want_digests(self, now: float) -> bool:
+        """Publishes what our digests are to say; returns whether that is anything new."""
+        due = self.digests.take_due()
+        for path, value in due.items():
+            if value is None:
+                self.publication.unwant(path)
+            else:
+                self.publication.want(path, value, now)
+        return bool(due)
 
     def want_ack(self, peer: str, sequence: int, now: float) -> None:
         """Tells a peer which sequence of its bundle we accepted; below 0: nothing to tell."""

@@ -2,6 +2,7 @@
 
     <prefix>/v1/<federation>/clusters/<cluster>/bundle
                                                /gateways/<gateway id>
+                                               /digests/<number>
                                                /exports/<namespace>/<name>
                                                /acks/<peer>
                                                /vips/<namespace>/<name>
@@ -33,6 +34,9 @@ class Kind(enum.StrEnum):
 
     BUNDLE = "bundle"
     GATEWAY = "gateways"
+    DIGEST = "digests"
+    """That many exports are what their cluster signed (`federation.digests`). It sorts between the bundle, with the key
+    that it is signed with, and the exports."""
     EXPORT = "exports"
     ACK = "acks"
     VIP = "vips"
@@ -44,6 +48,7 @@ class Kind(enum.StrEnum):
 _NAMES = {
     Kind.BUNDLE: 0,
     Kind.GATEWAY: 1,
+    Kind.DIGEST: 1,
     Kind.EXPORT: 2,
     Kind.ACK: 1,
     Kind.VIP: 2,
@@ -54,6 +59,7 @@ _NAMES = {
 _KINDS = {str(kind): kind for kind in Kind}
 _VIPS = b"/vips/"
 _BUNDLE = b"/bundle"
+_DIGESTS = b"/digests/"
 
 
 class Path(str):
@@ -109,6 +115,10 @@ def export(name: ServiceName) -> Path:
     return Path(Kind.EXPORT, (name.namespace, name.name))
 
 
+def digest(number: int) -> Path:
+    return Path(Kind.DIGEST, (str(number),))
+
+
 def ack(peer: str) -> Path:
     return Path(Kind.ACK, (peer,))
 
@@ -125,9 +135,10 @@ def answer(joiner: str) -> Path:
     return Path(Kind.ANSWER, (joiner,))
 
 
-def is_bundle(key: bytes) -> bool:
-    """Whether a cluster's bundle lies there: what comes after it may be signed with keys that it brings."""
-    return key.endswith(_BUNDLE)
+def vouches(key: bytes) -> bool:
+    """Whether a cluster's bundle or a digest lies there: what comes after it may be signed with keys that the one
+    brings, or be what the other names."""
+    return key.endswith(_BUNDLE) or _DIGESTS in key
 
 
 def parse_path(text: str) -> Path | None:

@@ -19,11 +19,12 @@ from trust.verify import validate_record_chain
 
 class Claim(NamedTuple):
     """A record that nobody has verified, and the key that it says it is signed with, which `PeerKeys.key_id` calls
-    `key_id`."""
+    `key_id`. A digest that was signed with that key may vouch for its bytes: then nobody needs to."""
 
     raw: bytes
     key: ec.EllipticCurvePublicKey
     key_id: bytes
+    is_vouched_for: bool = False
 
 
 class PeerKeys:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from discovery.model import ServiceName
 from federation.clock_skew import ClockSkew
+from federation.digests import Vouched
 from federation.errors import RecordRefused, RefusalCode
 from federation.journal import Entry
 from federation.jws import RecordHeader
@@ -61,6 +62,7 @@ class PeerState:
         self.clock = ClockSkew()
         self._federation = federation
         self._records = PeerRecords()
+        self._vouched = Vouched()
         self._unchecked = False
         """Whether etcd holds records that wait for a key."""
         self._listing_wanted = False
@@ -184,9 +186,14 @@ class PeerState:
         where nobody can tell yet."""
         if path == BUNDLE or path.kind not in _BELIEVED or self._records.ledger.holds(path, raw):
             return None
-        return self.keys.claim(raw)
+        claim = self.keys.claim(raw)
+        if claim is not None and self._vouched.has(claim.key_id, raw):
+            return Claim(raw, claim.key, claim.key_id, is_vouched_for=True)
+        return claim
 
     def _put(self, path: Path, raw: bytes, now: float, proof: bytes = b"") -> list[PeerChange]:
+        if path.kind is Kind.DIGEST:
+            return self._put_digest(path, raw, now)
         if path.kind not in _BELIEVED:
             return []
         self._records.ledger.mark_seen(path)
@@ -225,6 +232,27 @@ class PeerState:
         self.clock.observe(record.issued_at, now, live=self.live and not self._records.listing_open)
         return record, changes
 
+    def _put_digest(self, path: Path, raw: bytes, now: float) -> list[PeerChange]:
+        """It is of use while etcd is listed, and then only: what is new comes with its own signature."""
+        if self.keys.bundle is None:
+            return []
+        try:
+            record = open_record(
+                raw,
+                federation=self._federation,
+                cluster=self.cluster,
+                path=str(path),
+                key_for=self.keys.record_key,
+                last_sequence=-1,
+                now=now,
+            )
+            if self._records.listing_open:
+                self._vouched.take(self.keys.key_id(record.kid), record.value)
+        except RecordRefused as refusal:
+            return self._refuse(str(path), raw, refusal.code, refusal.detail, now)
+        self.refusals.clear_place(path)
+        return []
+
     def _was_verified(self, path: Path, header: RecordHeader, proof: bytes) -> bool:
         """The bundle is what everything else rests on: its signature is always checked."""
         return bool(proof) and path != BUNDLE and proof == self.keys.key_id(header.kid)
@@ -256,6 +284,7 @@ class PeerState:
 
     def _end_listing(self) -> list[PeerChange]:
         self._records.listing_open = False
+        self._vouched = Vouched()
         self.refusals.clear_unseen(self._records.ledger.listing)
         self.away = not self._records.ledger.was_seen(BUNDLE)
         # Nothing of what it said is dropped for that; but a gateway that etcd does not show has no lease.

@@ -192,16 +192,18 @@ class Publication:
         """The listing is whole: everything is compared once."""
         self._ready.update(dict.fromkeys([*self._wanted, *self._found]))
 
-    def found(self, path: Path, value: bytes | None, lease: int, revision: int, kid: str = "") -> None:
+    def found(self, path: Path, value: bytes | None, lease: int, revision: int, kid: str = "") -> bool:
         """etcd holds a record of ours with this value at `path` (None: something else, or one to be signed anew), since
         `revision`, signed with the key `kid`. What is older than what we wrote last is passed over: a watch is always a
-        little behind."""
+        little behind. Returns whether it was not."""
         before = self._found.get(path)
-        if before is None or revision > before.revision:
-            self._found[path] = _Found(value, lease, revision, kid)
-            self._ready[path] = None
-            if value is None and before is not None and before.value is not None:
-                self._note_undone(path)
+        if before is not None and revision <= before.revision:
+            return False
+        self._found[path] = _Found(value, lease, revision, kid)
+        self._ready[path] = None
+        if value is None and before is not None and before.value is not None:
+            self._note_undone(path)
+        return True
 
     def missing(self, path: Path, revision: int) -> None:
         """etcd holds nothing at `path` since `revision`."""
@@ -307,7 +309,7 @@ class Publication:
         """Other gateways of our cluster register themselves; exports wait until all of ours are known."""
         if path.kind is Kind.EXPORT:
             return self.withdrawing
-        return path.kind is Kind.ACK or path in self._own_paths or path in self._done_with
+        return path.kind in (Kind.ACK, Kind.DIGEST) or path in self._own_paths or path in self._done_with
 
     def _sign(self, path: Path, value: bytes, wall: float) -> bytes:
         self._sequence = self._latest[path] = next_sequence(self._sequence, wall)

@@ -56,6 +56,7 @@ class Publisher:
         self._etcd = etcd
         self._layout = beliefs.readings.home.layout
         self._cluster = beliefs.settings.cluster
+        self._own = beliefs.own
         self._publication = beliefs.own.publication
         self._vips = beliefs.addresses.book
         self._written = written
@@ -105,7 +106,7 @@ class Publisher:
         if batch:
             await self._write_records(batch)
             return True
-        return await self._write_vips()
+        return await self._write_vips() or self._own.want_digests(trio.current_time())
 
     async def _write_records(self, batch: list[Write]) -> None:
         try:

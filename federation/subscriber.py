@@ -15,7 +15,7 @@ from federation.etcd.errors import EtcdError
 from federation.etcd.kv import KeyRange, KeyValue, RangeNews, RangeResult
 from federation.etcd.watch import Watch
 from federation.etcd.watch_cursor import WatchBatch, WatchEvent
-from federation.paths import is_bundle
+from federation.paths import vouches
 from federation.peer_keys import Claim
 from federation.signatures import WORTH_A_THREAD, check_signatures
 
@@ -212,8 +212,8 @@ class Subscriber:
             self._reader.caught_up()
 
     async def _hand_over_page(self, listed: Sequence[KeyValue]) -> None:
-        """Up to each bundle, which may bring the keys that what comes after it is signed with."""
-        for part in _up_to_bundles(listed, lambda kv: kv.key):
+        """Up to each record that vouches for what comes after it."""
+        for part in _up_to_vouchers(listed, lambda kv: kv.key):
             new: list[KeyValue] = []
             for begin in range(0, len(part), _SHARE):
                 new += self._reader.unknown(part[begin : begin + _SHARE])
@@ -221,7 +221,7 @@ class Subscriber:
             await self._hand_over_part([WatchEvent("put", kv) for kv in new])
 
     async def _hand_over(self, events: Sequence[WatchEvent]) -> None:
-        for part in _up_to_bundles(events, lambda event: event.kv.key):
+        for part in _up_to_vouchers(events, lambda event: event.kv.key):
             await self._hand_over_part(part)
 
     async def _hand_over_part(self, part: Sequence[WatchEvent]) -> None:
@@ -265,9 +265,9 @@ def _revision_of(kv: KeyValue) -> int:
 _T = TypeVar("_T")
 
 
-def _up_to_bundles(what: Sequence[_T], key: Callable[[_T], bytes]) -> Iterator[Sequence[_T]]:
-    """In parts that end with a bundle, but for the last."""
+def _up_to_vouchers(what: Sequence[_T], key: Callable[[_T], bytes]) -> Iterator[Sequence[_T]]:
+    """In parts that end with a bundle or a digest, but for the last."""
     begin = 0
-    for end in [*(i + 1 for i, one in enumerate(what) if is_bundle(key(one))), len(what)]:
+    for end in [*(i + 1 for i, one in enumerate(what) if vouches(key(one))), len(what)]:
         yield what[begin:end]
         begin = end

@@ -20,6 +20,9 @@ MAX_PORTS = 64
 MAX_CONSUMERS = 1_024
 MAX_ZONES = 64
 MAX_ENDPOINTS = 1_000_000
+MAX_DIGESTED = 1_000
+"""Records that one digest names: 57 KB as a JWS, of the 64 KiB that a record may have."""
+HASH_BYTES = 32
 MAX_SEQUENCE = 2**53 - 1
 
 
@@ -48,6 +51,12 @@ class ExportValue(msgspec.Struct, frozen=True, gc=False):
         return cluster in self.to or "*" in self.to
 
 
+class DigestValue(msgspec.Struct, frozen=True):
+    """SHA-256 over each of some records of its cluster, signature and all, one after another (base64 in JSON)."""
+
+    records: bytes
+
+
 class AckValue(msgspec.Struct, frozen=True):
     """Which sequence of a peer's bundle its reader has accepted."""
 
@@ -57,7 +66,7 @@ class AckValue(msgspec.Struct, frozen=True):
 _V = TypeVar("_V")
 
 
-def encode(value: GatewayValue | ExportValue | AckValue) -> bytes:
+def encode(value: GatewayValue | ExportValue | DigestValue | AckValue) -> bytes:
     return msgspec.json.encode(value)
 
 
@@ -98,6 +107,14 @@ def _validate_ports(ports: tuple[Port, ...]) -> None:
     for what, seen in (("name", names), ("number", numbers)):
         if len(seen) != len(ports):
             raise _malformed(f"two ports have the same {what}")
+
+
+def parse_digest(value: bytes) -> list[bytes]:
+    """The hashes in a digest. Raises RecordRefused."""
+    together = _parse(_read_digest, value).records
+    if len(together) % HASH_BYTES or len(together) > MAX_DIGESTED * HASH_BYTES:
+        raise _malformed(f"{len(together)} bytes are no digest of up to {MAX_DIGESTED} records")
+    return [together[begin : begin + HASH_BYTES] for begin in range(0, len(together), HASH_BYTES)]
 
 
 def parse_ack(value: bytes) -> AckValue:
@@ -142,4 +159,5 @@ def _malformed(detail: str) -> RecordRefused:
 
 _read_gateway = msgspec.json.Decoder(GatewayValue)
 _read_export = msgspec.json.Decoder(ExportValue)
+_read_digest = msgspec.json.Decoder(DigestValue)
 _read_ack = msgspec.json.Decoder(AckValue)

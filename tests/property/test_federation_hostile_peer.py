@@ -22,7 +22,17 @@ from trust.authority import Authority
 from trust.bundle import encode_bundle
 
 WALL = 1_900_000_000.0
-PATHS = ("bundle", "exports/shop/pay", "gateways/g1", "acks/east", "vips/shop/pay", "exports/shop", "nonsense", "")
+PATHS = (
+    "bundle",
+    "digests/0",
+    "exports/shop/pay",
+    "gateways/g1",
+    "acks/east",
+    "vips/shop/pay",
+    "exports/shop",
+    "nonsense",
+    "",
+)
 
 json = st.recursive(
     st.none()
@@ -34,7 +44,10 @@ json = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    ["ports", "to", "created", "zones", "id", "addresses", "sequence", "keys", "spiffe_sequence", "name", "port", "use"]
+    [
+        *("ports", "to", "created", "zones", "id", "addresses", "sequence", "records"),
+        *("keys", "spiffe_sequence", "name", "port", "use"),
+    ]
 )
 values = st.dictionaries(fields, json | st.lists(st.dictionaries(fields, json, max_size=4), max_size=3), max_size=6)
 writes = st.tuples(

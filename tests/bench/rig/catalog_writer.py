@@ -1,6 +1,6 @@
 """`python -m tests.bench.rig.catalog_writer ETCD CLUSTER,…`: several clusters as etcd sees them.
 
-Their bundles, gateways and exports are signed as gateways sign them; nobody listens at their addresses.
+Their bundles, gateways, exports and digests are signed as gateways sign them; nobody listens at their addresses.
 
     load COUNT             writes the first COUNT exports of each cluster          answers "loaded SECONDS"
     change PER_S SECONDS   changes the health of one export after another, signed  answers "changed COUNT SECONDS"
@@ -16,10 +16,11 @@ from collections.abc import Iterator
 
 import trio
 
+from federation.digests import OwnDigests
 from federation.etcd.client import EtcdClient, open_etcd
 from federation.etcd.config import EtcdConfig
 from federation.etcd.kv import Op
-from federation.paths import BUNDLE, Layout
+from federation.paths import BUNDLE, Layout, Path
 from tests.bench.rig.command_pipe import answer, commands
 from tests.bench.rig.signed_catalog import FEDERATION, SignedCatalogs, open_catalogs
 
@@ -34,6 +35,7 @@ class Writer:
         self._etcd = etcd
         self._catalogs = catalogs
         self._layout = Layout("/isthmus", FEDERATION)
+        self._digests = {cluster: OwnDigests() for cluster in catalogs.signers}
         self._count = 0
         self._rng = random.Random(0)
         self._health = itertools.cycle([1, 2])
@@ -55,14 +57,27 @@ class Writer:
         async with trio.open_nursery() as nursery:
             for _ in range(_WRITERS):
                 nursery.start_soon(self._write, operations)
+        await self._say_digests()
         return trio.current_time() - began
 
     def _exports(self, count: int) -> list[Op]:
         return [
-            Op.put(self._layout.key(cluster, path), raw)
+            self._export(cluster, path, raw)
             for cluster in self._catalogs.signers
             for path, raw in self._catalogs.exports(cluster, count)
         ]
+
+    def _export(self, cluster: str, path: Path, raw: bytes) -> Op:
+        self._digests[cluster].put(path, raw)
+        return Op.put(self._layout.key(cluster, path), raw)
+
+    async def _say_digests(self) -> None:
+        """Those that are due by now."""
+        for cluster, digests in self._digests.items():
+            for path, value in digests.take_due().items():
+                assert value is not None, "nothing is ever withdrawn here"
+                raw = self._catalogs.signers[cluster].sign(path, value)
+                await self._etcd.put(self._layout.key(cluster, path), raw)
 
     async def _write(self, operations: Iterator[Op]) -> None:
         while batch := list(itertools.islice(operations, _BATCH)):
@@ -78,13 +93,14 @@ class Writer:
             if operations:
                 await self._etcd.txn([], [*operations.values()])
                 done += len(operations)
+            await self._say_digests()
             await trio.sleep(_TURN_S)
         return done, trio.current_time() - began
 
     def _changed(self) -> Op:
         signer = self._rng.choice(list(self._catalogs.signers.values()))
         path, raw = signer.export(self._rng.randrange(self._count), next(self._health))
-        return Op.put(self._layout.key(signer.cluster, path), raw)
+        return self._export(signer.cluster, path, raw)
 
 
 async def serve(endpoint: str, clusters: tuple[str, ...]) -> None:

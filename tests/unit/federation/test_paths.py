@@ -80,5 +80,5 @@ def test_virtual_ips_are_told_without_taking_a_key_apart() -> None:
     assert begin <= vip < end
     assert LAYOUT.vips_after(vip) == (begin, end)
     assert not begin <= LAYOUT.key("west-2", BUNDLE) < end
-    assert paths.is_bundle(LAYOUT.key("west", BUNDLE))
-    assert not paths.is_bundle(vip)
+    assert paths.vouches(LAYOUT.key("west", BUNDLE))
+    assert not paths.vouches(vip)
