@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-import msgspec
 
 from discovery.model import Port
 from gateway.callers import Caller
 from gateway.snapshot import ServiceResource
 
 
-class Origin(msgspec.Struct, frozen=True):
+@dataclass(init=False)
+class Origin:
     """Who sent a request: a local workload (no peer), or a validated peer gateway."""
 
-    peer: str = ""
+    peer: str
     """The peer's cluster name; empty for local workloads."""
-    fixed: tuple[str, str] | None = None
+    fixed: tuple[str, str] | None
     """A virtual IP's listener: the service's key and port name that all its connections are for."""
-    caller: Caller | None = None
+    caller: Caller | None
     """What a peer's connection proved. Without it nobody is let in where callers are named."""
-    host: str = ""
+    host: str
     """The IP address of a local workload."""
+
+    def __init__(
+        self, peer: str = "", fixed: tuple[str, str] | None = None, caller: Caller | None = None, host: str = ""
+    ) -> None:
+        self.peer = peer
+        self.fixed = fixed
+        self.caller = caller
+        self.host = host
 
 
 LOCAL_ORIGIN: Final = Origin()
 
 
-class Route(msgspec.Struct, frozen=True):
+@dataclass(init=False)
+class Route:
     """Where a request goes: a service and one of its ports."""
 
     service: ServiceResource
@@ -36,3 +45,9 @@ class Route(msgspec.Struct, frozen=True):
     """The canonical `<fqdn>:<port>`, which crosses to a peer."""
     label: str
     """`<namespace>/<name>`, for metrics."""
+
+    def __init__(self, service: ServiceResource, port: Port, authority: bytes, label: str) -> None:
+        self.service = service
+        self.port = port
+        self.authority = authority
+        self.label = label

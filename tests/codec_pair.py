@@ -10,7 +10,8 @@ from gateway.codec.events import Data, Event, Header, RequestHead, ResponseHead
 from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.http2.engine import http2_codec
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 
 ENGINE_PAIRS = ("ngh2-ngh2", "ngh2-h2", "h2-ngh2", "h2-h2")

@@ -15,7 +15,8 @@ import msgspec
 from discovery.model import Port, Protocol, ServiceName
 from gateway.codec.events import Event, Header, RequestHead, Response, ResponseHead
 from gateway.codec.headers import ATTEMPT, ForwardedFor
-from gateway.codec.interface import CodecFailure, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecFailure, Lent
 from gateway.durations import DURATION_ROW
 from gateway.failover.attempt_numbers import attempt_value
 from gateway.failover.outcome import Outcome
@@ -24,13 +25,14 @@ from gateway.failover.target import RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.carried_service import CarriedService
 from gateway.request.exchange import Exchange
+from gateway.request.exchange_path import RequestPath
 from gateway.request.exchange_watch import ExchangeWatch
 from gateway.request.refusal import refusal
 from gateway.route import LOCAL_ORIGIN, Origin, Route
 from gateway.snapshot import ServiceResource
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
 from gateway.transport.client_connection import ClientConnection
-from gateway.transport.deadlines import Deadline, Deadlines
+from gateway.transport.deadlines import Clock, Deadline, Deadlines
 from gateway.transport.reactor import Reactor
 from gateway.transport.server_connection import ServerConnection
 
@@ -40,7 +42,7 @@ WEST, EU = RemoteTarget("west"), RemoteTarget("eu")
 UNHEALTHY = ResponseHead(503, [(b"isthmus-reason", b"no-healthy-upstream")])
 
 
-class Recorder:
+class Recorder(Codec):
     """A codec that notes its commands."""
 
     failure: CodecFailure | None = None
@@ -118,8 +120,19 @@ def nowhere() -> socket.socket:
     return cast(socket.socket, Unread())
 
 
-class Play:
-    """The worker around one exchange. Implements `RequestPath`."""
+class PlayClock(Clock):
+    """Stands still until it is told otherwise."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.now = 0.0
+        self._deadlines = deadlines
+
+    def call_at(self, when: float, action: Callable[[], None]) -> Deadline:
+        return self._deadlines.add(when, action)
+
+
+class Play(RequestPath):
+    """The worker around one exchange."""
 
     def __init__(
         self,
@@ -150,8 +163,8 @@ class Play:
         self.deadlines = Deadlines()
         self.outcomes: list[tuple[int, str]] = []
         self.verdicts: list[tuple[Target, Outcome, float]] = []
-        self.clock = self
-        self.watch = ExchangeWatch(self)
+        self.clock = PlayClock(self.deadlines)
+        self.watch = ExchangeWatch(self.clock)
         self.budget = True
         self.connect_later = False
         port = Port("http", 80, protocol)
@@ -217,16 +230,13 @@ class Play:
         self.heads.append(RequestHead(head.method, head.scheme, head.authority, head.path, headers))
         return self.heads[-1]
 
-    def call_at(self, when: float, action: Callable[[], None]) -> Deadline:
-        return self.deadlines.add(when, action)
-
     def wait_until(self, now: float) -> Play:
         """Time passes, and what is due on the way happens when it is."""
         while self.deadlines.next() <= now:
-            self.reactor.now = max(self.reactor.now, self.deadlines.next())
-            for action in self.deadlines.due(self.reactor.now):
+            self.now = max(self.now, self.deadlines.next())
+            for action in self.deadlines.due(self.now):
                 action()
-        self.reactor.now = now
+        self.now = now
         return self
 
     def service(self, route: Route) -> CarriedService:
@@ -246,11 +256,11 @@ class Play:
 
     @property
     def now(self) -> float:
-        return self.reactor.now
+        return self.clock.now
 
     @now.setter
     def now(self, now: float) -> None:
-        self.reactor.now = now
+        self.clock.now = self.reactor.now = now
 
     def observed(self, attempt: Attempt, outcome: Outcome, latency_s: float) -> None:
         self.verdicts.append((attempt.target, outcome, latency_s))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.codec.events import (
     Event,
 )
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import LIMITS, make_client, make_server
 from tests.http2_wire import Wire
 

@@ -37,7 +37,7 @@ from gateway.snapshot import (
     Update,
 )
 from gateway.telemetry import EXPIRED
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.dial import dial, handshake
 from gateway.transport.reactor import Reactor
 from gateway.transport.tls_socket import TlsSocket
@@ -216,7 +216,7 @@ async def mesh_client(address: str, identity: Identity, cluster: str = "east") -
     return await shake_hands(await dial(address), identity.client_context(cluster), server=False)
 
 
-class Answer:
+class Answer(ResponseHandler):
     def __init__(self) -> None:
         self.status = 0
         self.ended = False

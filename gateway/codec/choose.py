@@ -11,7 +11,8 @@ from discovery.model import Protocol
 from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.http2.engine import http2_codec
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http2.frames import PREFACE
-from gateway.codec.interface import NOT_HTTP, Codec, CodecFailure, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import NOT_HTTP, CodecFailure, Lent
 
 
-class SniffingServerCodec:
+class SniffingServerCodec(Codec):
     """A server's codec that becomes the one that the client speaks."""
 
     def __init__(self, *, http1: Codec, http2: Callable[[], Codec]) -> None:

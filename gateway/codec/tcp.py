@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.codec.events import Data, Event, Header, Request, RequestHead, Response, ResponseHead
-from gateway.codec.interface import CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 
 STREAM: Final = 1
 
 
-class _TcpCodec:
+class _TcpCodec(Codec):
     """What both sides have in common: bytes in, bytes out, each side's end."""
 
     def __init__(self, *, limits: CodecLimits) -> None:
-        self.failure: CodecFailure | None = None
         self._window = limits.stream_window
         self._output = Output()
         self._begun = False
@@ -28,6 +28,10 @@ class _TcpCodec:
         self._local_ended = False
         self._remote_ended = False
         self._held = 0
+
+    @property
+    def failure(self) -> CodecFailure | None:
+        return None
 
     @property
     def closing(self) -> bool:

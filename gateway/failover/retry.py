@@ -1,13 +1,11 @@
 """When one attempt failed: may another be made? Pure.
 
-RFC 9110 section 9.2.2 and RFC 9113 section 8.7 decide what is safe; the budget decides what is affordable.
+RFC 9110 section 9.2.2 and RFC 9113 section 8.7 decide what is safe; `RetryBudget` decides what is affordable.
 """
 
 from __future__ import annotations
 
 import enum
-
-import msgspec
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 IDEMPOTENT_METHODS = SAFE_METHODS | {b"PUT", b"DELETE"}
@@ -60,33 +58,3 @@ def may_retry(failure: Failure, method: bytes, *, replayable: bool, made: int, l
     if made >= limit or not replayable:
         return False
     return failure.unprocessed or method in IDEMPOTENT_METHODS
-
-
-class RetryBudget(msgspec.Struct):
-    """Bounds retries to a share of the requests that are active, so that a failing upstream is not buried.
-
-    It is asked only for failures that cost it (`Failure.costs_budget`).
-
-    One budget is shared by all services of a worker. At least `minimum_per_s` retries a second are always allowed,
-    for a worker with little traffic.
-    """
-
-    share: float = 0.2
-    minimum_per_s: float = 3.0
-    active: int = 0
-    """Requests in progress."""
-    retrying: int = 0
-    """Requests in progress that were tried more than once."""
-    _tokens: float = 3.0
-    _refilled_at: float = 0.0
-
-    def take(self, now: float) -> bool:
-        """Whether one more retry is affordable at `now` (seconds, monotonic); takes it if so."""
-        if self.retrying < self.share * self.active:
-            return True
-        self._tokens = min(self.minimum_per_s, self._tokens + (now - self._refilled_at) * self.minimum_per_s)
-        self._refilled_at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

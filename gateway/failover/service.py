@@ -13,7 +13,7 @@ from gateway.failover.outcome import Outcome, Verdict, judge
 from gateway.failover.plan import GroupState
 from gateway.failover.policy import EjectionPolicy
 from gateway.failover.reach import Reach
-from gateway.failover.target import LocalTarget, Target
+from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.snapshot import ServiceResource
 
 
@@ -63,11 +63,11 @@ class ServiceHealth:
     ) -> list[tuple[str, Cause]]:
         """Counts an attempt's outcome. Returns which places are due to be ejected, an endpoint before its cluster."""
         due = self._end_interval(policy, now) if now >= self._interval_ends else []
-        local = isinstance(target, LocalTarget)
-        verdict = judge(outcome, remote=not local)
+        verdict = judge(outcome, remote=type(target) is RemoteTarget)
         if verdict is None:
             return due
-        if isinstance(target, LocalTarget):
+        # Not `isinstance`, which asks the metaclass of a struct.
+        if type(target) is LocalTarget:
             latency, endpoint = self.latencies.get(target.address), self.endpoints.hosts.get(target.address)
             if latency is None or endpoint is None:
                 # It was taken away while the request was on its way.
@@ -77,7 +77,7 @@ class ServiceHealth:
                 due.append((target.address, cause))
             name = self.own_cluster
         else:
-            name = target.cluster
+            name = target.place
         cluster = self.clusters.hosts.get(name)
         if cluster is not None and (cause := self.clusters.observed(cluster, verdict, policy)):
             due.append((name, cause))

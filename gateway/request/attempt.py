@@ -13,7 +13,7 @@ from gateway.failover.target import RemoteTarget, Target
 from gateway.request.breaker import Breaker
 from gateway.request.exchange_failures import attempt_failed, attempt_stalled, overflowed, replace
 from gateway.request.refusal import STATUS_OF_REASON
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.relay import Relay
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ HELD_RESPONSE_BYTES: Final = 16_384
 NEVER: Final = float("inf")
 
 
-class Attempt:
+class Attempt(ResponseHandler):
     """`ResponseHandler` for the upstream's connection. Several of one exchange may be under way at once."""
 
     __slots__ = (

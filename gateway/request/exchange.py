@@ -44,10 +44,10 @@ from gateway.route import Origin, Route
 from gateway.traffic import DEFAULT_TRAFFIC, Traffic
 from gateway.transport.client_connection import ClientConnection
 from gateway.transport.relay import Relay
-from gateway.transport.server_connection import ServerConnection
+from gateway.transport.server_connection import RequestHandler, ServerConnection
 
 
-class Exchange:
+class Exchange(RequestHandler):
     """One request of a downstream connection. `RequestHandler` for that connection."""
 
     __slots__ = (

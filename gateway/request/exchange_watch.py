@@ -7,11 +7,10 @@ Until then an exchange costs one entry of a dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from gateway.traffic import Traffic
-from gateway.transport.deadlines import Deadline
+from gateway.transport.deadlines import Clock
 
 if TYPE_CHECKING:
     from gateway.request.exchange import Exchange
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
 YOUNG_S: Final = 1.0
 PATIENCE_S: Final = 30.0
 """A limit on silence that is no shorter than this may be kept a second late."""
-
-
-class Clock(Protocol):
-    """Seconds of the event loop's clock, and what is to be done at some time."""
-
-    now: float
-
-    def call_at(self, when: float, action: Callable[[], None]) -> Deadline: ...
 
 
 class ExchangeWatch:

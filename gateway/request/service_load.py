@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.failover.explanation import EndpointLoad, LimitsExplanation, LoadExplanation, RetryBudgetExplanation
 from gateway.failover.order import endpoint_address
-from gateway.failover.retry import RetryBudget
+from gateway.failover.retry_budget import MINIMUM_PER_S, SHARE, RetryBudget
 from gateway.request.breaker import Breaker
 from gateway.snapshot import ServiceResource
 from gateway.traffic import Limits
@@ -45,7 +45,7 @@ def explain_load(
     return LoadExplanation(
         places=tuple(_explain_place(place, breaker, limits) for place, breaker in sorted(breakers.items())),
         endpoints=tuple(_explain_endpoint(usage, limits) for usage in sorted(busiest, key=_address)),
-        budget=RetryBudgetExplanation(budget.active, budget.retrying, budget.share, budget.minimum_per_s),
+        budget=RetryBudgetExplanation(budget.active, budget.retrying, SHARE, MINIMUM_PER_S),
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from gateway.codec.events import (
     Data,
@@ -29,18 +32,29 @@ from gateway.transport.tls_socket import TlsSocket
 GOAWAY_DEBUG_BYTES: Final = 64
 
 
-class ResponseHandler(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ResponseHandler(ABC):
     """What a client's connection tells about one of its streams."""
 
+    @abstractmethod
     def on_informational(self, head: ResponseHead) -> None: ...
+
+    @abstractmethod
     def on_response(self, head: ResponseHead, end_stream: bool) -> None: ...
+
+    @abstractmethod
     def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
+
+    @abstractmethod
     def on_response_trailers(self, headers: list[Header]) -> None: ...
+
+    @abstractmethod
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None: ...
+
+    @abstractmethod
     def on_stall(self, *, mute: bool) -> None:
         """The connection is silent. What may be done elsewhere shall be; the rest stays, it may still be answered. When
         it is `mute`, for seconds that is, the rest ends as well if it could begin again elsewhere."""
-        ...
 
 
 class ClientConnection(Connection):

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.codec.events import Event
-from gateway.codec.interface import ALL_BYTES, Codec, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import ALL_BYTES, Lent
 from gateway.transport.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
 from gateway.transport.relay import Relay, Relays
 from gateway.transport.tls_socket import TlsSocket

@@ -8,8 +8,11 @@ Over time that costs each deadline a constant, and the heap is never more than a
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 # A heap as short as this is not worth making anew.
 FEW: Final = 64
@@ -73,3 +76,13 @@ class Deadlines:
             self._heap = [entry for entry in self._heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self._empty = 0
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Clock(ABC):
+    """Seconds of the event loop's clock, and what is to be done at some time."""
+
+    now: float
+
+    @abstractmethod
+    def call_at(self, when: float, action: Callable[[], None]) -> Deadline: ...

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import trio
 
-from gateway.transport.deadlines import Deadline, Deadlines
+from gateway.transport.deadlines import Clock, Deadline, Deadlines
 from gateway.transport.ready import SLICE, Ready
 
 log = logging.getLogger("isthmus.reactor")
@@ -54,7 +54,7 @@ class Flushable(Protocol):
     def abort(self) -> None: ...
 
 
-class Reactor:
+class Reactor(Clock):
     """`now` is the time of the present turn, in seconds of the event loop's clock: one reading serves all that a turn
     does."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+
+from mypy_extensions import mypyc_attr
 
 from gateway.codec.events import Data, Event, Header, Refused, Request, RequestHead, Reset, Trailers, Writable
 from gateway.codec.interface import Codec
@@ -14,11 +16,17 @@ from gateway.transport.reactor import READ, Reactor
 from gateway.transport.tls_socket import TlsSocket
 
 
-class RequestHandler(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RequestHandler(ABC):
     """What a server's connection tells about one of its streams."""
 
+    @abstractmethod
     def on_request_data(self, data: bytes, end_stream: bool) -> None: ...
+
+    @abstractmethod
     def on_request_trailers(self, headers: list[Header]) -> None: ...
+
+    @abstractmethod
     def on_request_reset(self) -> None: ...
 
 

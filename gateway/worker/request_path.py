@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from discovery.model import Protocol
 from gateway.callers import NotAllowed, SourceNotBelieved, WorkloadIdentities
 from gateway.codec.events import Header, RequestHead, ResponseHead
@@ -37,12 +35,14 @@ from gateway.failover.events import Cause, EventKind
 from gateway.failover.explanation import LoadExplanation
 from gateway.failover.outcome import Outcome
 from gateway.failover.reach import GatewayReach
-from gateway.failover.retry import Failure, RetryBudget
+from gateway.failover.retry import Failure
+from gateway.failover.retry_budget import RetryBudget
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.breaker import Breaker
 from gateway.request.carried_service import CarriedService
 from gateway.request.exchange import Exchange
+from gateway.request.exchange_path import RequestPath
 from gateway.request.exchange_watch import ExchangeWatch
 from gateway.request.grpc_timeout import format_grpc_timeout
 from gateway.request.last_resort import LastResort
@@ -64,7 +64,7 @@ _SOURCES_REMEMBERED: Final = 4096
 _STATUS: Final = [str(status) for status in range(1000)]
 
 
-class WorkerRequestPath:
+class WorkerRequestPath(RequestPath):
     """Implements `exchange_path.RequestPath`."""
 
     def __init__(
@@ -210,9 +210,7 @@ class WorkerRequestPath:
         headers = request_headers(head.headers, forwarded, self._via, ours, exchange.origin.peer != "")
         if timer is not None and (left_s := timer.call_left_s(self._reactor.now)) is not None:
             headers = replaced(headers, GRPC_TIMEOUT, format_grpc_timeout(left_s))
-        if exchange.connect:
-            return msgspec.structs.replace(head, scheme=scheme, authority=route.authority, headers=headers)
-        return RequestHead(head.method, scheme, route.authority, head.path, headers)
+        return RequestHead(head.method, scheme, route.authority, head.path, headers, head.protocol, head.upgrade_method)
 
     def _source_of(self, host: str) -> Header:
         """What the peer is told of a local client."""

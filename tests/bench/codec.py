@@ -14,7 +14,8 @@ import ngh2
 
 from gateway.codec.events import RequestHead, ResponseHead
 from gateway.codec.http2.engine import available_engines, http2_codec
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 
 FIELDS = [(b"user-agent", b"bench/1"), (b"accept", b"*/*"), (b"x-request-id", b"0123456789abcdef")]
 REQUEST = RequestHead(b"GET", b"http", b"payments.shop.svc.clusterset.local", b"/", FIELDS)

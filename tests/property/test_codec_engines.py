@@ -16,7 +16,8 @@ from gateway.codec.events import Data, ErrorCode, Event, Header, Refused, Reques
 from gateway.codec.http2.engine import available_engines
 from gateway.codec.http2.extended_connect import TAKES_UPGRADES
 from gateway.codec.http2.frames import END_HEADERS, HEADERS
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import connect, make_client, make_server, request, response
 from tests.http2_wire import GET, POST, Wire
 

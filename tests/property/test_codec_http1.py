@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.codec.events import Data, Event, Request, Reset, Response, Trailers
 from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.http1.server import Http1ServerCodec
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import only, request, response
 
 LIMITS = CodecLimits(header_bytes=2_048, header_count=16)

@@ -13,7 +13,7 @@ from gateway.codec.choose import LIMITS, listener_codec
 from gateway.codec.events import Data, ErrorCode, Event, RequestHead, Reset, Response, ResponseHead
 from gateway.codec.headers import ATTEMPT, REASON, find
 from gateway.codec.http2.engine import available_engines, http2_codec
-from gateway.codec.interface import FLOOD, MALFORMED, NOT_HTTP, PROTOCOL, STREAM_LIMIT
+from gateway.codec.limits import FLOOD, MALFORMED, NOT_HTTP, PROTOCOL, STREAM_LIMIT
 from gateway.failover.retry import Failure
 from gateway.failover.target import LocalTarget, RemoteTarget, Target
 from gateway.request.attempt import Attempt

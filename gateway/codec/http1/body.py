@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from gateway.codec.events import Header
 from gateway.codec.http1.message import CRLF, Fault
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 CHUNK_LINE_BYTES: Final = 1_024
 """A chunk's size with its extensions, which are read over (RFC 9112 section 7.1.1)."""

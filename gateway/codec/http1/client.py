@@ -29,7 +29,8 @@ from gateway.codec.http1.handshake import Handshake
 from gateway.codec.http1.head import Fields
 from gateway.codec.http1.message import Fault, cut_head, write_fields
 from gateway.codec.http1.response import ResponseReader
-from gateway.codec.interface import CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.upgrade import ACCEPTED, opens_tunnel
 
@@ -45,12 +46,12 @@ class _In(enum.Enum):
     """Of no interest: the connection ends."""
 
 
-class Http1ClientCodec:
+class Http1ClientCodec(Codec):
     """One HTTP/1.1 connection to a server. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, limits: CodecLimits, rng: random.Random) -> None:
         """`rng` makes websocket keys."""
-        self.failure: CodecFailure | None = None
+        self._failure: CodecFailure | None = None
         self._limits = limits
         self._rng = rng
         self._reader = ResponseReader(limits)
@@ -73,6 +74,10 @@ class Http1ClientCodec:
         self._held = 0
 
     # What the driver asks.
+
+    @property
+    def failure(self) -> CodecFailure | None:
+        return self._failure
 
     @property
     def closing(self) -> bool:
@@ -115,7 +120,7 @@ class Http1ClientCodec:
             while self._input and self._step(events):
                 pass
         except Fault as fault:
-            self.failure = CodecFailure(fault.code, fault.detail)
+            self._failure = CodecFailure(fault.code, fault.detail)
             self._end(ErrorCode.PROTOCOL_ERROR, events)
         return events
 

@@ -17,7 +17,7 @@ import httptools
 
 from gateway.codec.events import Header
 from gateway.codec.http1.head import Fields
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 CRLF: Final = b"\r\n"
 HEAD_END: Final = b"\r\n\r\n"
@@ -179,7 +179,13 @@ def write_fields(headers: Sequence[Header]) -> bytes:
     5.5). No codec lets such a field in, so this is the second lock on that door."""
     if not headers:
         return b""
-    lines = b"\r\n".join(map(b": ".join, headers)) + CRLF
+    parts: list[bytes] = []
+    for name, value in headers:
+        parts.append(name)
+        parts.append(b": ")
+        parts.append(value)
+        parts.append(CRLF)
+    lines = b"".join(parts)
     if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
         return write_fields([header for header in headers if not _LINE_END.search(b"".join(header))])
     return lines

@@ -11,7 +11,7 @@ from gateway.codec.events import RequestHead
 from gateway.codec.http1.handshake import take_upgrade
 from gateway.codec.http1.head import Fields, RequestMessage
 from gateway.codec.http1.message import Fault, HeadReader
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]+)([/?].*)?", re.IGNORECASE)
@@ -89,7 +89,8 @@ class RequestReader:
             scheme, authority, path = absolute[1].lower(), absolute[2], absolute[3] or b""
             if path[:1] != b"/":
                 path = b"*" if method == b"OPTIONS" and not path else b"/" + path
-        if b"#" in path or (path == b"*" and method != b"OPTIONS"):
+        # `in` would first take what is looked for as a number.
+        if path.find(b"#") >= 0 or (path == b"*" and method != b"OPTIONS"):
             raise Fault(400, "malformed-target", "the target has a fragment, or is * without OPTIONS")
         return RequestHead(method, scheme, authority, path, fields.headers)
 
@@ -97,5 +98,5 @@ class RequestReader:
         """RFC 9112 section 3.2: exactly one Host, except that HTTP/1.0 need not have one."""
         if len(fields.hosts) > 1 or (minor == 1 and not fields.hosts):
             raise Fault(400, "malformed-host", "a request has exactly one host field")
-        if not _HOST.fullmatch(head.authority) or (fields.hosts and not _HOST.fullmatch(fields.hosts[0])):
+        if not all(map(_HOST.fullmatch, {head.authority, *fields.hosts})):
             raise Fault(400, "malformed-host", "the host is not a host and a port")

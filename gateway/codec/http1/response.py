@@ -11,7 +11,7 @@ import httptools
 from gateway.codec.http1.body import BodyReader, ChunkedBody, EndlessBody, LengthBody
 from gateway.codec.http1.head import Fields
 from gateway.codec.http1.message import CRLF, Fault, HeadReader, status_and_reason
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t -~\x80-\xff]*)?")
 _SEEN: Final = {b"HTTP/1.1 " + status_and_reason(status.value): (1, status.value) for status in http.HTTPStatus}

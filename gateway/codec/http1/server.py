@@ -25,7 +25,8 @@ from gateway.codec.http1.handshake import write_acceptance
 from gateway.codec.http1.head import RequestMessage
 from gateway.codec.http1.message import CRLF, Fault, cut_head, status_and_reason, write_fields
 from gateway.codec.http1.request import RequestReader
-from gateway.codec.interface import SLOW_HEAD, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.upgrade import opens_tunnel
 
@@ -43,11 +44,11 @@ class _In(enum.Enum):
     """Of no interest: the connection ends."""
 
 
-class Http1ServerCodec:
+class Http1ServerCodec(Codec):
     """One HTTP/1.1 connection from a client. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, scheme: bytes, limits: CodecLimits) -> None:
-        self.failure: CodecFailure | None = None
+        self._failure: CodecFailure | None = None
         self._limits = limits
         self._requests = RequestReader(scheme, limits)
         self._input = b""
@@ -72,6 +73,10 @@ class Http1ServerCodec:
         self._refused_body = False
 
     # What the driver asks.
+
+    @property
+    def failure(self) -> CodecFailure | None:
+        return self._failure
 
     @property
     def closing(self) -> bool:
@@ -197,7 +202,7 @@ class Http1ServerCodec:
 
     def _fail(self, fault: Fault, events: list[Event]) -> None:
         """The client broke the protocol: the stream in progress ends, and the client hears why if it still can."""
-        self.failure = CodecFailure(fault.code, fault.detail)
+        self._failure = CodecFailure(fault.code, fault.detail)
         if self._message is not None and not self._response_ended:
             events.append(Reset(self._stream, ErrorCode.PROTOCOL_ERROR))
         if self._message is None or self._writer.framing == UNDECIDED:

@@ -31,7 +31,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.codec.interface import Codec, CodecLimits
+from gateway.codec.interface import Codec
+from gateway.codec.limits import CodecLimits
 
 ENGINES: Final = ("ngh2", "h2")
 

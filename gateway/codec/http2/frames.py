@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.codec.http2.extended_connect import ENABLE_CONNECT_PROTOCOL, TAKES_UPGRADES
-from gateway.codec.interface import CodecLimits, Lent
+from gateway.codec.limits import CodecLimits, Lent
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9

@@ -37,7 +37,8 @@ from gateway.codec.http2.h2_events import on_goaway, translate
 from gateway.codec.http2.h2_session import H2Session
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import request_block, response_block
-from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 DATA_FRAME_BYTES: Final = 16_384
@@ -47,7 +48,7 @@ FRAME_SIZE_ERROR: Final = 0x6
 GOAWAY_BYTES: Final = 17
 
 
-class H2Codec:
+class H2Codec(Codec):
     """One HTTP/2 connection on h2. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, client: bool, limits: CodecLimits) -> None:

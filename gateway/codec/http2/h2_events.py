@@ -38,7 +38,7 @@ from gateway.codec.http2.message import (
     parse_response,
     validate_block,
 )
-from gateway.codec.interface import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
+from gateway.codec.limits import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
 
 
 def translate(session: H2Session, said: list[h2.events.Event], events: list[Event]) -> None:

@@ -22,7 +22,7 @@ from gateway.codec.http2.frames import (
 )
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR, response_block
-from gateway.codec.interface import CodecFailure, CodecLimits
+from gateway.codec.limits import CodecFailure, CodecLimits
 
 
 class H2Session:

@@ -21,7 +21,8 @@ from gateway.codec.http2.frames import BULK_BYTES, HeadWatch, goaway_frame
 from gateway.codec.http2.message import request_block, response_block
 from gateway.codec.http2.ngh2_events import translate
 from gateway.codec.http2.ngh2_session import BULK, LOCAL_ENDED, TUNNEL, UPGRADE, Ngh2Session
-from gateway.codec.interface import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
+from gateway.codec.interface import Codec
+from gateway.codec.limits import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 EARLY_OUTPUT_BYTES: Final = 16_384
@@ -31,7 +32,7 @@ EARLY_OUTPUT_BYTES: Final = 16_384
 _BULK: Final = ngh2.Priority(urgency=4, incremental=True)
 
 
-class Ngh2Codec:
+class Ngh2Codec(Codec):
     """One HTTP/2 connection on ngh2. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, client: bool, limits: CodecLimits) -> None:

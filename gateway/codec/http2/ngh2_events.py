@@ -33,7 +33,7 @@ from gateway.codec.http2.message import (
     response_block,
 )
 from gateway.codec.http2.ngh2_session import ENDED, LOCAL_ENDED, REFUSED, REMOTE_ENDED, TUNNEL, UPGRADE, Ngh2Session
-from gateway.codec.interface import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
+from gateway.codec.limits import FLOOD, MALFORMED, PROTOCOL, STREAM_LIMIT
 
 # How libnghttp2 says it in the GOAWAY that it ends a session with.
 _TOO_MANY_STREAMS: Final = b"max concurrent streams exceeded"

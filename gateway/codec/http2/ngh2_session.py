@@ -17,7 +17,7 @@ from gateway.codec.held import HeldBytes
 from gateway.codec.http2.extended_connect import ServerTerms
 from gateway.codec.http2.frames import ASSUMED_STREAMS, HEADER_BYTES, RST_STREAM, FrameSplitter, settings
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR
-from gateway.codec.interface import STREAM_LIMIT, CodecFailure, CodecLimits
+from gateway.codec.limits import STREAM_LIMIT, CodecFailure, CodecLimits
 
 # What is known of a stream, as bits: small ints in a dict are the cheapest state there is.
 REMOTE_ENDED: Final = 1

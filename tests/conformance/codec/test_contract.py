@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.codec.events import Data, ErrorCode, Informational, Request, Reset, Response, Trailers
-from gateway.codec.interface import ALL_BYTES
+from gateway.codec.limits import ALL_BYTES
 from gateway.codec.output import OUTPUT_BYTES
 from tests.codec_pair import HTTP_PAIRS, LIMITS, Pair, body_of, only, request, response, wants
 

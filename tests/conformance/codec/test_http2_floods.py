@@ -11,7 +11,7 @@ from hyperframe.frame import RstStreamFrame
 from gateway.codec.events import ErrorCode, Refused, Request
 from gateway.codec.http2.engine import available_engines
 from gateway.codec.http2.floods import EMPTY_FRAMES, RESETS, UNSENT_ACKS
-from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
+from gateway.codec.limits import FLOOD, STREAM_LIMIT, CodecLimits
 from tests.codec_pair import make_server, only, response
 from tests.http2_wire import GET, POST, Wire
 

@@ -9,7 +9,7 @@ from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
 from gateway.codec.events import Data, ErrorCode, Request
 from gateway.codec.http2.engine import available_engines
 from gateway.codec.http2.frames import DATA, FrameSplitter
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import ENGINE_PAIRS, Pair, body_of, make_server, only, request, response
 from tests.http2_wire import POST, Wire
 

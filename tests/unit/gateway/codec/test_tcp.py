@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.codec.events import Data, Request, Response
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 from tests.codec_pair import connect, response, wants
 

@@ -24,7 +24,7 @@ from gateway.endpoint.endpoints import (
 from gateway.failover.retry import Failure
 from gateway.request.attempt import Attempt
 from gateway.traffic import Limits
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.reactor import Reactor
 from gateway.transport.reactor_dial import Done, start_dial
 from gateway.transport.server_connection import RequestHandler, ServerConnection
@@ -37,7 +37,7 @@ GET = RequestHead(b"GET", b"http", b"payments", b"/", [])
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
-class Try:
+class Try(ResponseHandler):
     """An attempt, as far as a pool looks at it. It sends a GET and lets the connection go when the answer is there."""
 
     def __init__(self) -> None:

@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.failover.retry import (
-    Failure,
-    RetryBudget,
-    may_retry,
-)
+from gateway.failover.retry import Failure, may_retry
 
 UNPROCESSED = {Failure.CONNECT, Failure.REFUSED, Failure.NO_HEALTHY_UPSTREAM, Failure.OVERFLOW}
 
@@ -37,17 +33,3 @@ def test_failover_from_a_dead_gateway_costs_no_budget() -> None:
     there is too much of it is no such case: elsewhere it is too much as well."""
     free = {failure for failure in Failure if not failure.costs_budget}
     assert free == UNPROCESSED - {Failure.OVERFLOW} | {Failure.CONNECTION_LOST}
-
-
-def test_a_quiet_worker_may_retry_a_few_times_a_second() -> None:
-    budget = RetryBudget()
-    assert [budget.take(now=100.0) for _ in range(4)] == [True, True, True, False]
-    assert budget.take(now=100.4)
-    assert not budget.take(now=100.5)
-
-
-def test_a_busy_worker_retries_up_to_a_fifth_of_its_requests() -> None:
-    budget = RetryBudget(active=50, retrying=9)
-    assert all(budget.take(now=1.0) for _ in range(10))
-    budget.retrying = 10
-    assert [budget.take(now=1.0) for _ in range(4)] == [True, True, True, False]

@@ -228,11 +228,11 @@ def test_a_tunnelled_connection_may_fail_over_until_it_is_accepted() -> None:
 def test_each_attempt_has_one_verdict() -> None:
     """Ejection counts them: the one that was lost, and the one that answered, with how long each took."""
     play = Play(WEST, EU).begin()
-    play.reactor.now = 2.0
+    play.now = 2.0
     play.lose()
-    play.reactor.now = 3.0
+    play.now = 3.0
     play.answer(ok(2))
-    play.reactor.now = 9.0
+    play.now = 9.0
     play.answer(Data(1, b"ok", True))
     assert play.verdicts == [(WEST, Failure.CONNECTION_LOST, 2.0), (EU, 200, 1.0)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import msgspec
@@ -49,7 +50,7 @@ def route_to(*remotes: str | RemoteShare, local: bool = False) -> Route:
     """To a service that these other clusters have, and that has an endpoint here, which is down, if `local`."""
     shares = tuple(share if isinstance(share, RemoteShare) else RemoteShare(share, HTTP) for share in remotes)
     service = msgspec.structs.replace(ROUTE.service, remotes=shares, endpoints=(DOWN,) if local else ())
-    return msgspec.structs.replace(ROUTE, service=service)
+    return dataclasses.replace(ROUTE, service=service)
 
 
 def request(route: Route, *tried: RemoteTarget | LocalTarget, origin: Origin = LOCAL_ORIGIN) -> Exchange:

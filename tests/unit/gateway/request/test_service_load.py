@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from discovery.model import Endpoint, Port, Protocol, ServiceName
 from gateway.failover.explanation import EndpointLoad, LimitsExplanation, RetryBudgetExplanation
-from gateway.failover.retry import RetryBudget
+from gateway.failover.retry_budget import RetryBudget
 from gateway.request.breaker import Breaker
 from gateway.request.service_load import ENDPOINTS_TOLD, PoolUsage, explain_load
 from gateway.snapshot import LocalEndpoint, ServiceResource

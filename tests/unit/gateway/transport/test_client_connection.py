@@ -12,7 +12,7 @@ from discovery.model import Protocol
 from gateway.codec.choose import endpoint_codec, mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.codec.interface import Codec
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.reactor import Reactor
 from tests.gateway_ends import seeded
 
@@ -39,7 +39,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-class Outcome:
+class Outcome(ResponseHandler):
     """What became of one request."""
 
     def __init__(self) -> None:

@@ -15,14 +15,14 @@ from discovery.model import Protocol
 from gateway.codec.choose import LIMITS, endpoint_codec, listener_codec, mesh_codec
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http1.server import Http1ServerCodec
-from gateway.codec.interface import Lent
+from gateway.codec.limits import Lent
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.connection import Connection
 from gateway.transport.dial import handshake
 from gateway.transport.reactor import Reactor
 from gateway.transport.relay import Relay
-from gateway.transport.server_connection import ServerConnection
+from gateway.transport.server_connection import RequestHandler, ServerConnection
 from gateway.transport.tls_socket import TlsSocket
 from tests.gateway_ends import (
     Begin,
@@ -106,15 +106,13 @@ async def fill(sock: socket.socket, limit: int = 1 << 30) -> int:
     return sent
 
 
-class Sink:
-    """A handler of either side that notes what it is told, and answers for a source's window."""
+class RequestSink(RequestHandler):
+    """Notes what it is told of a request."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.ended = False
-        self.statuses: list[int] = []
-        self.resets: list[tuple[int, bool, bool]] = []
-        self.request_resets = 0
+        self.resets = 0
 
     def on_request_data(self, data: bytes, end_stream: bool) -> None:
         self.data += data
@@ -124,33 +122,41 @@ class Sink:
         self.ended = True
 
     def on_request_reset(self) -> None:
-        self.request_resets += 1
+        self.resets += 1
+
+
+class ResponseSink(ResponseHandler):
+    """Notes what it is told of a response."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.resets: list[tuple[int, bool, bool]] = []
 
     def on_informational(self, head: ResponseHead) -> None: ...
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
         self.statuses.append(head.status)
 
-    def on_response_data(self, data: bytes, end_stream: bool) -> None:
-        self.data += data
-        self.ended = end_stream
-
-    def on_stall(self, *, mute: bool) -> None: ...
-
+    def on_response_data(self, data: bytes, end_stream: bool) -> None: ...
     def on_response_trailers(self, headers: list[Header]) -> None: ...
+    def on_stall(self, *, mute: bool) -> None: ...
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
         self.resets.append((code, unprocessed, lost))
 
 
-class Pipe:
+class Pipe(RequestHandler):
     """A raw connection to a client, relayed both ways to one to an endpoint: an exchange with nothing to decide."""
 
     def __init__(self, reactor: Reactor, down: socket.socket, up: socket.socket) -> None:
         self.up = ClientConnection(reactor, up, TcpClientCodec(limits=LIMITS))
         codec = TcpServerCodec(authority=b"ledger", limits=LIMITS)
         self.down = ServerConnection(reactor, down, codec, self._begin)
-        self.lost: bool | None = None
+        self.answer: PipedAnswer | None = None
+
+    @property
+    def lost(self) -> bool | None:
+        return self.answer.lost if self.answer is not None else None
 
     def start(self) -> None:
         self.down.start()
@@ -158,34 +164,45 @@ class Pipe:
 
     def _begin(self, conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
         conn.handlers[stream_id] = self
-        self._down_stream = stream_id
-        self._up_stream = self.up.open(head, end_stream, self)
+        self.answer = PipedAnswer(conn, stream_id)
+        self._up_stream = self.up.open(head, end_stream, self.answer)
         self._request = Relay(conn, stream_id)
-        self._response = Relay(self.up, self._up_stream)
+        self.answer.source = Relay(self.up, self._up_stream)
 
     def on_request_data(self, data: bytes, end_stream: bool) -> None:
         self.up.relay(self._up_stream, data, end_stream, self._request)
 
     def on_request_trailers(self, headers: list[Header]) -> None: ...
+
     def on_request_reset(self) -> None:
         self.up.give_up(self._up_stream, 8)
+
+
+class PipedAnswer(ResponseHandler):
+    """What comes back through a `Pipe`."""
+
+    source: Relay
+
+    def __init__(self, down: ServerConnection, stream_id: int) -> None:
+        self.lost: bool | None = None
+        self._down = down
+        self._stream_id = stream_id
 
     def on_informational(self, head: ResponseHead) -> None: ...
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
-        self.down.codec.send_response(self._down_stream, head, end_stream)
+        self._down.codec.send_response(self._stream_id, head, end_stream)
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
-        self.down.relay(self._down_stream, data, end_stream, self._response)
-
-    def on_stall(self, *, mute: bool) -> None: ...
+        self._down.relay(self._stream_id, data, end_stream, self.source)
 
     def on_response_trailers(self, headers: list[Header]) -> None: ...
+    def on_stall(self, *, mute: bool) -> None: ...
 
     def on_response_reset(self, code: int, *, unprocessed: bool, lost: bool) -> None:
         self.lost = lost
-        self.down.codec.reset(self._down_stream, code)
-        self.down.touch()
+        self._down.codec.reset(self._stream_id, code)
+        self._down.touch()
 
 
 def http1_server(reactor: Reactor, sock: socket.socket, begin: Begin) -> ServerConnection:
@@ -198,7 +215,7 @@ Pair = tuple[socket.socket, socket.socket]
 async def test_all_that_has_come_is_read(pair: Pair) -> None:
     """In one turn, chunk after chunk, and nothing waits for the next byte."""
     ours, theirs = pair
-    sink = Sink()
+    sink = RequestSink()
     async with running_reactor() as (reactor, _):
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
@@ -324,7 +341,7 @@ class Feeder:
         conn.touch()
 
 
-class Outlet:
+class Outlet(ResponseHandler):
     """What comes on one stream of a tunnel goes to a client of its own."""
 
     def __init__(self, reactor: Reactor, tunnel: ClientConnection) -> None:
@@ -414,7 +431,7 @@ async def test_a_lost_connection_resets_each_of_its_streams(pair: Pair) -> None:
         tunnel.on_end = lambda: ended.append(True)
         server.start()
         tunnel.start()
-        sinks = [Sink() for _ in range(3)]
+        sinks = [ResponseSink() for _ in range(3)]
         for sink in sinks:
             tunnel.open(POST, False, sink)
         reactor.flush()
@@ -434,7 +451,7 @@ async def test_an_end_in_the_middle_of_a_response_is_a_loss(pair: Pair) -> None:
     async with running_reactor() as (reactor, _):
         tunnel = ClientConnection(reactor, ours, mesh_codec("auto", client=True))
         tunnel.start()
-        sink = Sink()
+        sink = ResponseSink()
         tunnel.open(POST, True, sink)
         reactor.flush()
         await read_some(theirs)
@@ -447,7 +464,7 @@ async def test_an_end_in_the_middle_of_a_response_is_a_loss(pair: Pair) -> None:
 async def test_a_client_that_vanishes_ends_its_requests(pair: Pair) -> None:
     """What was asked of others for it can be given up."""
     ours, theirs = pair
-    sink = Sink()
+    sink = RequestSink()
     async with running_reactor() as (reactor, _):
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
@@ -458,8 +475,8 @@ async def test_a_client_that_vanishes_ends_its_requests(pair: Pair) -> None:
         theirs.send(GET)
         await wait_until(lambda: conn.requests)
         reset(theirs)
-        await wait_until(lambda: sink.request_resets)
-        assert sink.request_resets == 1
+        await wait_until(lambda: sink.resets)
+        assert sink.resets == 1
         assert conn.closed
 
 
@@ -467,7 +484,7 @@ async def test_a_defect_costs_one_connection(pair: Pair, caplog: pytest.LogCaptu
     """The one that met it is closed, its other streams are told, it is in the log, and others go on."""
     ours, theirs = pair
     other_ours, other_theirs = tcp_pair()
-    sink = Sink()
+    sink = RequestSink()
     async with running_reactor() as (reactor, _):
 
         def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
@@ -480,13 +497,13 @@ async def test_a_defect_costs_one_connection(pair: Pair, caplog: pytest.LogCaptu
         healthy = http1_server(reactor, other_ours, answer_ok)
         for conn in (client, server, healthy):
             conn.start()
-        answers = [Sink(), Sink()]
+        answers = [ResponseSink(), ResponseSink()]
         client.open(POST, False, answers[0])
         client.open(RequestHead(b"GET", b"http", b"a", b"/defect", []), True, answers[1])
         reactor.flush()
         await wait_until(lambda: all(answer.resets for answer in answers))
         assert server.closed
-        assert sink.request_resets == 1
+        assert sink.resets == 1
         assert reactor.defects == 1
         assert "nobody foresaw" in caplog.text
         other_theirs.send(GET)
@@ -514,7 +531,7 @@ def test_what_a_client_said_before_is_read_at_once(pair: tuple[socket.socket, so
     """It came before the connection was accepted: it goes on with the request that it is the body of, in one turn."""
     ours, theirs = pair
     theirs.send(b"hello")
-    sink = Sink()
+    sink = RequestSink()
 
     def begin(conn: ServerConnection, stream_id: int, head: RequestHead, end_stream: bool) -> None:
         conn.handlers[stream_id] = sink
@@ -654,7 +671,7 @@ async def test_an_early_answer_is_heard_although_the_request_cannot_be_sent(pair
     async with running_reactor() as (reactor, _):
         conn = ClientConnection(reactor, ours, endpoint_codec("auto", Protocol.HTTP, seeded()))
         conn.start()
-        sink = Sink()
+        sink = ResponseSink()
         stream_id = conn.open(RequestHead(b"POST", b"http", b"a", b"/", [(b"content-length", b"8000000")]), False, sink)
         conn.codec.send_data(stream_id, bytes(8_000_000), True)
         reactor.flush()
@@ -671,7 +688,7 @@ def test_an_answer_is_heard_although_sending_failed_first(pair: Pair) -> None:
     ours, theirs = pair
     reactor = Reactor()
     conn = ClientConnection(reactor, ours, endpoint_codec("auto", Protocol.HTTP, seeded()))
-    sink = Sink()
+    sink = ResponseSink()
     stream_id = conn.open(RequestHead(b"POST", b"http", b"a", b"/", [(b"content-length", b"900000")]), False, sink)
     reactor.flush()
     theirs.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")

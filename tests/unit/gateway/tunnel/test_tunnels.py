@@ -13,6 +13,7 @@ import trio.testing
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import Header, RequestHead, ResponseHead
 from gateway.snapshot import GatewayAddress, PeerResource
+from gateway.transport.client_connection import ResponseHandler
 from gateway.transport.reactor import Reactor
 from gateway.transport.server_connection import RequestHandler, ServerConnection
 from gateway.tunnel import gateway_tunnels as tunnels_module
@@ -102,7 +103,7 @@ async def both_ends(authorities: dict[str, Authority]) -> AsyncIterator[Ends]:
             ends.east.remove_peer(cluster)
 
 
-class Answer:
+class Answer(ResponseHandler):
     """The far end of one request of a test."""
 
     def __init__(self) -> None:
@@ -135,7 +136,7 @@ def ask(ends: Ends, cluster: str = "west", *, answer: Answer | None = None) -> A
     return answer
 
 
-class Silence:
+class Silence(RequestHandler):
     """A request that is never answered."""
 
     def on_request_data(self, data: bytes, end_stream: bool) -> None: ...

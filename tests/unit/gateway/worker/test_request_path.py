@@ -27,7 +27,7 @@ from gateway.routing import RouteTable
 from gateway.snapshot import LocalEndpoint, LocalResource, RemoteShare, Resource, ServiceResource, Update
 from gateway.telemetry import FAILOVERS, OVERFLOWS, REQUESTS, RETRIES, WorkerCounters
 from gateway.traffic import DEFAULT_TRAFFIC, Limits, Retries, Timeouts, TrafficSettings
-from gateway.transport.client_connection import ClientConnection
+from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.reactor import Reactor
 from gateway.transport.server_connection import ServerConnection
 from gateway.tunnel.identity import Identity
@@ -335,7 +335,7 @@ async def test_a_service_that_goes_under_a_request() -> None:
         other.close()
 
 
-class GrpcAnswer:
+class GrpcAnswer(ResponseHandler):
     """What a gRPC client hears."""
 
     def __init__(self) -> None:

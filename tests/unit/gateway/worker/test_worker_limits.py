@@ -17,7 +17,7 @@ from gateway.codec.events import ErrorCode
 from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.http2.engine import available_engines
 from gateway.codec.http2.floods import RESETS, UNSENT_ACKS
-from gateway.codec.interface import FLOOD, STREAM_LIMIT, CodecLimits
+from gateway.codec.limits import FLOOD, STREAM_LIMIT, CodecLimits
 from gateway.control import Report
 from gateway.telemetry import REFUSED
 from gateway.transport.dial import dial

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.codec.events import Data, Informational, Reset, Response, Trailers
 from gateway.codec.http1.client import Http1ClientCodec
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import body_of, connect, request, response, wants
 
 LIMITS = CodecLimits(stream_window=1_000)

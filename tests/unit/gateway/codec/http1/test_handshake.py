@@ -9,7 +9,7 @@ import pytest
 from gateway.codec.events import Data, Event, Request, Reset, Response
 from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.http1.server import Http1ServerCodec
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import body_of, connect, only, request, response, wants
 
 LIMITS = CodecLimits(stream_window=1_000)

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.codec.http1.message import Fault, cut_head, write_fields
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 LIMITS = CodecLimits(header_bytes=60)
 PIECES = st.sampled_from([b"GET / HTTP/1.1", b"a: b", b"\r\n", b"\n", b"\r", b" ", b"\t", b"\x00", b"\x80", b"x" * 20])

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.codec.events import Data, Event, Request, Reset, Trailers
 from gateway.codec.http1.server import Http1ServerCodec
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 from tests.codec_pair import body_of, only, response, wants
 
 LIMITS = CodecLimits(stream_window=1_000)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.codec.http2.engine import available_engines, http2_codec
 from gateway.codec.http2.h2_codec import H2Codec
-from gateway.codec.interface import CodecLimits
+from gateway.codec.limits import CodecLimits
 
 
 def test_an_engine_can_be_named() -> None:
