@@ -8,7 +8,7 @@ from discovery.model import ServiceName
 
 
 class DiscoveryError(Exception):
-    """The root of this package's errors. `code` is bounded: it labels a metric. `str()` says what to do next."""
+    """The root of this package's errors. `code` is bounded, `str()` says what to do next."""
 
     code = "discovery"
 

@@ -35,10 +35,6 @@ class Protocol(enum.StrEnum):
     __hash__ = str.__hash__
     """As its text compares, and without a call of Python's: every port of a catalog is looked up by it."""
 
-    @property
-    def is_http(self) -> bool:
-        return self is not Protocol.TCP
-
 
 class Locality(msgspec.Struct, frozen=True, gc=False):
     """Where something runs, as Envoy and Istio use the word. Empty strings mean unknown."""
@@ -130,9 +126,6 @@ class LocalService(msgspec.Struct, frozen=True):
     tls: EndpointTls | None = None
     export_allow: tuple[str, ...] = ()
     """Patterns over the SPIFFE IDs of callers from those clusters; empty: whoever their gateways let through."""
-
-    def port_named(self, name: str) -> Port | None:
-        return next((port for port in self.ports if port.name == name), None)
 
 
 class ZoneHealth(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ class RefusalCode(enum.StrEnum):
 
 
 class FederationError(Exception):
-    """Root of what this package raises. `code` is bounded and labels a metric."""
+    """Root of what this package raises. `code` is bounded: what is to be done depends on it."""
 
     code: str = "federation"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -95,17 +95,6 @@ class Federation:
         """Where peers reach our mesh listener, as `host:port`."""
         self._beliefs.set_gateway(addresses, trio.current_time())
         self._tell()
-
-    def set_local_services(self, services: Iterable[LocalService]) -> None:
-        """All local services, as their sources have them now. Exports of ours from before a restart that are not
-        among them are withdrawn from here on."""
-        wanted = {service.name: service for service in services}
-        for name in self._beliefs.own.exports:
-            if name not in wanted:
-                self._beliefs.remove_local(name, trio.current_time())
-        for service in wanted.values():
-            self._beliefs.upsert_local(service, trio.current_time(), self._wall())
-        self.complete_local_services()
 
     def upsert_local(self, service: LocalService) -> None:
         self._beliefs.upsert_local(service, trio.current_time(), self._wall())

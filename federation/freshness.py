@@ -39,7 +39,7 @@ class Link(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a peer is as fresh as it is. Bounded: it labels a metric."""
+    """Why a peer is as fresh as it is. Bounded: status, events and the log say it."""
 
     HEARD = "heard"
     LINK_DOWN = "link-down"
@@ -81,7 +81,7 @@ class PeerFreshness:
     down must serve what it knew, however long ago it wrote it down.
     """
 
-    def __init__(self, now: float, *, stale_after_s: float = 30.0, withdraw_after_s: float = 86_400.0) -> None:
+    def __init__(self, now: float, *, stale_after_s: float, withdraw_after_s: float) -> None:
         self._stale_after_s = stale_after_s
         self._withdraw_after_s = withdraw_after_s
         self._lease = Lease.UNKNOWN

@@ -98,11 +98,6 @@ def sign_redemption(redemption: Redemption, key: Ed25519PrivateKey, invitation: 
     return f"{signed}.{base64url.encode(key.sign(signed.encode()))}"
 
 
-def read_invitation(raw: bytes) -> str:
-    """Which invitation a request claims to redeem; nothing is verified. Raises RequestRefused."""
-    return _read_header(_redemption_of(raw)).kid
-
-
 def open_request(
     raw: bytes, *, federation: str, inviter: str, inviter_root: str, cluster: str, key_for: InvitationKey, now: float
 ) -> OpenedRequest:

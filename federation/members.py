@@ -85,15 +85,17 @@ class Members:
             self._members[name].state.live = False
         new = settings.peers.keys() - self._members.keys()
         for name in new:
-            self._members[name] = self._admit(name, settings.peers[name], now)
+            self._members[name] = self._admit(name, settings, now)
         for member in self._members.values():
             member.freshness.set_limits(settings.stale_after_s, settings.withdraw_after_s)
         self._heard &= {None, *(peer.etcd for peer in settings.peers.values())}
         return gone, set(new), moved
 
-    def _admit(self, name: str, peer: Peer, now: float) -> Member:
+    def _admit(self, name: str, settings: FederationSettings, now: float) -> Member:
+        peer = settings.peers[name]
         state = PeerState(name, self._settings.federation, PeerKeys(peer.trust_domain, peer.root))
-        return Member(peer, state, PeerFreshness(now))
+        freshness = PeerFreshness(now, stale_after_s=settings.stale_after_s, withdraw_after_s=settings.withdraw_after_s)
+        return Member(peer, state, freshness)
 
     def read_in(self, source: EtcdSource | None) -> list[str]:
         """The peers whose records are taken from this etcd (None: ours), and from no other."""

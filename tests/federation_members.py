@@ -162,7 +162,9 @@ async def run_member(
             wall=lambda: time.time() + clock_ahead_s,
         )
         federation.set_gateway([f"gw{gateway}.{cluster}.acme.test:15443"])
-        federation.set_local_services(services)
+        for service in services:
+            federation.upsert_local(service)
+        federation.complete_local_services()
         await nursery.start(federation.run, client)
         yield FederationMember(federation, client, listener, settings)
         nursery.cancel_scope.cancel()

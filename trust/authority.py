@@ -115,6 +115,8 @@ class Authority:
 
 
 def parse_request(csr_der: bytes) -> ec.EllipticCurvePublicKey:
+    """The key that a signing request (PKCS #10, DER) proves to be its maker's. Raises TrustError with code
+    `bad-signing-request`."""
     try:
         request = x509.load_der_x509_csr(csr_der)
         public_key = request.public_key()

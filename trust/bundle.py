@@ -122,8 +122,8 @@ def parse_bundle(document: bytes | dict[str, Any], trust_domain: str) -> Bundle:
             record_keys[key.kid] = key
     return Bundle(
         trust_domain=trust_domain,
-        sequence=_parse_integer(document, "spiffe_sequence", trust_domain, 0),
-        refresh_hint_s=_parse_integer(document, "spiffe_refresh_hint", trust_domain, 0) or _DEFAULT_REFRESH_HINT_S,
+        sequence=_parse_integer(document, "spiffe_sequence", trust_domain),
+        refresh_hint_s=_parse_integer(document, "spiffe_refresh_hint", trust_domain) or _DEFAULT_REFRESH_HINT_S,
         authorities=tuple(authorities),
         record_keys=tuple(record_keys.values()),
         revoked=_parse_revoked(document, trust_domain),
@@ -149,8 +149,9 @@ def _parse_revoked(document: dict[str, Any], trust_domain: str) -> Revocations:
         raise _malformed(trust_domain, str(error)) from None
 
 
-def _parse_integer(document: dict[str, Any], name: str, trust_domain: str, default: int) -> int:
-    value = document.get(name, default)
+def _parse_integer(document: dict[str, Any], name: str, trust_domain: str) -> int:
+    """0 where the document does not say it."""
+    value = document.get(name, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_INTEGER:
         raise _malformed(trust_domain, f"`{name}` is not an integer from 0 to 2^63-1")
     return value

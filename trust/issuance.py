@@ -1,4 +1,4 @@
-"""The two kinds of certificates that a cluster's CA makes: its own root, and leaves.
+"""The kinds of certificates that a cluster's CA makes: its own root, leaves, and the link from a root to its successor.
 
 Source: the X509-SVID standard, sections 2 to 4, and RFC 5280 section 4.2.
 """

@@ -31,7 +31,7 @@ EtcdErrorCode: TypeAlias = Literal[
 
 
 class EtcdError(Exception):
-    """A call to etcd failed. `code` is bounded (it labels metrics), `str()` is for the operator.
+    """A call to etcd failed. `code` is bounded: callers go by it. `str()` is for the operator.
 
     `compact_revision` is set with `compacted`, where etcd says it: the oldest revision that can still be watched.
     """

@@ -29,10 +29,6 @@ class Validation(msgspec.Struct, frozen=True):
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if not problem.warning)
 
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.warning)
-
     def require(self) -> Config:
         """The configuration.
 

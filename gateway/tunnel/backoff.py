@@ -17,7 +17,7 @@ class Backoff:
     """The waits of one slot.
 
     Args:
-        first_s: the first wait's time, which doubles with each further one.
+        first_s: the wait's time after a tunnel that lived long enough; it doubles with each that did not.
         limit_s: what it grows to.
         stable_s: a tunnel that lived for longer did not end for what it was opened with: it begins anew.
     """

@@ -68,9 +68,9 @@ class _Door:
         self._reactor = reactor
         self._accepted = accepted
         self._descriptor = listener.fileno()
-        # What it has as its `family` is looked up in an enumeration each time.
+        # `listener.family` makes a member of an enumeration of it each time that it is asked for.
         self._family = int(listener.family)
-        # What `listener.accept` calls. It puts an interpreted class around each connection then, which is not needed.
+        # What `listener.accept` calls, without the interpreted class that it then puts around each connection.
         self._accept: Callable[[], tuple[int, Any]] = cast(Any, listener)._accept
         self._closed = False
 

@@ -210,7 +210,7 @@ async def test_a_key_on_an_unknown_lease_is_refused(client: EtcdClient, prefix: 
 
 
 async def test_status_names_version_revision_and_leader(client: EtcdClient, prefix: bytes) -> None:
-    """Shown on our status page."""
+    """Tests of failures see by it how far an etcd is, and whether it has a leader."""
     revision = await client.put(prefix + b"a", b"")
     status = await client.status()
     assert status.version.startswith("3.")

@@ -149,7 +149,7 @@ def test_a_warning_does_not_refuse() -> None:
     validation = parse_config(text, Path("cluster.yaml"))
     assert validation.config is not None
     assert validation.errors == ()
-    assert [problem.path for problem in validation.warnings] == [
+    assert [problem.path for problem in validation.problems if problem.warning] == [
         "gateway.mesh",
         "services[0]",
         "services[0].export.to[0]",
