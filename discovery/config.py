@@ -133,6 +133,21 @@ _ServiceAccount = Annotated[
 ]
 
 
+_LABEL_NAME = re.compile(r"([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
+Labels = dict[
+    Annotated[
+        str,
+        text_that(_LABEL_NAME.fullmatch, "the name of a label", "up to 63 letters, digits, -, _ and ., like tier"),
+    ],
+    Annotated[
+        str,
+        text_that(_LABEL_VALUE.fullmatch, "the value of a label", "up to 63 letters, digits, -, _ and ., like public"),
+    ],
+]
+"""As Kubernetes writes labels."""
+
+
 def _source_network(value: Any) -> str:
     expected = "an IP address or a network, like 10.0.1.7 or 10.0.1.0/24"
     text = text_of(value, expected)
@@ -265,6 +280,7 @@ class ServiceConfig(Section):
     ports: tuple[PortConfig, ...] = Field(description="a list with at least one port", min_length=1)
     endpoints: tuple[EndpointConfig, ...] = ()
     health: HealthConfig = HealthConfig()
+    labels: Labels = Field(default_factory=dict)
     export: ExportConfig | None = None
     tls: TlsConfig | None = None
     timeouts: TimeoutsConfig = TimeoutsConfig()
@@ -275,15 +291,16 @@ class ServiceConfig(Section):
     def service_name(self) -> ServiceName:
         return ServiceName(self.namespace, self.name)
 
-    def to_model(self) -> LocalService:
+    def to_model(self, export: ExportConfig | None) -> LocalService:
+        """`export`: its own, or the one of a rule that it fits."""
         return LocalService(
             name=self.service_name,
             ports=tuple(port.to_model() for port in self.ports),
             endpoints=tuple(endpoint.to_model(self.ports) for endpoint in self.endpoints),
             health=self.health.to_model(),
-            export_to=self.export.to if self.export is not None else (),
+            export_to=export.to if export is not None else (),
             tls=self.tls.to_model(self.service_name) if self.tls is not None else None,
-            export_allow=(self.export.allow or ()) if self.export is not None else (),
+            export_allow=(export.allow or ()) if export is not None else (),
         )
 
     def faults(self, at: Location) -> Iterator[Fault]:

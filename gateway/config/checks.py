@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Iterator
 
 from discovery.address import HostPort
-from discovery.config import service_faults
+from discovery.config import ExportConfig, service_faults
 from discovery.config_values import Fault, Location
 from federation.config import peer_faults
+from gateway.config.exports import unused
 from gateway.config.model import Config
 from trust.errors import TrustError
 from trust.spiffe_id import SYSTEM_NAMESPACE, parse_spiffe_id
@@ -60,7 +61,7 @@ def _advertise_faults(config: Config) -> Iterator[Fault]:
     if mesh is None:
         if advertise:
             yield Fault(at, "peers can't reach what does not listen", "gateway.mesh as well, like 0.0.0.0:15443")
-        elif any(service.export is not None and service.export.to for service in config.services):
+        elif any(service.export_to for service in config.local_services()):
             message = "services are exported, and without gateway.mesh no peer can reach them"
             yield Fault(("gateway", "mesh"), message, "an address like 0.0.0.0:15443", warning=True)
     elif mesh.is_wildcard and not advertise:
@@ -68,23 +69,34 @@ def _advertise_faults(config: Config) -> Iterator[Fault]:
         yield Fault(at, f"missing, and gateway.mesh ({mesh}) does not say where peers reach it", expected)
 
 
-def _export_faults(config: Config) -> Iterator[Fault]:
+def _exports(config: Config) -> Iterator[tuple[Location, str, ExportConfig]]:
+    """All that say who may see what: where they stand, and what they are about."""
     for index, service in enumerate(config.services):
-        for position, cluster in enumerate(service.export.to if service.export is not None else ()):
-            at = ("services", index, "export", "to", position)
+        if service.export is not None:
+            yield ("services", index, "export"), str(service.service_name), service.export
+    for index, rule in enumerate(config.exports):
+        yield ("exports", index), rule.services, rule
+
+
+def _export_faults(config: Config) -> Iterator[Fault]:
+    for where, what, export in _exports(config):
+        for position, cluster in enumerate(export.to):
+            at = (*where, "to", position)
             if cluster == config.cluster.name:
                 yield Fault(at, "a service is not exported to its own cluster", "names of other clusters")
             elif cluster != "*" and cluster not in config.peers:
-                message = f'"{cluster}" is not among peers, so it can\'t reach {service.service_name} yet'
+                message = f'"{cluster}" is not among peers, so it can\'t reach {what} yet'
                 yield Fault(at, message, hint=_nearest(cluster, config), warning=True)
+    for index in unused(config.exports, config.services):
+        message = "no service goes by it: nothing fits, or what fits has an export of its own, or fits a rule above"
+        yield Fault(("exports", index), message, warning=True)
 
 
 def _allow_faults(config: Config) -> Iterator[Fault]:
     domains = {peer.trust_domain for peer in config.peers.values()}
-    for index, service in enumerate(config.services):
-        allow = (service.export.allow if service.export is not None else None) or ()
-        for position, text in enumerate(allow):
-            at = ("services", index, "export", "allow", position)
+    for where, _, export in _exports(config):
+        for position, text in enumerate(export.allow or ()):
+            at = (*where, "allow", position)
             try:
                 pattern = parse_pattern(text)
             except TrustError as error:

@@ -28,6 +28,7 @@ from discovery.config_values import (
 )
 from discovery.model import LocalService
 from federation.config import ClusterConfig, EtcdSection, FreshnessConfig, ImportsConfig, PeerConfig
+from gateway.config.exports import ExportRule, export_of
 from gateway.config.failover import FailoverConfig
 from gateway.config.traffic import LimitsForAll, RetriesForAll, TimeoutsForAll, traffic_settings
 from gateway.config.trust import TrustConfig
@@ -117,6 +118,7 @@ class Config(Section):
     dns: DnsConfig = DnsConfig()
     status: StatusConfig = StatusConfig()
     services: tuple[ServiceConfig, ...] = ()
+    exports: tuple[ExportRule, ...] = ()
     workloads: tuple[WorkloadConfig, ...] = ()
     imports: ImportsConfig = ImportsConfig()
     failover: FailoverConfig = FailoverConfig()
@@ -128,7 +130,7 @@ class Config(Section):
 
     def local_services(self) -> tuple[LocalService, ...]:
         """The static source's services."""
-        return tuple(service.to_model() for service in self.services)
+        return tuple(service.to_model(export_of(service, self.exports)) for service in self.services)
 
     def traffic(self) -> TrafficSettings:
         """How requests to each service are carried."""

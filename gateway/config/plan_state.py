@@ -21,13 +21,14 @@ from discovery.vip import VipPool
 from federation.imports import ImportPolicy
 from federation.status.service_values import ServiceDocument
 from gateway.config import Config
+from gateway.config.exports import export_of
 from gateway.config.plan import ItemKey, State
 from trust.spiffe_id import workload_id
 from trust.spiffe_pattern import parse_pattern
 
 _LISTENERS = ("gateway.mesh", "gateway.http", "dns.listen", "status.listen")
-_OF_THEIR_OWN = ("peers", "services", "workloads")
-"""Sections whose entries are items of their own kind."""
+_OF_THEIR_OWN = ("peers", "services", "workloads", "exports")
+"""Sections whose entries are items of their own kind, or show in other items: what `exports` says is who has access."""
 
 
 def config_state(config: Config) -> State:
@@ -79,6 +80,7 @@ def _service_items(service: ServiceConfig) -> Iterator[tuple[ItemKey, Mapping[st
     ports = ", ".join(f"{port.name}:{port.port}/{port.protocol}" for port in service.ports)
     facts = {"ports": ports, "health": _health_text(service.health)}
     for key, section in (
+        ("labels", service.labels),
         ("tls", service.tls),
         ("timeouts", service.timeouts),
         ("retries", service.retries),
@@ -109,13 +111,14 @@ def _access_items(config: Config) -> Iterator[tuple[ItemKey, Mapping[str, str]]]
         return
     own, domains = config.cluster.name, {name: peer.trust_domain for name, peer in config.peers.items()}
     for service in config.services:
-        if service.export is None:
+        export = export_of(service, config.exports)
+        if export is None:
             continue
         facts = {"ports": ", ".join(f"{port.port}/{port.protocol}" for port in service.ports)}
-        for consumer, trust_domain in _consumers(service.export.to, domains):
-            if service.export.allow is None:
+        for consumer, trust_domain in _consumers(export.to, domains):
+            if export.allow is None:
                 yield _access(consumer, own, service.service_name), facts
-            elif callers := [p for p in service.export.allow if _may_be_of(p, trust_domain, domains)]:
+            elif callers := [p for p in export.allow if _may_be_of(p, trust_domain, domains)]:
                 yield _access(consumer, own, service.service_name), facts | {"callers": ", ".join(callers)}
 
 

@@ -36,6 +36,7 @@ from gateway.config import (
     TrustConfig,
     parse_config,
 )
+from gateway.config.exports import ExportRule
 
 _ROOT = Path(__file__).parents[4]
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
@@ -53,6 +54,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "`services[].endpoints[]`": EndpointConfig,
     "`services[].health`": HealthConfig,
     "`services[].export`": ExportConfig,
+    "`exports[]`": ExportRule,
     "`services[].tls`": TlsConfig,
     "`workloads[]`": WorkloadConfig,
     "`imports`": ImportsConfig,

@@ -80,6 +80,7 @@ _SERVICE_LINES = {
     "ports": "  ports: [{name: http, port: 81, protocol: http}]\n",
     "endpoints": "  endpoints: [{address: 10.0.0.2, port: 9001}]\n",
     "health": "  health: {http: /}\n",
+    "labels": "  labels: {tier: public}\n",
     "export": "  export: {to: []}\n",
     "tls": "  tls: {cluster_ca: true}\n",
     "timeouts": "  timeouts: {request: 1s}\n",
