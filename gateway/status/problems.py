@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from discovery.model import ServiceName
 from federation.errors import RefusalCode
@@ -16,6 +17,7 @@ from gateway.control import Report
 
 _NAMED = 8
 """How many of one kind are told one by one."""
+_LATELY = timedelta(minutes=10)
 
 
 def federation_problems(status: FederationStatus) -> Iterator[ProblemDocument]:
@@ -156,9 +158,11 @@ def worker_problems(serving: int, wanted: int) -> Iterator[ProblemDocument]:
 
 
 def connection_problems(
-    reports: Sequence[Report], counts: Mapping[tuple[str, ...], float]
+    reports: Sequence[Report], counts: Mapping[tuple[str, ...], float], now: datetime
 ) -> Iterator[ProblemDocument]:
-    """Refused connections by kind, each with the last one. `counts` is by listener and reason."""
+    """Connections that were refused lately by kind, each with the last one. `counts` is by listener and reason. A peer
+    that comes before it is believed is refused a few times, which is nobody's trouble an hour later."""
+    recent = f"{now - _LATELY:%Y-%m-%dT%H:%M:%SZ}"
     last: dict[str, str] = {}
     for report in reports:
         for kind, seen in report.refusals.items():
@@ -166,5 +170,5 @@ def connection_problems(
             last[kind] = max(last.get(kind, ""), seen)
     for (listener, reason), count in sorted(counts.items()):
         kind = f"{listener}: {reason}"
-        seen = f"; the last: {last[kind]}" if kind in last else ""
-        yield ProblemDocument("connection", kind, f"{count:.0f} refused{seen}")
+        if last.get(kind, "") >= recent:
+            yield ProblemDocument("connection", kind, f"{count:.0f} refused; the last: {last[kind]}")

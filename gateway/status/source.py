@@ -278,7 +278,7 @@ class ControllerStatus:
         yield from federation_problems(federation)
         yield from join_problems(controller.admissions.refused, controller.admissions.problems())
         yield from peer_problems(peers)
-        yield from connection_problems(reports, controller.totals.counter(REFUSED))
+        yield from connection_problems(reports, controller.totals.counter(REFUSED), wall_clock())
         yield from conflict_problems(controller.counts.disputed)
 
     def _usages(self) -> dict[str, ProcessUsage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -27,6 +28,8 @@ from gateway.status.problems import (
 )
 from tests.status_documents import EU, WEST
 from tests.unit.gateway.status.test_peers import WEST as WEST_STATUS
+
+NOW = datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
 
 FINE = FederationStatus(
     federation="acme",
@@ -66,7 +69,7 @@ def test_nothing_is_wrong() -> None:
     assert [*peer_problems([WEST])] == []
     assert [*worker_problems(2, 2)] == []
     assert [*configuration_problems("")] == []
-    assert [*connection_problems([Report([], {})], {})] == []
+    assert [*connection_problems([Report([], {})], {}, NOW)] == []
 
 
 def test_refused_records_are_named_with_their_reason() -> None:
@@ -154,18 +157,26 @@ def test_missing_workers() -> None:
 
 
 def test_refused_connections_are_counted_with_the_last_one_of_all_workers() -> None:
-    """Of two workers' last refusals the later one counts, and a count without detail is still shown."""
+    """Of two workers' last refusals the later one counts, for ten minutes."""
     reports = [
         Report([], {}, refusals={"mesh: no-certificate": "2026-01-01T00:00:02Z 10.0.0.2:1: late"}),
         Report([], {}, refusals={"mesh: no-certificate": "2026-01-01T00:00:01Z 10.0.0.1:1: early"}),
     ]
+    counts: dict[tuple[str, ...], float] = {("mesh", "no-certificate"): 3.0}
+    late = ProblemDocument(
+        "connection", "mesh: no-certificate", "3 refused; the last: 2026-01-01T00:00:02Z 10.0.0.2:1: late"
+    )
+    assert [*connection_problems(reports, counts, NOW)] == [late]
+    assert [*connection_problems(reports, counts, NOW + timedelta(minutes=9))] == [late]
+
+
+def test_refusals_of_long_ago_are_no_problem() -> None:
+    """A peer is refused until it is believed: whoever looks for what is wrong now shall not find that for ever. The
+    same holds for what workers have seen that are gone."""
+    seen = "2026-01-01T00:00:02Z 10.0.0.2:1: late"
+    reports = [Report([], {}, refusals={"mesh: no-certificate": seen})]
     counts: dict[tuple[str, ...], float] = {("mesh", "no-certificate"): 3.0, ("http", "overload"): 1.0}
-    assert [*connection_problems(reports, counts)] == [
-        ProblemDocument("connection", "http: overload", "1 refused"),
-        ProblemDocument(
-            "connection", "mesh: no-certificate", "3 refused; the last: 2026-01-01T00:00:02Z 10.0.0.2:1: late"
-        ),
-    ]
+    assert [*connection_problems(reports, counts, NOW + timedelta(minutes=11))] == []
 
 
 def test_conflicts_are_shown_with_the_loser() -> None:
