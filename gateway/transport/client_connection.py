@@ -26,7 +26,7 @@ from gateway.codec.events import (
 )
 from gateway.codec.interface import Codec
 from gateway.transport.connection import Connection
-from gateway.transport.reactor import READ, Reactor
+from gateway.transport.reactor import Reactor
 from gateway.transport.tls_socket import TlsSocket
 
 GOAWAY_DEBUG_BYTES: Final = 64
@@ -109,10 +109,6 @@ class ClientConnection(Connection):
         self.handlers[stream_id] = handler
         self.touch()
         return stream_id
-
-    def look(self) -> None:
-        """Takes in what has come since the reactor looked: `usable` is as true as it can be then."""
-        self._ready(READ)
 
     def release(self, stream_id: int) -> None:
         """The caller needs nothing more of this stream, which has ended on both sides."""

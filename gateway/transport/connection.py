@@ -93,6 +93,12 @@ class Connection:
         except Exception:
             self._reactor.unforeseen(self)
 
+    def look(self) -> None:
+        """Takes in what has come since the reactor looked: before it is used after a while, or let go of. The caller
+        flushes the reactor, unless the reactor called it. Never raises."""
+        if self._interest & READ:
+            self._ready(READ)
+
     def _read_unseen(self) -> None:
         """Reads what TLS has and the socket will not tell of: what came with the end of the handshake, or the peer's
         end of its direction."""

@@ -164,7 +164,7 @@ class Reactor(Clock):
         now = self.now = trio.current_time()
         due_at = self._deadlines.next()
         if due_at <= now:
-            if now - due_at > LATE_S:
+            if now - due_at > LATE_S and not self._epoll.closed:
                 # What came while this process stood still may be what the deadline is about.
                 self.turn(0)
             self._run_deadlines()

@@ -88,13 +88,19 @@ class Clientele:
         else:
             verdict = served.idleness.look(now, requests=conn.requests, streams=0, mid_head=codec.mid_head)
             if verdict is Verdict.IDLE and not codec.closing:
-                self._expired(served, verdict)
-                codec.drain()
-                codec.drained()
-                conn.touch()
+                self._let_go_of_idle(conn, served)
             elif verdict is Verdict.SLOW_HEAD:
                 codec.expire_head()
                 conn.touch()
+
+    def _let_go_of_idle(self, conn: ServerConnection, served: Served) -> None:
+        requests = conn.requests
+        conn.look()
+        if conn.requests == requests:
+            self._expired(served, Verdict.IDLE)
+            conn.codec.drain()
+            conn.codec.drained()
+        conn.touch()
 
     def _expired(self, served: Served, why: Verdict) -> None:
         self._counters.add(EXPIRED, served.spec.kind, why.value)
@@ -114,8 +120,9 @@ class Clientele:
         self._reactor.flush()
 
     def take_leave(self, connections: Iterable[ServerConnection]) -> None:
-        """Nothing new is taken from them."""
+        """Nothing new is taken from them, but for what has come already."""
         for conn in connections:
+            conn.look()
             conn.codec.drained()
             conn.touch()
         self._reactor.flush()

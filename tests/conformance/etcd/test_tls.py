@@ -57,7 +57,7 @@ def config(server: EtcdServer, certificates: Certificates, *, ca: str = "ca", cl
 
 async def refusal(client: EtcdClient) -> str:
     """The text of the error that calls end with, once the endpoint has been tried."""
-    with trio.fail_after(5), pytest.raises(EtcdError) as caught:
+    with trio.fail_after(20), pytest.raises(EtcdError) as caught:
         await client.get(b"a")
     assert caught.value.code == "unavailable"
     return str(caught.value)
@@ -71,7 +71,7 @@ async def test_a_client_certificate_opens_the_connection(tls_server: EtcdServer,
         assert found is not None
         assert len(found.value) == 300_000
         async with client.watch(b"/a", start_revision=found.mod_revision) as watch:
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert len((await watch.__anext__()).events) == 1
         assert client.statistics().open_streams == 0
 
@@ -123,6 +123,6 @@ async def test_renewed_files_are_used_by_the_next_connection(
         await refusal(client)
         for name in ("ca", "client", "client-key"):
             used.path(name).write_bytes(certificates.path(name).read_bytes())
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await client.wait_connected()
         await client.get(b"/a")

@@ -28,7 +28,7 @@ from tests.status_gateway import status_gateway
 def ask(
     address: str, method: str, path: str, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(address, timeout=5)
+    connection = http.client.HTTPConnection(address, timeout=30)
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
@@ -51,7 +51,7 @@ def test_a_document_arrives_whole() -> None:
 def test_requests_follow_each_other_on_one_connection() -> None:
     """Scrapers keep connections; HEAD has no body, and a refusal doesn't end a connection."""
     with status_gateway(FakeSource()) as address:
-        connection = http.client.HTTPConnection(address, timeout=5)
+        connection = http.client.HTTPConnection(address, timeout=30)
         seen = []
         for method, path in (("GET", "/livez"), ("HEAD", "/v1/status"), ("POST", "/v1/status"), ("GET", "/metrics")):
             connection.request(method, path)
@@ -123,7 +123,7 @@ def test_garbage_costs_one_connection(sent: bytes) -> None:
     """TLS to a plain port, or a request with two hosts: refused, and nothing else is disturbed."""
     with status_gateway(FakeSource()) as address:
         host, port = address.split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as client:
+        with socket.create_connection((host, int(port)), timeout=30) as client:
             client.sendall(sent)
             assert b" 400 " in client.recv(100)
         assert ask(address, "GET", "/livez")[0] == 200

@@ -267,7 +267,7 @@ async def test_an_endpoint_that_is_too_busy_to_accept_is_dialled_again(monkeypat
                     await wait_until(lambda: not still_waiting())
                 assert still_waiting()
                 accepted, _ = listener.accept()
-                with accepted, trio.fail_after(5):
+                with accepted, trio.fail_after(20):
                     await wait_until(lambda: not still_waiting())
         assert second.failure is None
 

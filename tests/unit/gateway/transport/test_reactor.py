@@ -47,7 +47,7 @@ class Sender:
 async def run_until(reactor: Reactor, done: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reactor.run)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await done.wait()
         nursery.cancel_scope.cancel()
 
@@ -127,7 +127,7 @@ async def test_a_handler_that_raises_costs_its_own_socket_only(
         theirs.send(b"x")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 while not reactor.defects:
                     await trio.lowlevel.checkpoint()
                 far.send(b"y")
@@ -186,6 +186,10 @@ async def test_what_came_while_the_loop_stood_still_is_read_before_time_is_judge
     reactor.call_at(trio.current_time() - 3.0, lambda: seen.append("too late"))
     reactor.keep_deadlines()
     assert seen == ["the answer", "too late"]
+    reactor.call_at(trio.current_time() - 3.0, lambda: seen.append("at the end"))
+    reactor.close()
+    reactor.keep_deadlines()
+    assert seen[2:] == ["at the end"]
 
 
 async def test_a_long_turn_lets_others_in() -> None:

@@ -42,7 +42,7 @@ async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> No
             client.send(GET)
             second = await backend.accept()
             await read(second)
-            await scene.boss.channel.send(Drain(1.0))
+            await scene.boss.channel.send(Drain(20.0))
             await wait_until(lambda: west.goaways)
             await scene.boss.listen("late", "http")
             await scene.settled()
@@ -56,6 +56,22 @@ async def test_draining(tmp_path: Path, authorities: dict[str, Authority]) -> No
             assert answer.status == 200
             await scene.ended.wait()
         backend.close()
+
+
+async def test_what_has_come_when_it_takes_leave_is_answered(tmp_path: Path, authorities: dict[str, Authority]) -> None:
+    """A worker that leaves a busy machine may not have read it yet: closing the connection would reset it."""
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        address = await scene.boss.listen("http", "http")
+        with await dial(address) as client:
+            client.send(GET)
+            assert (await read(client)).startswith(b"HTTP/1.1 404 ")
+            scene.worker._clientele.say_goodbye(scene.worker._clientele.served)
+            client.send(GET)
+            scene.worker._clientele.take_leave(scene.worker._clientele.served)
+            answer = await read(client)
+            assert answer.startswith(b"HTTP/1.1 404 ")
+            assert b"connection: close\r\n" in answer
+            assert await read(client) == b""
 
 
 async def test_draining_waits_for_a_slow_reader(tmp_path: Path, authorities: dict[str, Authority]) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 
 from gateway.codec.choose import mesh_codec
 from gateway.codec.events import RequestHead
 from gateway.codec.http2.frames import PREFACE
 from gateway.traffic import Timeouts, TrafficSettings
 from gateway.transport.dial import dial
+from gateway.transport.idle import KEEP_ALIVE_S
 from tests.gateway_ends import (
     Backend,
     read,
@@ -92,6 +94,24 @@ async def test_a_connection_that_is_not_used(
             assert (await read(waiting)).startswith(b"HTTP/1.1 200 OK\r\n")
         await expired(scene, "http|idle")
         backend.close()
+
+
+async def test_a_request_that_has_just_come_is_not_idle(
+    tmp_path: Path, authorities: dict[str, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came after the reactor looked for the last time, as the time of its connection was over."""
+    monkeypatch.setattr("gateway.worker.worker.SWEEP_INTERVAL_S", 3600.0)
+    async with worker_at(tmp_path, authorities["east"]) as scene:
+        address = await scene.boss.listen("http", "http")
+        with await dial(address) as client:
+            client.send(GET)
+            assert (await read(client)).startswith(b"HTTP/1.1 404 ")
+            clientele = scene.worker._clientele
+            clientele.sweep(trio.current_time())
+            client.send(GET)
+            clientele.sweep(trio.current_time() + KEEP_ALIVE_S + 1)
+            scene.worker._reactor.flush()
+            assert (await read(client)).startswith(b"HTTP/1.1 404 ")
 
 
 async def test_the_rest_of_a_request_that_was_answered(
