@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
@@ -66,10 +66,6 @@ class HealthMonitor:
     def endpoints(self, name: ServiceName) -> tuple[EndpointStatus, ...]:
         """The health of one service's endpoints as of now; `since` is `trio.current_time()`."""
         return self._book.endpoints(name)
-
-    def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
-        """The health of all endpoints as of now, for status pages."""
-        return self._book.snapshot()
 
     async def run(self) -> None:
         """Checks until cancelled."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -218,10 +218,6 @@ class HealthBook:
         watched = self._services.get(name)
         known = watched.endpoints.get(_key(endpoint)) if watched else None
         return known is None or known.state.usable
-
-    def snapshot(self) -> Mapping[ServiceName, tuple[EndpointStatus, ...]]:
-        """The health of all endpoints as of now."""
-        return {name: self.endpoints(name) for name in self._services}
 
     def counts(self) -> Iterator[tuple[ServiceName, int, int]]:
         """For each service, how many of its endpoints are usable, and how many there are."""

@@ -56,7 +56,7 @@ class Book:
                 self.record(probe, left.pop(f"p{probe.port}"))
 
     def states(self) -> dict[int, EndpointState]:
-        return {status.endpoint.ports["http"]: status.state for status in self.book.snapshot().get(PAYMENTS, ())}
+        return {status.endpoint.ports["http"]: status.state for status in self.book.endpoints(PAYMENTS)}
 
     def _note(self, changes: list) -> None:  # type: ignore[type-arg]
         self.said += [(change.endpoint.ports["http"], change.healthy, change.reason) for change in changes]
@@ -182,7 +182,7 @@ def test_a_removed_service_is_checked_no_more(book: Book) -> None:
     book.book.remove(PAYMENTS)
     book.book.remove(PAYMENTS)
     assert book.book.next_due() is None
-    assert book.book.snapshot() == {}
+    assert [*book.book.counts()] == []
     assert book.book.is_healthy(PAYMENTS, endpoint()), "nothing is known against it"
 
 
@@ -192,7 +192,7 @@ def test_a_corrected_zone_keeps_the_endpoints_health(book: Book) -> None:
     for _ in range(3):
         book.rounds(p9001="refused")
     book.upsert(service(endpoint(zone="b", hostname="payments-0")))
-    [status] = book.book.snapshot()[PAYMENTS]
+    [status] = book.book.endpoints(PAYMENTS)
     assert (status.endpoint.zone, status.healthy, status.reason) == ("b", False, "refused")
 
 
