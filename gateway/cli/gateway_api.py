@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http
 import http.client
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ class GatewayApi:
         """The answer's body. Raises Failure for everything but 200."""
         status, body = self._ask(path)
         if status != 200:
-            raise Failure(UNREACHABLE, f"{self}{path} answered {status}: {_error_in(body)}")
+            raise self._refused(path, status, body)
         return body
 
     def find(self, path: str, document: type[_T]) -> _T | None:
@@ -49,7 +50,7 @@ class GatewayApi:
         if status == 404:
             return None
         if status != 200:
-            raise Failure(UNREACHABLE, f"{self}{path} answered {status}: {_error_in(body)}")
+            raise self._refused(path, status, body)
         return self.read(body, document)
 
     def read(self, body: bytes, document: type[_T]) -> _T:
@@ -75,11 +76,16 @@ class GatewayApi:
             with response:
                 self._check_cluster(response)
                 if response.status != 200:
-                    told = _error_in(response.read(_ANSWER_LIMIT_BYTES))
-                    raise Failure(UNREACHABLE, f"{self}{path} answered {response.status}: {told}")
+                    raise self._refused(path, response.status, response.read(_ANSWER_LIMIT_BYTES))
                 yield response
         finally:
             connection.close()
+
+    def _refused(self, path: str, status: int, body: bytes) -> Failure:
+        """400 is a gateway that was asked for what can't be: a mistake on the command line."""
+        if status == http.HTTPStatus.BAD_REQUEST:
+            return Failure(USAGE, _error_in(body))
+        return Failure(UNREACHABLE, f"{self}{path} answered {status}: {_error_in(body)}")
 
     def _no_answer(self, error: Exception) -> Failure:
         reason = printable(getattr(error, "strerror", None) or str(error)[:200]) or type(error).__name__
