@@ -159,6 +159,7 @@ class PeerState:
                 return []
             case ListingBegan():
                 self._records.begin_listing()
+                self._vouched = Vouched()
                 self._unchecked = self._listing_wanted = False
                 self.refusals.begin_listing()
                 return []

@@ -11,7 +11,7 @@ import pytest
 
 from discovery.model import Port, Protocol, ServiceName
 from federation import paths
-from federation.digests import hash_of
+from federation.digests import MAX_DIGESTS, hash_of
 from federation.errors import RefusalCode
 from federation.paths import BUNDLE, Path
 from federation.peer_events import Deleted, ExportChanged, ListingBegan, ListingEnded, PeerEvent, Put
@@ -150,3 +150,15 @@ def test_a_digest_before_the_bundle_is_of_no_use(authority: Authority) -> None:
     assert nobody.apply(Put(DIGEST, raw), west.now) == []
     assert not nobody.refusals
     assert nobody.is_sound
+
+
+def test_a_listing_that_broke_off_takes_no_room_from_the_next(west: West) -> None:
+    """etcd may go away again and again while it is listed: what was read of the digests begins anew each time."""
+    raw = west.export()
+    for number in range(MAX_DIGESTS):
+        path = paths.digest(number)
+        west.apply(Put(path, west.sign(path, encode(DigestValue(b"")))))
+    west.apply(ListingBegan())
+    west.say_digest(raw)
+    assert west.refused() == []
+    assert west.is_vouched_for(raw)
