@@ -23,7 +23,7 @@ import pytest
 
 from tests.ports import free_ports
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 _QUOTA_BYTES = 512 * 1024 * 1024
 
 

@@ -170,7 +170,7 @@ async def run_member(
         nursery.cancel_scope.cancel()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Returns as soon as `condition` holds. Fails after `timeout_s`."""
     with trio.fail_after(timeout_s):
         while not condition():

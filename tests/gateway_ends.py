@@ -27,7 +27,7 @@ from gateway.worker.acceptor import Acceptor
 from trust.authority import Authority
 from trust.errors import TrustError
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 """How long a test waits for what must happen before it fails."""
 
 Begin = Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None]

@@ -14,7 +14,10 @@ import h2.connection
 import h2.events
 import msgspec
 
+from gateway.demo.waiting import POLL_S, pause, seconds
+
 TIMEOUT_S = 10.0
+_AGAIN_S = 20.0
 _READ_BYTES = 65_536
 
 
@@ -63,6 +66,14 @@ class HttpRequest(msgspec.Struct, frozen=True):
         if curl_speaks("HTTP2" if self.http2 else "http"):
             return self._send_by_curl()
         return _get_http2(self) if self.http2 else _get_http1(self)
+
+    def send_until(self, cluster: str) -> HttpAnswer:
+        """Asks again until that cluster answers, for a moment at most: on a machine that stands still another one may
+        have to, once. Returns the last answer. Raises OSError when none comes."""
+        give_up_at = seconds() + _AGAIN_S
+        while (answer := self.send()).served_by != cluster and seconds() < give_up_at:
+            pause(POLL_S)
+        return answer
 
     def _send_by_curl(self) -> HttpAnswer:
         # The user's own settings and proxies have no place here.

@@ -14,7 +14,7 @@ import msgspec
 from federation.status.values import PendingDocument, StatusDocument
 from gateway.demo.group import Group
 from gateway.demo.http_client import HttpRequest
-from gateway.demo.lab import Cluster, Lab
+from gateway.demo.lab import READY_TIMEOUT_S, Cluster, Lab
 from gateway.demo.leash import Program
 from gateway.demo.members import FEDERATION, NAMESPACE
 from gateway.demo.numbers import free_vip_ranges
@@ -119,7 +119,7 @@ def _accept(east: Cluster, asia: _Newcomer, teller: Teller) -> None:
     def waiting() -> PendingDocument | None:
         return next((pending for pending in east.status().pending if pending.cluster == _NAME), None)
 
-    pending = wait_until(waiting, "east's status shows asia waiting", timeout_s=5)
+    pending = wait_until(waiting, "east's status shows asia waiting")
     before = {peer.cluster for peer in east.status().peers}
     teller.check("east's status shows asia, which is no peer yet", _NAME not in before, pending.root)
     teller.command(f"isthmus accept {_NAME} -c {east.config_path}")
@@ -133,7 +133,7 @@ def _accept(east: Cluster, asia: _Newcomer, teller: Teller) -> None:
         theirs = seen is not None and any(peer.cluster == "east" and peer.ready for peer in seen.peers)
         return theirs and any(peer.cluster == _NAME and peer.ready for peer in east.status().peers)
 
-    teller.check("both see each other ready", wait_until(ready, "east and asia are ready", timeout_s=30))
+    teller.check("both see each other ready", wait_until(ready, "east and asia are ready", timeout_s=READY_TIMEOUT_S))
 
 
 def _use(lab: Lab, asia: _Newcomer, teller: Teller) -> None:

@@ -41,7 +41,7 @@ from gateway.process.state_dir import LISTENERS_FILE, prepare
 from gateway.status.addresses import Addresses, read_addresses
 from trust.authority import Authority
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 _PREFERRED_PORTS = {"http": 8080, "tcp": 7000}
 _STATUS_TIMEOUT_S = 5.0
 
@@ -161,13 +161,16 @@ class Cluster:
         return _get(host, int(port), path)
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> StatusDocument:
-        """Until it serves and sees every peer ready. Raises NotInTime with what is missing."""
+        """Until all of its workers serve and it sees every peer ready. Raises NotInTime with what is missing."""
 
         missing: list[str] = []
 
         def ready() -> StatusDocument | None:
             status = self.status()
             missing[:] = [peer.problem for peer in status.peers if not peer.ready] + [*status.not_ready_because]
+            serving = sum(worker.ready for worker in status.workers)
+            if serving < status.workers_wanted:
+                missing.append(f"{serving} of {status.workers_wanted} workers serve")
             return None if missing else status
 
         try:

@@ -67,7 +67,7 @@ def cross(lab: Lab, teller: Teller) -> None:
         version = "2" if http2 else "1.1"
         request = HttpRequest(authority, east.addresses.http, http2=http2)
         teller.command(request.command)
-        answer = request.send()
+        answer = request.send_until("west")
         teller.check(
             f"HTTP/{version} to east's local listener, by authority",
             (answer.version, answer.status, answer.served_by) == (version, 200, "west"),
@@ -78,7 +78,7 @@ def cross(lab: Lab, teller: Teller) -> None:
         version = "2" if http2 else "1.1"
         request = HttpRequest(authority, f"{vip}:{authority.rpartition(':')[2]}", http2=http2, by_resolve=True)
         teller.command(request.command)
-        answer = request.send()
+        answer = request.send_until("west")
         teller.check(
             f"HTTP/{version} to the virtual IP that DNS gave",
             (answer.version, answer.status, answer.served_by) == (version, 200, "west"),
@@ -119,7 +119,7 @@ def _ledger_connections(lab: Lab) -> float:
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in wanted))
 
     # Workers tell the controller once a second.
-    return wait_until(lambda: count() if count() >= 2 else 0, "west has counted the connections", timeout_s=5)
+    return wait_until(lambda: count() if count() >= 2 else 0, "west has counted the connections")
 
 
 STEPS = (

@@ -72,7 +72,7 @@ def _refuse_others(lab: Lab, teller: Teller) -> None:
         return seen if wanted <= seen else None
 
     # Workers tell the controller once a second.
-    seen = wait_until(named, f"west's status names {', '.join(sorted(wanted))}", timeout_s=5)
+    seen = wait_until(named, f"west's status names {', '.join(sorted(wanted))}")
     teller.check("west's status names what it refused", wanted <= seen, ", ".join(sorted(seen)))
 
 

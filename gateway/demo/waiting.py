@@ -24,7 +24,7 @@ def pause(duration_s: float) -> None:
     time.sleep(duration_s)
 
 
-def wait_until(probe: Callable[[], _T | None], what: str, *, timeout_s: float = 20.0, poll_s: float = POLL_S) -> _T:
+def wait_until(probe: Callable[[], _T | None], what: str, *, timeout_s: float = 60.0, poll_s: float = POLL_S) -> _T:
     """Calls `probe` until it gives something true, and returns that.
 
     A connection that fails (OSError) counts as nothing yet. Raises NotInTime.

@@ -57,7 +57,7 @@ def test_a_signal_ends_everything(number: signal.Signals) -> None:
     directory = next(line.split()[1].rstrip(",") for line in demo.stdout if line.startswith("   lab:"))
     wait_until(lambda: len(processes_of(directory)) >= 6, "the lab's processes run")
     demo.send_signal(number)
-    said = demo.communicate(timeout=20)[0]
+    said = demo.communicate(timeout=60)[0]
     assert demo.returncode == 130
     assert "nothing is left running" in said
     assert processes_of(directory) == []

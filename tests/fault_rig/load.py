@@ -46,11 +46,11 @@ class Load:
             print(f"[{fault}] {kind}: {seen}; {seen.recovered_s * 1000:.0f} ms until all was well")
         return self.account(since=since)
 
-    def wait(self, reached: Callable[[list[Sample]], object], what: str, timeout_s: float = 30.0) -> None:
+    def wait(self, reached: Callable[[list[Sample]], object], what: str, timeout_s: float = 60.0) -> None:
         """Until the samples so far say so. Raises NotInTime."""
         wait_until(lambda: reached(self.samples), what, timeout_s=timeout_s)
 
-    def wait_served_by(self, *clusters: str, timeout_s: float = 30.0) -> None:
+    def wait_served_by(self, *clusters: str, timeout_s: float = 60.0) -> None:
         """Until the last GETs are all good and from these clusters."""
 
         def agreed(samples: list[Sample]) -> bool:

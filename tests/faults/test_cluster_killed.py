@@ -16,7 +16,7 @@ pytestmark = pytest.mark.processes
 
 GAP_LIMIT_S = 0.1
 ANY_GAP_LIMIT_S = 2.0
-"""For what is done once: a machine that runs the whole suite may stand still for longer."""
+"""Where the whole suite runs: the machine is busy with the start of a cluster, and with other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultLab]:
 def test_peers_01_a_dead_cluster_gets_no_traffic(lab: FaultLab) -> None:
     """No GET fails, neither those that were under way nor those that come later, and when the cluster is back, it gets
     its traffic back without a failure. A POST that was sent can't be repeated, nor can a TCP stream: each client loses
-    at most the one that was under way."""
+    at most the one that was under way. And nobody waits for long."""
     with Load(lab.plan(tcp="ledger")) as load:
-        at = now()
-        kill_and_restart(lab, load)
-        told(lab, "failed-over", "recovered")
-        for kind in ("post", "tcp"):
-            account = load.account(kind, since=at)
-            assert account.failed <= 1, account
-            assert account.gap_s < ANY_GAP_LIMIT_S
+
+        def longest_gap_s() -> float:
+            at = now()
+            kill_and_restart(lab, load)
+            told(lab, "failed-over", "recovered")
+            accounts = [load.account(kind, since=at) for kind in ("post", "tcp")]
+            for account in accounts:
+                assert account.failed <= 1, account
+            return max(account.gap_s for account in (load.account(since=at), *accounts))
+
+        within(ANY_GAP_LIMIT_S, longest_gap_s)
 
 
 @pytest.mark.long
@@ -58,11 +62,11 @@ def kill_and_restart(lab: FaultLab, load: Load) -> Account:
         load.wait_more(10, "tcp")
     explained(lab, lambda e: e.summary.startswith("eu gets 100 %: no tunnel to west is ready"))
     gets = load.report("cluster killed", since=at)
+    started = now()
     lab["west"].start()
     load.wait_served_by("west")
     whole = load.report("cluster killed and back", since=at)
     assert whole.failed == 0
-    assert whole.gap_s < ANY_GAP_LIMIT_S
-    assert load.account(since=killed, until=killed + 1).by_cluster.keys() == {"eu"}
+    assert load.account(since=killed, until=started).by_cluster.keys() == {"eu"}
     explained(lab, lambda e: e.summary == "west gets 100 %: failover.order 1")
     return gets
