@@ -28,8 +28,9 @@ async def test_both_are_told_and_neither_writes_without_end(tmp_path: FilePath, 
     url, began = etcd_server.endpoint, trio.current_time()
     first, second = make_authority(tmp_path / "one", "west"), make_authority(tmp_path / "two", "west")
     async with run_member(tmp_path / "one", "west", {}, url, services=(local_service("a"),), authority=first) as one:
+        # By another random source: each gateway's id is its own.
         async with run_member(
-            tmp_path / "two", "west", {}, url, services=(local_service("b"),), authority=second
+            tmp_path / "two", "west", {}, url, services=(local_service("b"),), authority=second, gateway="-two"
         ) as two:
             await until(lambda: names_the_other(one) and names_the_other(two))
             await trio.sleep(2)
