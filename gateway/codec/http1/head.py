@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from gateway.codec.events import Header, RequestHead
 
+_NONE: Final[frozenset[bytes]] = frozenset()
 
-class Fields(msgspec.Struct):
+
+class Fields:
     """A head's fields, with those that belong to the connection set apart."""
 
-    headers: list[Header]
-    hosts: list[bytes] = []
-    connection: frozenset[bytes] = frozenset()
-    upgrade: bytes = b""
-    transfer_encoding: bytes = b""
-    content_length: int | None = None
-    expect: bytes = b""
+    __slots__ = ("connection", "content_length", "expect", "headers", "hosts", "transfer_encoding", "upgrade")
+
+    def __init__(self, headers: list[Header]) -> None:
+        self.headers = headers
+        self.hosts: list[bytes] = []
+        self.connection = _NONE
+        self.upgrade = b""
+        self.transfer_encoding = b""
+        self.content_length: int | None = None
+        self.expect = b""
 
 
-class RequestMessage(msgspec.Struct):
+class RequestMessage:
     """A head, and what it says about the bytes around it."""
 
-    head: RequestHead
-    minor: int
-    keep_alive: bool
-    chunked: bool
-    length: int
-    expects_continue: bool
-    websocket_key: bytes
-    """What a WebSocket's acceptance proves to have been understood, if it asks for one."""
+    __slots__ = ("chunked", "expects_continue", "head", "keep_alive", "length", "minor", "websocket_key")
+
+    def __init__(
+        self, head: RequestHead, minor: int, *, keep_alive: bool, chunked: bool, length: int, expects_continue: bool
+    ) -> None:
+        self.head = head
+        self.minor = minor
+        self.keep_alive = keep_alive
+        self.chunked = chunked
+        self.length = length
+        self.expects_continue = expects_continue
+        self.websocket_key = b""
+        """What a WebSocket's acceptance proves to have been understood, if it asks for one."""
 
     @property
     def is_tunnel(self) -> bool:

@@ -46,7 +46,6 @@ class RequestReader:
             chunked=chunked,
             length=fields.content_length or 0,
             expects_continue=self._expects_continue(minor, fields),
-            websocket_key=b"",
         )
         self._check_host(head, minor, fields)
         if fields.upgrade and b"upgrade" in fields.connection:
