@@ -44,6 +44,11 @@ class OwnKeys:
     def following(self) -> bool:
         return bool(self._followed)
 
+    @property
+    def any_outdated(self) -> bool:
+        """Whether any key of ours will be retired: mostly none."""
+        return bool(self._outdated) and not self._followed
+
     def is_outdated(self, kid: str) -> bool:
         """Whether what this key signed is to be signed anew: it will be retired."""
         return kid in self._outdated and not self._followed

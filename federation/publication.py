@@ -144,7 +144,10 @@ class Publication:
             self._ready[path] = None
 
     def count_outdated(self) -> int:
-        """How many of our records lie in etcd signed with a key that will be retired."""
+        """How many of our records lie in etcd signed with a key that will be retired. It is asked for several times a
+        second, and we may have said a hundred thousand: they are looked at during a rotation only."""
+        if not self._keys.any_outdated:
+            return 0
         once = (Kind.REQUEST, Kind.ANSWER)  # They are not said again: their reader has them, or asks anew.
         return sum(path.kind not in once and self._keys.is_outdated(found.kid) for path, found in self._found.items())
 
