@@ -11,7 +11,7 @@ from discovery.model import Protocol
 from gateway.codec.http1.client import Http1ClientCodec
 from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.http2.engine import http2_codec
-from gateway.codec.interface import Codec
+from gateway.codec.interface import Codec, TunnelCodec
 from gateway.codec.limits import CodecLimits
 from gateway.codec.sniff import SniffingServerCodec
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
@@ -24,7 +24,7 @@ _TCP: Final = Protocol.TCP
 MESH_LIMITS: Final = msgspec.structs.replace(LIMITS, widest_window=1 << 30)
 
 
-def mesh_codec(http2: str, *, client: bool) -> Codec:
+def mesh_codec(http2: str, *, client: bool) -> TunnelCodec:
     """A tunnel's either end. `http2` is the configured engine: "auto", "ngh2" or "h2"."""
     return http2_codec(http2, client=client, limits=MESH_LIMITS)
 

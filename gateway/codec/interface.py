@@ -131,3 +131,11 @@ class Codec(ABC):
     @abstractmethod
     def drained(self) -> None:
         """HTTP/2: the second GOAWAY, with the last stream taken; the connection closes when its streams have ended."""
+
+
+class TunnelCodec(Codec):
+    """Of a connection that many requests share."""
+
+    output_bytes: int
+    """What `data_to_send` gives at most at one call, about: 16 KiB to 256 KiB, which it is at first. What was given
+    can't be overtaken any more. Less than a quarter of it are all bytes that there are."""

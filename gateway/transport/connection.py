@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.codec.events import Event
-from gateway.codec.interface import Codec
+from gateway.codec.interface import Codec, TunnelCodec
 from gateway.codec.limits import ALL_BYTES, Lent
+from gateway.transport.pace import Pace
 from gateway.transport.reactor import LEAST_SHARE_BYTES, READ, READ_BYTES, WRITE, Reactor
 from gateway.transport.relay import Relay, Relays
 from gateway.transport.tls_socket import TlsSocket
@@ -39,7 +40,7 @@ class Connection:
         self.sock = sock
         self.closed = False
         self.shared = False
-        """Many requests depend on it, as on a tunnel: it never waits for the others that are ready."""
+        """Many requests depend on it: see `share`."""
         self.received_eof = False
         self.lost_to: OSError | None = None
         """Why reading failed, if it did: a reset, or a TLS alert."""
@@ -52,6 +53,9 @@ class Connection:
         self._plain = None if isinstance(sock, TlsSocket) else sock
         self._interest = 0
         self._out = b""
+        self._pace: Pace | None = None
+        self._tunnel_codec: TunnelCodec | None = None
+        self._short_bytes = ALL_BYTES
         self._dirty = False
         self._paused = False
         self._emptied = False
@@ -69,6 +73,14 @@ class Connection:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "paused" if self._paused else "open"
         return f"<{type(self).__name__} {state}, {self.codec.open_streams} streams, {len(self._out)} bytes unsent>"
+
+    def share(self, codec: TunnelCodec) -> None:
+        """For a tunnel, whose codec this is, before `start`: many requests depend on it, so it never waits for others
+        that are ready, and gives its socket little ahead of what the link takes."""
+        self.shared = True
+        if self._tls is not None:
+            self._tunnel_codec, self._pace = codec, Pace()
+            self._follow(self._pace, self._tls)
 
     # What a kind of connection adds.
 
@@ -226,6 +238,7 @@ class Connection:
 
     def _send(self) -> bool:
         """Gives the socket what it takes. False if the connection is lost."""
+        pace = self._pace
         while True:
             left = self._out
             out = left or self.codec.data_to_send()
@@ -238,14 +251,27 @@ class Connection:
             except OSError:
                 self._hang_up()
                 return False
+            if pace is not None and len(out) >= self._short_bytes and pace.is_due(self._reactor.now):
+                self._measure(pace)
             if sent == len(out):
                 self._out = b""
-                if sent < ALL_BYTES and not left:
+                if sent < self._short_bytes and not left:
                     return True
                 continue
             # After SSLWantWrite the very same bytes must be offered again, so they stay in `_out`.
             self._out = out[sent:]
             return True
+
+    def _measure(self, pace: Pace) -> None:
+        tls = self._tls
+        if tls is not None and pace.measured(tls.taken()):
+            self._follow(pace, tls)
+
+    def _follow(self, pace: Pace, tls: TlsSocket) -> None:
+        if self._tunnel_codec is not None:
+            self._tunnel_codec.output_bytes = pace.piece_bytes
+        self._short_bytes = pace.piece_bytes // 4
+        tls.keep_unsent(pace.piece_bytes)
 
     def _hang_up(self) -> None:
         """The other side takes nothing any more. What it said before that is still read: it may be an answer that came

@@ -19,9 +19,6 @@ from gateway.codec.http2.frames import goaway_frame
 from gateway.transport.resolver import Place, Resolver
 from gateway.transport.tls_socket import TlsSocket
 
-# What the kernel takes of a tunnel's bytes beyond those that the peer has room for: enough for the next write. By
-# itself it takes up to 4 MB, and what is urgent (a small answer, a PING's) waits behind all of it.
-UNSENT_BYTES = 262_144
 # Of HTTP/2, to a peer whose certificate is valid and not let in: our SETTINGS, as every connection begins (RFC 9113
 # section 3.4), and why it ends.
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -66,13 +63,6 @@ async def connect(place: Place) -> socket.socket:
     except BaseException:
         sock.close()
         raise
-
-
-def keep_little_unsent(sock: socket.SocketType) -> None:
-    """For a tunnel: see `UNSENT_BYTES`. One that is lost already shows that when it is used."""
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 async def handshake(

@@ -41,8 +41,6 @@ class ServerConnection(Connection):
         begin: Callable[[ServerConnection, int, RequestHead, bool], RequestHandler | None],
     ) -> None:
         super().__init__(reactor, sock, codec)
-        # Only peers' gateways speak TLS to us.
-        self.shared = self._tls is not None
         self.handlers: dict[int, RequestHandler] = {}
         self.requests = 0
         self.on_refused: Callable[[str, str], None] | None = None

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 RECORD_BYTES: Final = 16_384
@@ -20,6 +22,8 @@ LEAST_ROOM_BYTES: Final = 2 * RECORD_BYTES
 """What `recv_into` needs: room for the record that OpenSSL has in part, and for more to come."""
 _HANDSHAKE_READ_BYTES: Final = 4_096
 _NOTHING: Final = memoryview(b"")
+# Linux 4.10 and later (linux/tcp.h): `tcpi_bytes_acked` and `tcpi_busy_time` of `struct tcp_info`.
+_TCP_INFO: Final = struct.Struct("=120xQ40xQ")
 
 
 class TlsSocket:
@@ -133,6 +137,23 @@ class TlsSocket:
         self._flush()
         taken, self._taken = self._taken, 0
         return taken
+
+    def keep_unsent(self, size_bytes: int) -> None:
+        """From now on the kernel takes no more than about so much beyond what the peer has room for. By itself it takes
+        up to 4 MB, and what is urgent waits behind all of it. One that is lost already shows that when it is used."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with suppress(OSError):
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size_bytes)
+
+    def taken(self) -> tuple[int, float] | None:
+        """Since the connection began: how many bytes the far end has acknowledged, and the seconds in which there were
+        any to send. None where the kernel does not count that."""
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            acked_bytes, busy_us = _TCP_INFO.unpack(info)
+        except (AttributeError, OSError, struct.error):
+            return None
+        return acked_bytes, busy_us / 1e6
 
     def shutdown(self, how: int) -> None:
         """Ends our direction (`how` is SHUT_WR): says so in TLS, then in TCP. Raises SSLWantWriteError when there is no

@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 import trio
 
-from gateway.codec.interface import Codec
+from gateway.codec.interface import TunnelCodec
 from gateway.control import Tunnel as TunnelReport
 from gateway.snapshot import GatewayAddress
 from gateway.transport.client_connection import ClientConnection
@@ -55,7 +55,7 @@ class Ground(msgspec.Struct, frozen=True):
     reactor: Reactor
     nursery: trio.Nursery
     resolver: Resolver
-    make_codec: Callable[[], Codec]
+    make_codec: Callable[[], TunnelCodec]
     wall_clock: Callable[[], datetime]
     changed: Callable[[str], None]
     """Called with a cluster's name whenever one of its tunnels comes into service, or goes out of it."""
@@ -317,10 +317,9 @@ class GatewayTunnels:
                 link.leave()
             self._changed()
 
-        conn = ClientConnection(
-            self._ground.reactor, tls, self._ground.make_codec(), ping_ack=answered, going_away=going_away
-        )
-        conn.shared = True
+        codec = self._ground.make_codec()
+        conn = ClientConnection(self._ground.reactor, tls, codec, ping_ack=answered, going_away=going_away)
+        conn.share(codec)
         link = Link(conn, proof, place, probe, replace_at=replace_at, before=before)
         if place not in self._places.known:
             # It moved while this one was being opened.

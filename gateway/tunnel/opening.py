@@ -10,7 +10,7 @@ from datetime import datetime
 import trio
 
 from discovery.address import HostPort
-from gateway.transport.dial import connect, handshake, keep_little_unsent
+from gateway.transport.dial import connect, handshake
 from gateway.transport.resolver import Place
 from gateway.transport.tls_socket import TlsSocket
 from gateway.tunnel.identity import Identity, Proof
@@ -45,7 +45,6 @@ async def _shake_hands(place: Place, context: ssl.SSLContext, turns: trio.Lock) 
     try:
         with trio.fail_after(CONNECT_TIMEOUT_S):
             sock = await connect(place)
-            keep_little_unsent(sock)
     except trio.TooSlowError:
         raise OSError(f"{where}: no answer within {CONNECT_TIMEOUT_S:g} s") from None
     except OSError as error:

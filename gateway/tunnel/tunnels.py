@@ -13,7 +13,7 @@ from datetime import datetime
 
 import trio
 
-from gateway.codec.interface import Codec
+from gateway.codec.interface import TunnelCodec
 from gateway.control import Tunnel as TunnelReport
 from gateway.snapshot import PeerResource
 from gateway.transport.client_connection import ClientConnection
@@ -53,7 +53,7 @@ class Tunnels:
         reactor: Reactor,
         nursery: trio.Nursery,
         *,
-        make_codec: Callable[[], Codec],
+        make_codec: Callable[[], TunnelCodec],
         wall_clock: Callable[[], datetime],
         changed: Callable[[], None],
         rng: random.Random,

@@ -21,7 +21,7 @@ from gateway.control import ListenerSpec
 from gateway.route import Origin
 from gateway.routing import RouteTable
 from gateway.telemetry import CONNECTIONS, WorkerCounters
-from gateway.transport.dial import handshake, keep_little_unsent, send_away
+from gateway.transport.dial import handshake, send_away
 from gateway.transport.reactor import Reactor
 from gateway.tunnel.identity import Identity, NotReady
 from gateway.worker.acceptor import SHARED_INTEREST, Accepted, Acceptor
@@ -195,7 +195,6 @@ class Reception:
                 self._refused.note(spec.kind, CONNECTION_LIMIT, detail, client)
                 sock.close()
             else:
-                keep_little_unsent(sock)
                 # Here and not when its task begins: many may be accepted before any task does.
                 self.handshakes.enter(host)
                 self._nursery.start_soon(self._serve_peer, spec, sock, host, client)
@@ -230,7 +229,9 @@ class Reception:
             tls.close()
             return self._refused.note_unforeseen(spec.kind, error, client)
         origin = Origin(peer=proof.cluster, caller=Caller(proof.cluster, proof.spiffe_id))
-        conn = self._path.serve(tls, mesh_codec(self.codec_kind, client=False), origin, client)
+        codec = mesh_codec(self.codec_kind, client=False)
+        conn = self._path.serve(tls, codec, origin, client)
+        conn.share(codec)
         self._clientele.add(conn, spec, client, proof)
         if not any(held.kind in PEERS for held, _ in self.listeners.values()):
             # Its handshake was under way when the draining began, or the last listener for peers was given up.

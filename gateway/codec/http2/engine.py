@@ -20,9 +20,6 @@ floods of resets, of empty DATA           | counted by time, with    | counted a
                                           | libnghttp2's own clock;  | have no clock
                                           | of resets it says        |
                                           | INTERNAL_ERROR           |
-takes several large bodies at once        | they take turns if we    | they take turns
-                                          | are the server, else one |
-                                          | window each              |
 half a DATA frame, then we reset          | lost to the connection's | given back
                                           | window: see `widen`      |
 """
@@ -31,13 +28,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.codec.interface import Codec
+from gateway.codec.interface import TunnelCodec
 from gateway.codec.limits import CodecLimits
 
 ENGINES: Final = ("ngh2", "h2")
 
 
-def http2_codec(kind: str, *, client: bool, limits: CodecLimits) -> Codec:
+def http2_codec(kind: str, *, client: bool, limits: CodecLimits) -> TunnelCodec:
     """A codec of either role. `kind` is "auto", "ngh2" or "h2"; "auto" takes ngh2 when it can be imported.
 
     The engines are imported here and not above because ngh2 does not exist for every interpreter.

@@ -30,9 +30,6 @@ OVERLONG: Final = -2
 END_STREAM = ACK = 0x1
 END_HEADERS: Final = 0x4
 
-# A stream that has so much to send at once carries bulk. Bulk takes turns, and all else goes before it: a small answer
-# would otherwise wait for a frame of each of a thousand downloads, 16 MB.
-BULK_BYTES: Final = 8_192
 ASSUMED_STREAMS: Final = 100
 """How many streams a client opens before the server's SETTINGS say how many it takes."""
 UNLIMITED_STREAMS: Final = 0x7FFFFFFF

@@ -7,18 +7,18 @@ How h2 is used:
 - Its own validation of fields is off: h2 ends the connection for a malformed message, where RFC 9113 section 8.1.1
   wants a stream's end. `message` does it instead.
 - GOAWAY frames are not given to it and not made by it: to h2 they are the end of all streams.
-- Bodies wait here, stream by stream, for the windows that h2 keeps.
+- Bodies wait in `bodies`, stream by stream, for the windows that h2 keeps.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import h2.exceptions
 
 from gateway.codec.events import ErrorCode, Event, Header, RequestHead, ResponseHead
+from gateway.codec.http2.bodies import prompt_share
 from gateway.codec.http2.frames import (
     ACK,
     CONNECTION_PREFACE,
@@ -37,18 +37,15 @@ from gateway.codec.http2.h2_events import on_goaway, translate
 from gateway.codec.http2.h2_session import H2Session
 from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import request_block, response_block
-from gateway.codec.interface import Codec
+from gateway.codec.interface import TunnelCodec
 from gateway.codec.limits import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
-
-DATA_FRAME_BYTES: Final = 16_384
-"""As libnghttp2 does: small frames let streams take turns."""
 
 FRAME_SIZE_ERROR: Final = 0x6
 GOAWAY_BYTES: Final = 17
 
 
-class H2Codec(Codec):
+class H2Codec(TunnelCodec):
     """One HTTP/2 connection on h2. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, client: bool, limits: CodecLimits) -> None:
@@ -57,7 +54,7 @@ class H2Codec(Codec):
         self._splitter = FrameSplitter(preface=b"" if client else PREFACE, frame_bytes=limits.frame_bytes)
         self._in_block = False
         self._settled = False
-        self._turn = 0
+        self.output_bytes = OUTPUT_BYTES
 
     # What the driver asks.
 
@@ -101,8 +98,7 @@ class H2Codec(Codec):
         )
 
     def queued(self, stream_id: int) -> int:
-        stream = self._session.streams.get(stream_id)
-        return stream.queued if stream else 0
+        return self._session.bodies.queued(stream_id)
 
     # Bytes in.
 
@@ -161,42 +157,16 @@ class H2Codec(Codec):
         if session.failure is None:
             self._send_bodies()
             session.out += self._conn.data_to_send()
-        out = bytes(session.out[:OUTPUT_BYTES])
-        del session.out[:OUTPUT_BYTES]
+        out = bytes(session.out[: self.output_bytes])
+        del session.out[: self.output_bytes]
         return out
 
     def _send_bodies(self) -> None:
-        """What is small goes whole, then bulk takes turns, a frame each, until the windows are shut or there is enough
-        for one call."""
-        streams = self._session.streams
-        room = OUTPUT_BYTES - len(self._session.out)
-        ready = [stream_id for stream_id, stream in streams.items() if stream.has_output]
-        turns = deque(sorted(ready, key=lambda stream_id: (streams[stream_id].bulk, streams[stream_id].turn)))
-        while turns and room > 0:
-            stream_id = turns.popleft()
-            stream = streams[stream_id]
-            sent = self._send_frame(stream_id, stream)
-            room -= sent
-            self._turn += 1
-            stream.turn = self._turn
-            if sent and stream.has_output:
-                turns.append(stream_id)
-
-    def _send_frame(self, stream_id: int, stream: H2Stream) -> int:
-        """The next DATA or trailers of a stream. Returns what it took, 0 when its window is shut."""
-        size = min(stream.queued, DATA_FRAME_BYTES, self._conn.max_outbound_frame_size)
-        size = min(size, max(0, self._conn.local_flow_control_window(stream_id)))
-        last = stream.local_ended and size == stream.queued
-        if not size and not last:
-            return 0
-        if size or stream.trailers is None:
-            data = stream.take(size)
-            self._conn.send_data(stream_id, data, end_stream=last and stream.trailers is None)
-        if last:
-            if stream.trailers is not None:
-                self._conn.send_headers(stream_id, stream.trailers, end_stream=True)
-            self._session.end_sent(stream_id)
-        return size + 9
+        """Until the windows are shut or there is enough for one call."""
+        bodies = self._session.bodies
+        if bodies.waiting:
+            room = min(self.output_bytes - len(self._session.out), self._conn.outbound_flow_control_window)
+            bodies.send(room, prompt_share(self.output_bytes), self._session)
 
     # Commands.
 
@@ -222,16 +192,20 @@ class H2Codec(Codec):
         stream = self._writable(stream_id)
         if stream is None:
             return
+        session = self._session
         if data:
-            stream.put(data)
+            session.bodies.put(stream_id, data)
         if end_stream:
-            self._session.end_local(stream)
+            session.end_local(stream)
+            if not session.bodies.end(stream_id, None):
+                session.send_body(stream_id, b"", True)
 
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
         stream = self._writable(stream_id)
         if stream is not None:
-            stream.trailers = list(headers)
             self._session.end_local(stream)
+            if not self._session.bodies.end(stream_id, headers):
+                self._session.send_last(stream_id, headers)
 
     def _writable(self, stream_id: int) -> H2Stream | None:
         stream = self._session.streams.get(stream_id)

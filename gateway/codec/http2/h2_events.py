@@ -187,7 +187,7 @@ def _on_data(session: H2Session, event: h2.events.DataReceived, events: list[Eve
 
 def _on_reset(session: H2Session, event: h2.events.StreamReset, events: list[Event]) -> None:
     stream = session.streams.pop(event.stream_id, None)
-    session.let_go(event.stream_id)
+    session.forget(event.stream_id)
     if stream is None or stream.refused:
         return
     code = int(event.error_code)
@@ -197,7 +197,9 @@ def _on_reset(session: H2Session, event: h2.events.StreamReset, events: list[Eve
 
 
 def _on_window(session: H2Session, event: h2.events.WindowUpdated, events: list[Event]) -> None:
-    if any(stream.queued for stream in session.streams.values()):
+    if event.stream_id:
+        session.bodies.opened(event.stream_id)
+    if session.bodies.size:
         events.append(Writable(event.stream_id))
 
 
@@ -208,7 +210,8 @@ def _on_settings(session: H2Session, event: h2.events.RemoteSettingsChanged, eve
     changed = {int(code): setting.new_value for code, setting in event.changed_settings.items()}
     session.peer_streams = changed.get(0x3, session.peer_streams)
     session.terms.learn(changed)
-    if 0x4 in changed and any(stream.queued for stream in session.streams.values()):
+    if 0x4 in changed and session.bodies.size:
+        session.bodies.opened(0)
         events.append(Writable(0))
 
 

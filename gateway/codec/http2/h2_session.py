@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import h2.config
 import h2.connection
 import h2.exceptions
 import h2.settings
 
 from gateway.codec.data_runs import DataRuns
-from gateway.codec.events import ErrorCode, Event, Reset, ResponseHead
+from gateway.codec.events import ErrorCode, Event, Header, Reset, ResponseHead
 from gateway.codec.held import HeldBytes
+from gateway.codec.http2.bodies import Bodies
 from gateway.codec.http2.extended_connect import TAKES_UPGRADES, ServerTerms, write_answer
 from gateway.codec.http2.floods import FloodGuard
 from gateway.codec.http2.frames import (
@@ -24,6 +28,9 @@ from gateway.codec.http2.h2_stream import H2Stream
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR, response_block
 from gateway.codec.limits import CodecFailure, CodecLimits
 
+DATA_FRAME_BYTES: Final = 16_384
+"""As libnghttp2 does: small frames let streams take turns."""
+
 
 class H2Session:
     """One connection's state. The codec (`h2_codec`) and the engine's events (`h2_events`) change it."""
@@ -36,6 +43,7 @@ class H2Session:
         """Bytes for the transport, of h2's and of our own."""
         self.streams: dict[int, H2Stream] = {}
         self.last_stream = 0
+        self.bodies = Bodies()
         self.held = HeldBytes()
         self.runs = DataRuns()
         self.floods = FloodGuard()
@@ -91,7 +99,7 @@ class H2Session:
 
     def reset(self, stream_id: int, code: int) -> None:
         if self.streams.pop(stream_id, None) is not None:
-            self.let_go(stream_id)
+            self.forget(stream_id)
             self.reset_engine(stream_id, code)
 
     def reset_engine(self, stream_id: int, code: int) -> None:
@@ -111,7 +119,26 @@ class H2Session:
     def reset_all(self, code: int, events: list[Event]) -> None:
         events.extend(Reset(stream_id, code) for stream_id, stream in self.streams.items() if not stream.refused)
         self.streams.clear()
+        self.bodies.clear()
         self.held.clear()
+
+    # Bodies on their way out: see `BodySink`.
+
+    def body_window(self, stream_id: int) -> int:
+        return max(0, self.conn.local_flow_control_window(stream_id))
+
+    def send_body(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        frame_bytes = min(DATA_FRAME_BYTES, self.conn.max_outbound_frame_size)
+        while len(data) > frame_bytes:
+            self.conn.send_data(stream_id, data[:frame_bytes])
+            data = data[frame_bytes:]
+        self.conn.send_data(stream_id, data, end_stream=end_stream)
+        if end_stream:
+            self.end_sent(stream_id)
+
+    def send_last(self, stream_id: int, trailers: Sequence[Header]) -> None:
+        self.conn.send_headers(stream_id, trailers, end_stream=True)
+        self.end_sent(stream_id)
 
     # The connection.
 
@@ -132,8 +159,13 @@ class H2Session:
             self.credit_stream(stream_id, stream, size)
         self.credit_connection(0)
 
+    def forget(self, stream_id: int) -> None:
+        """The stream is gone, before both sides have said all."""
+        self.bodies.forget(stream_id)
+        self.let_go(stream_id)
+
     def let_go(self, stream_id: int) -> None:
-        """The stream is gone: what is still held of it goes nowhere."""
+        """What is still held of a stream that is gone goes nowhere."""
         if self.held.let_go(stream_id):
             self.credit_connection(0)
 

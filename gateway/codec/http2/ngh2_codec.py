@@ -16,29 +16,32 @@ from typing import Final
 import ngh2
 
 from gateway.codec.events import ErrorCode, Event, Header, RequestHead, ResponseHead
+from gateway.codec.http2.bodies import BULK_BYTES, prompt_share
 from gateway.codec.http2.extended_connect import write_answer
-from gateway.codec.http2.frames import BULK_BYTES, HeadWatch, goaway_frame
+from gateway.codec.http2.frames import HeadWatch, goaway_frame
 from gateway.codec.http2.message import request_block, response_block
 from gateway.codec.http2.ngh2_events import translate
-from gateway.codec.http2.ngh2_session import BULK, LOCAL_ENDED, TUNNEL, UPGRADE, Ngh2Session
-from gateway.codec.interface import Codec
+from gateway.codec.http2.ngh2_session import LOCAL_ENDED, TUNNEL, UPGRADE, Ngh2Session
+from gateway.codec.interface import TunnelCodec
 from gateway.codec.limits import FLOOD, PROTOCOL, SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import OUTPUT_BYTES
 
 EARLY_OUTPUT_BYTES: Final = 16_384
-# libnghttp2 sends one stream's body after the other, unless a stream is "incremental" (RFC 9218 section 4.2), and what
-# is more urgent first. Bulk is made incremental, and less urgent than all else, whatever the client asked for. Only a
-# server can say it: a client's large bodies go one after the other, a window each.
-_BULK: Final = ngh2.Priority(urgency=4, incremental=True)
+# Frames' headers and other streams' heads beside so much of bodies; what does not fit goes with the next call.
+FRAMING_BYTES: Final = 8_192
 
 
-class Ngh2Codec(Codec):
+class Ngh2Codec(TunnelCodec):
     """One HTTP/2 connection on ngh2. See `gateway.codec.interface.Codec`."""
 
     def __init__(self, *, client: bool, limits: CodecLimits) -> None:
         self._session = Ngh2Session(client, limits)
         self._conn = self._session.conn
+        self._bodies = self._session.bodies
         self._early_out = b""
+        self.output_bytes = OUTPUT_BYTES
+        self._given = 0
+        """Bytes of bodies that libnghttp2 was given as they came, and may still have."""
         self._torn = False
         self._late: list[Event] = []
         self._last_words: bytes | None = None
@@ -90,7 +93,7 @@ class Ngh2Codec(Codec):
         )
 
     def queued(self, stream_id: int) -> int:
-        return self._conn.queued_body_size(stream_id)
+        return self._session.queued(stream_id)
 
     # Bytes in.
 
@@ -135,15 +138,31 @@ class Ngh2Codec(Codec):
         early = self._early_out
         # Every flush ends with a call that finds nothing: that one must be cheap.
         unfinished = self._session.unfinished
-        if not early and not unfinished and not self._conn.want_write:
+        waiting = self._bodies.waiting
+        if not early and not unfinished and not waiting and not self._conn.want_write:
+            self._given = 0
             return b""
-        out = self._pull(OUTPUT_BYTES, self._late)
-        if unfinished and len(out) < OUTPUT_BYTES and self._finish_early():
-            out += self._pull(OUTPUT_BYTES, self._late)
+        out = self._pull_in_turn() if waiting else self._pull(self.output_bytes, self._late)
+        self._given = max(0, self._given - len(out)) if self._torn else 0
+        if unfinished and len(out) < self.output_bytes and self._finish_early():
+            out += self._pull(self.output_bytes, self._late)
         if early:
             self._early_out = b""
             return early + out
         return out
+
+    def _pull_in_turn(self) -> bytes:
+        """What libnghttp2 has is heads and prompt bodies; then it is given what waited for that, and bulk."""
+        conn, share = self._conn, prompt_share(self.output_bytes)
+        out = self._pull(share, self._late) if conn.want_write else b""
+        if self._session.failure is not None:
+            return out
+        room = self.output_bytes - len(out)
+        given = self._bodies.send(min(room, conn.remote_window_size), share - len(out), self._session)
+        if not given and not self._torn:
+            return out
+        more = self._pull(room + FRAMING_BYTES, self._late)
+        return out + more if out else more
 
     def _pull(self, amount: int, events: list[Event]) -> bytes:
         try:
@@ -168,9 +187,9 @@ class Ngh2Codec(Codec):
         return bool(done)
 
     def _is_out(self, stream_id: int, empty_end: bool) -> bool:
-        conn = self._conn
-        if conn.queued_body_size(stream_id):
+        if self._session.queued(stream_id):
             return False
+        conn = self._conn
         # An END_STREAM that has no bytes to travel with waits for an open window, like the bytes would.
         return not empty_end or (conn.stream_remote_window_size(stream_id) > 0 and conn.remote_window_size > 0)
 
@@ -221,22 +240,29 @@ class Ngh2Codec(Codec):
         flags = session.streams.get(stream_id)
         if flags is None or flags & LOCAL_ENDED:
             return
-        if not flags & BULK and not session.client and self._is_bulk(stream_id, data, end_stream):
-            session.streams[stream_id] = flags | BULK
-            self._conn.set_stream_priority(stream_id, _BULK, ignore_client_signal=True)
-        self._conn.send_data(stream_id, data, end_stream=end_stream)
+        size = len(data)
+        if size >= BULK_BYTES or self._waits(stream_id, size, end_stream):
+            self._bodies.put(stream_id, data)
+            if end_stream:
+                self._bodies.end(stream_id, None)
+        elif not end_stream or not self._bodies.end(stream_id, None):
+            self._given += size
+            self._conn.send_data(stream_id, data, end_stream=end_stream)
         if end_stream:
-            self._session.end_local(stream_id, empty_end=not data)
+            session.end_local(stream_id, empty_end=not data)
 
-    def _is_bulk(self, stream_id: int, data: bytes, end_stream: bool) -> bool:
-        """Whether it has much to send, in one piece or in many that wait."""
-        if len(data) >= BULK_BYTES:
+    def _waits(self, stream_id: int, size: int, end_stream: bool) -> bool:
+        """Whether a small piece waits for its turn: behind its stream's other bytes, or as enough goes out before."""
+        if not size:
+            return False
+        if self._bodies.holds(stream_id) or self._given + size > prompt_share(self.output_bytes):
             return True
         return not end_stream and self._conn.queued_body_size(stream_id) >= BULK_BYTES
 
     def send_trailers(self, stream_id: int, headers: Sequence[Header]) -> None:
         if self._session.takes(stream_id):
-            self._conn.send_trailers(stream_id, headers)
+            if not self._bodies.end(stream_id, headers):
+                self._conn.send_trailers(stream_id, headers)
             self._session.end_local(stream_id, empty_end=True)
 
     def reset(self, stream_id: int, code: int) -> None:

@@ -49,8 +49,10 @@ def translate(session: Ngh2Session, events: list[Event]) -> None:
 
 
 def _on_window(session: Ngh2Session, event: ngh2.WindowUpdated, events: list[Event]) -> None:
+    if event.stream_id:
+        session.bodies.opened(event.stream_id)
     # When nothing is queued nobody waits for it.
-    if session.conn.queued_body_size():
+    if session.bodies.size or session.conn.queued_body_size():
         events.append(Writable(event.stream_id))
 
 
@@ -65,8 +67,10 @@ def _on_settings(session: Ngh2Session, event: ngh2.SettingsReceived, events: lis
         session.peer_streams = UNLIMITED_STREAMS
     session.peer_streams = event.settings.get(0x3, session.peer_streams)
     session.terms.learn(event.settings)
-    if 0x4 in event.settings and session.conn.queued_body_size():
-        events.append(Writable(0))
+    if 0x4 in event.settings:
+        session.bodies.opened(0)
+        if session.bodies.size or session.conn.queued_body_size():
+            events.append(Writable(0))
 
 
 def _on_settings_ack(session: Ngh2Session, event: ngh2.SettingsAcknowledged, events: list[Event]) -> None:
@@ -160,10 +164,9 @@ def _on_reset(session: Ngh2Session, event: ngh2.StreamReset, events: list[Event]
     if flags is None:
         return
     session.given_up.add(stream_id)
-    session.let_go(stream_id)
+    session.forget(stream_id)
     if session.client and flags & REMOTE_ENDED and event.error_code == ErrorCode.NO_ERROR:
         return
-    session.unfinished.pop(stream_id, None)
     if not flags & REFUSED:
         unprocessed = session.client and event.error_code == ErrorCode.REFUSED_STREAM
         events.append(Reset(stream_id, event.error_code, unprocessed))
@@ -176,8 +179,7 @@ def _on_closed(session: Ngh2Session, event: ngh2.StreamClosed, events: list[Even
         _unknown_closed(session, event, events)
         return
     if event.error_code or event.local_error is not None or flags & ENDED != ENDED:
-        session.let_go(stream_id)
-        session.unfinished.pop(stream_id, None)
+        session.forget(stream_id)
         if not flags & REFUSED:
             # A request that libnghttp2 could not send any more was never seen by the peer.
             events.append(Reset(stream_id, event.error_code, session.client and event.local_error is not None))
@@ -199,7 +201,7 @@ def _on_goaway(session: Ngh2Session, event: ngh2.GoAwayReceived, events: list[Ev
     if session.client:
         for stream_id in [stream_id for stream_id in session.streams if stream_id > event.last_stream_id]:
             del session.streams[stream_id]
-            session.let_go(stream_id)
+            session.forget(stream_id)
             session.reset_engine(stream_id, ErrorCode.CANCEL)
             events.append(Reset(stream_id, ErrorCode.REFUSED_STREAM, True))
 

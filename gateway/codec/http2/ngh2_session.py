@@ -6,14 +6,16 @@ connection's window is watched apart from it: see `widen`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import ngh2
 
 from gateway.codec.data_runs import DataRuns
-from gateway.codec.events import ErrorCode, Event, Refused, Reset
+from gateway.codec.events import ErrorCode, Event, Header, Refused, Reset
 from gateway.codec.headers import HEADER_LIMIT
 from gateway.codec.held import HeldBytes
+from gateway.codec.http2.bodies import Bodies
 from gateway.codec.http2.extended_connect import ServerTerms
 from gateway.codec.http2.frames import ASSUMED_STREAMS, HEADER_BYTES, RST_STREAM, FrameSplitter, settings
 from gateway.codec.http2.message import HARD_LIMIT_FACTOR
@@ -27,7 +29,6 @@ TUNNEL: Final = 4
 UPGRADE: Final = 32
 # Answered by the codec itself: nobody was told of it.
 REFUSED: Final = 8
-BULK: Final = 16
 ENDED: Final = REMOTE_ENDED | LOCAL_ENDED
 
 # Cancelled requests are everyday traffic on a tunnel that many workloads share: libnghttp2's default (33 a second)
@@ -55,7 +56,7 @@ class Ngh2Session:
         self.client = client
         self.limits = limits
         self.conn = ngh2.Connection(ngh2.Role.CLIENT if client else ngh2.Role.SERVER, _configuration(limits))
-        # A server has RFC 9218's priorities (section 2.1): see `ngh2_codec`.
+        # A server goes by what its client says of small bodies' priorities (RFC 9218 section 2.1).
         priorities = {} if client else {0x9: 1}
         self.conn.initiate_connection(settings(limits, client=client) | priorities)
         self.streams: dict[int, int] = {}
@@ -65,6 +66,8 @@ class Ngh2Session:
         self.given_up: set[int] = set()
         """Streams that somebody was told of and either side has reset, until libnghttp2 has closed them."""
         self.last_stream = 0
+        self.bodies = Bodies()
+        """What libnghttp2 was not given yet of what is to be sent."""
         self.held = HeldBytes()
         self.runs = DataRuns()
         self._window = limits.connection_window
@@ -90,13 +93,12 @@ class Ngh2Session:
         """Our side has ended; `empty_end` says that the end has no bytes to travel with."""
         flags = self.streams[stream_id] = self.streams[stream_id] | LOCAL_ENDED
         if not self.client and not flags & (REMOTE_ENDED | TUNNEL):
-            empty_end = empty_end and not self.conn.queued_body_size(stream_id)
+            empty_end = empty_end and not self.queued(stream_id)
             self.unfinished[stream_id] = empty_end
 
     def reset(self, stream_id: int, code: int) -> None:
         if self.streams.pop(stream_id, None) is not None:
-            self.unfinished.pop(stream_id, None)
-            self.let_go(stream_id)
+            self.forget(stream_id)
             self.reset_engine(stream_id, code)
 
     def reset_engine(self, stream_id: int, code: int) -> None:
@@ -130,7 +132,28 @@ class Ngh2Session:
         events.extend(Reset(stream_id, code) for stream_id, flags in self.streams.items() if not flags & REFUSED)
         self.streams.clear()
         self.unfinished.clear()
+        self.bodies.clear()
         self.held.clear()
+
+    # Bodies on their way out.
+
+    def queued(self, stream_id: int) -> int:
+        """Bytes of its body that are not framed yet, here or in libnghttp2."""
+        return self.conn.queued_body_size(stream_id) + self.bodies.queued(stream_id)
+
+    def body_window(self, stream_id: int) -> int:
+        """See `BodySink`."""
+        try:
+            return max(0, self.conn.stream_remote_window_size(stream_id) - self.conn.queued_body_size(stream_id))
+        except ngh2.StreamUnavailableError:
+            # Its request's head waits in libnghttp2 for one of the streams that the peer takes.
+            return -1
+
+    def send_body(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        self.conn.send_data(stream_id, data, end_stream=end_stream)
+
+    def send_last(self, stream_id: int, trailers: Sequence[Header]) -> None:
+        self.conn.send_trailers(stream_id, trailers)
 
     # The connection.
 
@@ -154,8 +177,14 @@ class Ngh2Session:
         if size:
             self.acknowledge(stream_id, size)
 
+    def forget(self, stream_id: int) -> None:
+        """The stream is gone, before both sides have said all."""
+        self.unfinished.pop(stream_id, None)
+        self.bodies.forget(stream_id)
+        self.let_go(stream_id)
+
     def let_go(self, stream_id: int) -> None:
-        """The stream is gone: what is still held of it goes nowhere."""
+        """What is still held of a stream that is gone goes nowhere."""
         held = self.held.let_go(stream_id)
         if held:
             self.acknowledge(stream_id, held)

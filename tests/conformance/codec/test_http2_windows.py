@@ -8,7 +8,6 @@ from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
 
 from gateway.codec.events import Data, ErrorCode, Request
 from gateway.codec.http2.engine import available_engines
-from gateway.codec.http2.frames import DATA, FrameSplitter
 from gateway.codec.limits import CodecLimits
 from tests.codec_pair import ENGINE_PAIRS, Pair, body_of, make_server, only, request, response
 from tests.http2_wire import POST, Wire
@@ -73,38 +72,6 @@ def test_what_a_connection_may_make_us_hold_ends(kinds: str) -> None:
     assert pair.client.failure is None
 
 
-@pytest.mark.parametrize("kinds", ENGINE_PAIRS)
-@pytest.mark.parametrize("piece_bytes", [4_000, 200_000])
-def test_a_small_answer_goes_before_bulk(kinds: str, piece_bytes: int) -> None:
-    """A hundred downloads have all that their windows take to send, and the socket is full. What comes then for
-    another stream goes with the next bytes, not behind a frame of each of them."""
-    pair = Pair(kinds, CodecLimits())
-    pair.pump()
-    *bulk, small = open_streams(pair, 101)
-    for stream_id in bulk:
-        for _ in range(200_000 // piece_bytes):
-            pair.server.send_data(stream_id, bytes(piece_bytes), False)
-    pair.client.receive(pair.server.data_to_send())
-    pair.server.send_data(small, b"small", True)
-    events = only(pair.client.receive(pair.server.data_to_send()), Data)
-    assert [event.data for event in events if event.stream_id == small] == [b"small"]
-
-
-@pytest.mark.parametrize("kinds", ENGINE_PAIRS)
-def test_bulk_takes_turns(kinds: str) -> None:
-    """None of many downloads waits for the whole of another: each gets its first frame before one gets its third."""
-    pair = Pair(kinds, CodecLimits())
-    pair.pump()
-    bulk = open_streams(pair, 50)
-    for stream_id in bulk:
-        pair.server.send_data(stream_id, bytes(200_000), False)
-    received = dict.fromkeys(bulk, 0)
-    while not all(received.values()):
-        for event in only(pair.client.receive(pair.server.data_to_send()), Data):
-            received[event.stream_id] += len(event.data)
-    assert max(received.values()) <= 2 * 16_384
-
-
 def test_slow_streams_go_on_when_they_are_read(pair: Pair) -> None:
     """What was held is given back in full: every byte arrives at last, and the connection is as good as new."""
     slow = open_streams(pair, 20)
@@ -157,19 +124,6 @@ def test_streams_that_end_while_their_bytes_are_held(pair: Pair) -> None:
     (last,) = open_streams(pair, 1)
     pair.server.send_data(last, bytes(60_000), True)
     assert len(body_of(pair.take_client())) == 60_000
-
-
-def test_streams_take_turns(pair: Pair) -> None:
-    """A large body does not go before a small one that was queued after it."""
-    large, small = open_streams(pair, 2)
-    pair.server.send_data(large, bytes(65_536), False)
-    pair.server.send_data(small, b"small", True)
-    sent = b""
-    while data := pair.server.data_to_send():
-        sent += data
-    frames = FrameSplitter(preface=b"", frame_bytes=LIMITS.frame_bytes).split(sent)
-    order = [int.from_bytes(frame[5:9], "big") for frame, kind, _ in frames if kind == DATA]
-    assert order.index(small) < len(order) - 1
 
 
 def test_what_came_of_a_body_together_is_one_event(pair: Pair) -> None:
