@@ -19,6 +19,7 @@ variable (RFC 3875 section 4.1.18)."""
 SOURCE: Final = b"isthmus-source"
 ATTEMPT: Final = b"isthmus-attempt"
 REASON: Final = b"isthmus-reason"
+EXPECT: Final = b"expect"
 GRPC_TIMEOUT: Final = b"grpc-timeout"
 TRACEPARENT: Final = b"traceparent"
 

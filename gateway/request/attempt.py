@@ -11,6 +11,7 @@ from gateway.failover.outcome import Outcome, Verdict, http_status_of_grpc, judg
 from gateway.failover.retry import IDEMPOTENT_METHODS, UNPROCESSED_REASONS, Failure
 from gateway.failover.target import RemoteTarget, Target
 from gateway.request.breaker import Breaker
+from gateway.request.exchange_answers import refuse
 from gateway.request.exchange_failures import attempt_failed, attempt_stalled, overflowed, replace
 from gateway.request.refusal import STATUS_OF_REASON
 from gateway.transport.client_connection import ClientConnection, ResponseHandler
@@ -188,8 +189,7 @@ class Attempt(ResponseHandler):
     # From the upstream's connection.
 
     def on_informational(self, head: ResponseHead) -> None:
-        if head.status != 100:
-            self.exchange.on_informational(self, head)
+        self.exchange.on_informational(self, head)
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
         exchange = self.exchange
@@ -232,7 +232,7 @@ class Attempt(ResponseHandler):
         if reason and exchange.is_grpc:
             # In a gRPC client's own terms, which a gateway does not know to use to another.
             self._answered(head, end_stream)
-            exchange.refuse(head.status, reason.decode("latin-1"), "the other cluster's gateway says so")
+            refuse(exchange, head.status, reason.decode("latin-1"), "the other cluster's gateway says so")
             return True
         return False
 

@@ -6,7 +6,8 @@
 A server's connection makes an `Exchange` for each request and tells it what the client sends. The exchange asks for a
 target, and an `Attempt` carries the request there and tells the exchange what comes back. Everything is synchronous:
 commands go to the codecs at once, and the connections are flushed when the chunk has been handled. What time does is in
-`exchange_timer`, what is done about failures in `exchange_failures`.
+`exchange_timer`, what is done about failures in `exchange_failures`, what is said without an upstream in
+`exchange_answers`.
 
 What the client has sent is held, up to `REPLAY_BYTES`, for as long as another attempt is possible: until a response is
 passed on. A small response to a replayable request is itself held until it is whole (`attempt.HELD_RESPONSE_BYTES`), so
@@ -25,8 +26,10 @@ that is not in `attempts`: it is sent what they are sent, its response goes nowh
 
 from __future__ import annotations
 
-from gateway.codec.events import ErrorCode, Header, RequestHead, ResponseHead
-from gateway.codec.headers import ATTEMPT, GRPC_TIMEOUT, ForwardedFor, passed_trailers
+from functools import partial
+
+from gateway.codec.events import Header, RequestHead, ResponseHead
+from gateway.codec.headers import ATTEMPT, EXPECT, GRPC_TIMEOUT, ForwardedFor, passed_trailers
 from gateway.codec.upgrade import opens_tunnel
 from gateway.failover.attempt_numbers import allotment, read_attempt
 from gateway.failover.retry import (
@@ -37,6 +40,7 @@ from gateway.failover.retry import (
 from gateway.failover.target import RemoteTarget, Target
 from gateway.request.attempt import Attempt
 from gateway.request.carried_service import CarriedService
+from gateway.request.exchange_answers import CONTINUE_S, refuse, say_continue, tell_attempts
 from gateway.request.exchange_failures import give_up
 from gateway.request.exchange_path import RequestPath
 from gateway.request.exchange_timer import ExchangeTimer
@@ -52,6 +56,7 @@ class Exchange(RequestHandler):
 
     __slots__ = (
         "attempts",
+        "awaits_continue",
         "client",
         "connect",
         "conns_tried",
@@ -126,6 +131,8 @@ class Exchange(RequestHandler):
         self.failure: Failure | None = None
         self.detail = ""
         self.request_ended = end_stream
+        self.awaits_continue = not end_stream and EXPECT in fields
+        """Whether its client waits to be told that it may send the body, or a second."""
         self.request_trailers: list[Header] | None = None
         self.request_relay: Relay | None = None
         """Of the request's body, when there is one."""
@@ -150,10 +157,10 @@ class Exchange(RequestHandler):
         self.down.handlers[self.stream_id] = self
         route = self.route = path.route(self)
         if route is None:
-            self.refuse(404, "no-route", "no service of that name may be reached from here")
+            refuse(self, 404, "no-route", "no service of that name may be reached from here")
             return
         if self.origin.peer and (objection := path.objection(self, route)) is not None:
-            self.refuse(403, *objection)
+            refuse(self, 403, *objection)
             return
         self.service = service = path.service(route)
         self.limit = service.traffic.retries.attempts
@@ -163,6 +170,8 @@ class Exchange(RequestHandler):
             path.watch.add(self)
         else:
             self.begin_timer()
+        if self.awaits_continue:
+            path.clock.call_at(self.started + CONTINUE_S, partial(say_continue, self))
         self.attempt_next(None)
 
     def begin_timer(self) -> None:
@@ -261,12 +270,16 @@ class Exchange(RequestHandler):
     def on_request_reset(self) -> None:
         """The client gave up, or is gone."""
         self.reason = self.reason or "downstream-reset"
-        self._finish()
+        self.finish()
 
     # The response's way.
 
     def on_informational(self, attempt: Attempt, head: ResponseHead) -> None:
-        if attempt is self.attempts[0]:
+        if attempt is not self.attempts[0]:
+            return
+        if head.status == 100:
+            say_continue(self)
+        else:
             self.down.codec.send_informational(self.stream_id, head)
             self.down.touch()
 
@@ -280,7 +293,7 @@ class Exchange(RequestHandler):
         if self.connect and not opens_tunnel(self.head, head.status):
             self._end_without_tunnel(attempt)
         if head.status >= 400:
-            self._tell_attempts(head)
+            tell_attempts(self, head)
         self.down.codec.send_response(self.stream_id, head, end_stream)
         self.down.touch()
         if end_stream:
@@ -301,11 +314,6 @@ class Exchange(RequestHandler):
             if other is not attempt:
                 other.end(False)
         self.attempts = [attempt]
-
-    def _tell_attempts(self, head: ResponseHead) -> None:
-        """A peer's gateway that goes on after an error must know how far we went."""
-        if self.origin.peer and self.made > self.first:
-            head.headers = [*head.headers, (ATTEMPT, b"%d" % self.made)]
 
     def pass_data(self, attempt: Attempt, data: bytes, end_stream: bool) -> None:
         down = self.down
@@ -329,8 +337,6 @@ class Exchange(RequestHandler):
         self.response_ended = True
         self._finish_if_done()
 
-    # Answers of our own, and broken ones.
-
     @property
     def traffic(self) -> Traffic:
         return self.service.traffic if self.service is not None else DEFAULT_TRAFFIC
@@ -339,41 +345,15 @@ class Exchange(RequestHandler):
         if attempt in self.attempts:
             self.attempts.remove(attempt)
 
-    def break_off(self, reason: str, code: int = ErrorCode.INTERNAL_ERROR) -> None:
-        """A part of the response is out: it must not look whole."""
-        self.reason = reason
-        self.down.codec.reset(self.stream_id, code)
-        self.down.touch()
-        self._finish()
-
-    def end_call(self, reason: str, trailers: list[Header]) -> None:
-        """A part of a gRPC call's response is out: its trailers say that it is not whole."""
-        self.reason = reason
-        self.down.codec.send_trailers(self.stream_id, trailers)
-        self.down.touch()
-        self._finish()
-
-    def refuse(self, status: int, reason: str, detail: str) -> None:
-        """Answers with an error of our own, which carries its reason."""
-        self.reason = reason
-        self.status = status
-        self.responded = True
-        head, body = self.path.refusal(self, status, reason, detail)
-        self._tell_attempts(head)
-        self.down.codec.send_response(self.stream_id, head, end_stream=not body)
-        if body:
-            self.down.codec.send_data(self.stream_id, body, end_stream=True)
-        self.down.touch()
-        self._finish()
-
     # Ending.
 
     def _finish_if_done(self) -> None:
         if self.response_ended and (self.request_ended or not self.connect):
-            self._finish(whole=self.request_ended)
+            self.finish(whole=self.request_ended)
 
-    def _finish(self, *, whole: bool = False) -> None:
-        """`whole`: both messages of the attempts that are under way have ended."""
+    def finish(self, *, whole: bool = False) -> None:
+        """It is over. `whole`: both messages of the attempts that are under way have ended."""
+        self.awaits_continue = False
         attempts, self.attempts = self.attempts, []
         for attempt in attempts:
             attempt.end(whole)

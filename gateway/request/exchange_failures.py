@@ -11,6 +11,7 @@ from gateway.codec.events import ErrorCode
 from gateway.codec.headers import NO_HEALTHY_UPSTREAM
 from gateway.failover.retry import IDEMPOTENT_METHODS, Failure, may_retry
 from gateway.failover.target import Target
+from gateway.request.exchange_answers import break_off, end_call, refuse
 from gateway.request.refusal import grpc_status
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def attempt_failed(exchange: Exchange, attempt: Attempt, failure: Failure, detai
     exchange.drop(attempt)
     exchange.failure, exchange.detail = failure, detail
     if exchange.responded:
-        exchange.break_off(failure.value)
+        break_off(exchange, failure.value)
     elif exchange.attempts:
         # A hedge is under way: its answer counts.
         pass
@@ -71,7 +72,7 @@ def attempt_stalled(exchange: Exchange, attempt: Attempt) -> None:
             attempt_failed(exchange, attempt, failure, "the upstream is silent")
     elif path.is_hopeless(exchange):
         silent = " and ".join(dict.fromkeys(attempt.target.place for attempt in exchange.attempts))
-        exchange.refuse(503, NO_HEALTHY_UPSTREAM.decode(), f"no answer from {silent}, and no other place is left")
+        refuse(exchange, 503, NO_HEALTHY_UPSTREAM.decode(), f"no answer from {silent}, and no other place is left")
 
 
 def overflowed(exchange: Exchange, attempt: Attempt, detail: str) -> None:
@@ -79,7 +80,7 @@ def overflowed(exchange: Exchange, attempt: Attempt, detail: str) -> None:
     elsewhere, a limit here would be load there."""
     exchange.drop(attempt)
     if not exchange.attempts and not exchange.responded:
-        exchange.refuse(503, Failure.OVERFLOW.value, detail)
+        refuse(exchange, 503, Failure.OVERFLOW.value, detail)
 
 
 def give_up(exchange: Exchange) -> None:
@@ -87,16 +88,16 @@ def give_up(exchange: Exchange) -> None:
     if exchange.failure is None or exchange.failure.unprocessed:
         # A peer goes elsewhere; what our endpoints are called, and what ails them, is our business.
         why = f"; the last one: {exchange.detail}" if exchange.detail and not exchange.origin.peer else ""
-        exchange.refuse(503, NO_HEALTHY_UPSTREAM.decode(), f"no healthy endpoint can be reached{why}")
+        refuse(exchange, 503, NO_HEALTHY_UPSTREAM.decode(), f"no healthy endpoint can be reached{why}")
     else:
         _refuse_for(exchange, exchange.failure, "every other place was tried")
 
 
 def _refuse_for(exchange: Exchange, failure: Failure, detail: str) -> None:
     if failure.unprocessed:
-        exchange.refuse(503, failure.value, detail)
+        refuse(exchange, 503, failure.value, detail)
     else:
-        exchange.refuse(504 if failure is Failure.TIMEOUT else 502, failure.value, detail)
+        refuse(exchange, 504 if failure is Failure.TIMEOUT else 502, failure.value, detail)
 
 
 def time_out(exchange: Exchange, detail: str, *, by_client: bool) -> None:
@@ -122,12 +123,12 @@ def idle_out(exchange: Exchange, idle_s: float) -> None:
 
 def _end_late(exchange: Exchange, status: int, reason: str, detail: str) -> None:
     if not exchange.responded:
-        exchange.refuse(status, reason, detail)
+        refuse(exchange, status, reason, detail)
     elif not exchange.is_grpc or exchange.status != 200:
-        exchange.break_off(reason)
+        break_off(exchange, reason)
     elif exchange.down.codec.queued(exchange.stream_id):
         # Trailers would wait for a slow reader, behind what waits already. This is what gRPC's clients take for a
         # deadline when theirs is over.
-        exchange.break_off(reason, ErrorCode.CANCEL)
+        break_off(exchange, reason, ErrorCode.CANCEL)
     else:
-        exchange.end_call(reason, grpc_status(status, f"{reason}: {detail}"))
+        end_call(exchange, reason, grpc_status(status, f"{reason}: {detail}"))

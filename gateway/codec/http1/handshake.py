@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from gateway.codec.events import RequestHead, ResponseHead
 from gateway.codec.headers import find
@@ -11,8 +12,8 @@ from gateway.codec.http1.message import BODY_EXPECTED, Fault, status_and_reason,
 from gateway.codec.upgrade import ACCEPTED, may_ask, parse_protocols, same_protocol, write_protocols
 from gateway.codec.websocket import ACCEPT_FIELD, KEY_FIELD, WEBSOCKET, accept_for, is_key, new_key
 
-# A tunnel's answer has no body, and what its request says of one would be read in front of the tunnel's bytes.
-_FRAMING = (b"content-length", b"te")
+# Neither a request for an upgrade nor what accepts it has a body: one would be looked for among the tunnel's bytes.
+_OF_BODIES: Final = (b"content-length", b"expect", b"te")
 
 
 def take_upgrade(message: RequestMessage, value: bytes) -> None:
@@ -62,7 +63,7 @@ class Handshake:
     def write_request(self) -> bytes:
         head = self._head
         method = head.upgrade_method or b"GET"
-        fields = write_fields([header for header in head.headers if header[0] not in _FRAMING])
+        fields = write_fields([header for header in head.headers if header[0] not in _OF_BODIES])
         extra = b"connection: upgrade\r\nupgrade: %b\r\n" % head.protocol
         if self._key:
             extra += b"%b: %b\r\n" % (KEY_FIELD, self._key)
@@ -76,7 +77,7 @@ class Handshake:
         chosen = same_protocol(self._head.protocol, fields.upgrade)
         if not chosen:
             raise Fault(502, "malformed-upgrade", "the server upgraded to what nobody asked for")
-        headers = [header for header in fields.headers if header[0] not in _FRAMING]
+        headers = [header for header in fields.headers if header[0] not in _OF_BODIES]
         if chosen == WEBSOCKET:
             accepts = [value for name, value in headers if name == ACCEPT_FIELD]
             if accepts != [accept_for(self._key)]:

@@ -8,6 +8,7 @@ from typing import Final
 import httptools
 
 from gateway.codec.events import RequestHead
+from gateway.codec.headers import EXPECT
 from gateway.codec.http1.handshake import take_upgrade
 from gateway.codec.http1.head import Fields, RequestMessage
 from gateway.codec.http1.message import Fault, HeadReader
@@ -45,9 +46,11 @@ class RequestReader:
             keep_alive=b"close" not in fields.connection and (minor == 1 or b"keep-alive" in fields.connection),
             chunked=chunked,
             length=fields.content_length or 0,
-            expects_continue=self._expects_continue(minor, fields),
+            expects_continue=fields.expect != b"" and self._expects_continue(minor, chunked, fields),
         )
         self._check_host(head, minor, fields)
+        if message.expects_continue:
+            head.headers.append((EXPECT, b"100-continue"))
         if fields.upgrade and b"upgrade" in fields.connection:
             take_upgrade(message, fields.upgrade)
         return message
@@ -65,11 +68,11 @@ class RequestReader:
             raise Fault(501, "unknown-coding", "the only transfer coding spoken here is chunked")
         return True
 
-    def _expects_continue(self, minor: int, fields: Fields) -> bool:
-        if fields.expect and fields.expect != b"100-continue":
+    def _expects_continue(self, minor: int, chunked: bool, fields: Fields) -> bool:
+        """RFC 9110 section 10.1.1: it means nothing to HTTP/1.0, nor where there is no body."""
+        if fields.expect != b"100-continue":
             raise Fault(417, "unknown-expectation", "the only expectation known is 100-continue")
-        # A 1xx response means nothing to HTTP/1.0 (RFC 9110 section 10.1.1).
-        return bool(fields.expect) and minor == 1
+        return minor == 1 and (chunked or bool(fields.content_length))
 
     def _parse_target(self, method: bytes, target: bytes, fields: Fields) -> RequestHead:
         """The four forms of RFC 9112 section 3.2."""

@@ -2,10 +2,9 @@
 
 One request at a time reaches the events. What a client sends ahead waits as bytes, and `paused` says so.
 
-Expect: 100-continue is answered here: the 100 goes out with the first flush after the head, unless the body has
-begun to come or the final response has begun by then. The route is chosen before that flush, so a request that is
-refused at once is refused without its body being asked for. Since it cannot be known whether the client sends it
-all the same, the connection then closes.
+Whether a client that waits for 100 (Continue) may go on is for whoever answers the request to say, by
+`send_informational`. If the final response comes before that, and before a byte of the body, nobody knows whether the
+client sends the body all the same, so the connection then closes.
 
 A response may be whole before its request is. The rest of the request is read and dropped, at most one stream's
 window of it, because a close with unread bytes would reset the connection and take the response with it.
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final
 
 from gateway.codec.events import Data, ErrorCode, Event, Header, Request, RequestHead, Reset, ResponseHead, Trailers
 from gateway.codec.headers import REASON
@@ -29,8 +27,6 @@ from gateway.codec.interface import Codec
 from gateway.codec.limits import SLOW_HEAD, CodecFailure, CodecLimits, Lent
 from gateway.codec.output import Output
 from gateway.codec.upgrade import opens_tunnel
-
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _In(enum.Enum):
@@ -69,7 +65,7 @@ class Http1ServerCodec(Codec):
         self._response_ended = False
         self._held = 0
         self._dropped = 0
-        self._owes_continue = False
+        self._client_waits = False
         self._refused_body = False
 
     # What the driver asks.
@@ -153,7 +149,7 @@ class Http1ServerCodec(Codec):
         elif message.has_body:
             self._state = _In.BODY
             self._body = ChunkedBody(self._limits) if message.chunked else LengthBody(message.length)
-            self._owes_continue = message.expects_continue and not self._input
+            self._client_waits = message.expects_continue and not self._input
         else:
             self._state = _In.WAITING
             self._request_ended = True
@@ -164,7 +160,7 @@ class Http1ServerCodec(Codec):
         """One step through a body. False when more bytes are needed."""
         before = self._input
         body, self._input = self._body.take(before)
-        self._owes_continue = False
+        self._client_waits = False
         done = self._body.done
         if self._response_ended and self._writer.framing != RAW:
             self._drop(len(before) - len(self._input))
@@ -222,9 +218,6 @@ class Http1ServerCodec(Codec):
     # Bytes out.
 
     def data_to_send(self) -> bytes:
-        if self._owes_continue:
-            self._owes_continue = False
-            self._output.add(_CONTINUE)
         return self._output.take() if self._output else b""
 
     # Commands.
@@ -236,15 +229,18 @@ class Http1ServerCodec(Codec):
         message = self._current(stream_id)
         if message is None or self._writer.framing != UNDECIDED or message.minor == 0:
             return
-        self._owes_continue = self._owes_continue and head.status != 100
+        if head.status == 100:
+            if not self._client_waits:
+                return
+            self._client_waits = False
         self._output.add(b"HTTP/1.1 %b\r\n%b\r\n" % (status_and_reason(head.status), write_fields(head.headers)))
 
     def send_response(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
         message = self._current(stream_id)
         if message is None or self._writer.framing != UNDECIDED:
             return
-        if self._owes_continue:
-            self._owes_continue = False
+        if self._client_waits:
+            self._client_waits = False
             self._refused_body = self._last = True
         if head.status == 408:
             # The rest of the request is not waited for (RFC 9110 section 15.5.9).

@@ -95,6 +95,17 @@ def test_an_empty_end_is_an_end(pair: Pair) -> None:
     assert only(pair.take_client(), Data)[-1].end_stream
 
 
+def test_a_client_may_wait_for_leave_to_send_its_body(pair: Pair) -> None:
+    """The expectation is a field like any other, the 100 an informational response (RFC 9110 section 10.1.1)."""
+    expecting = request(b"POST", headers=[(b"content-length", b"4"), (b"expect", b"100-continue")])
+    stream_id = pair.client.send_request(expecting, False)
+    assert pair.take_server() == [Request(stream_id, expecting, False)]
+    pair.server.send_informational(stream_id, response(100))
+    assert pair.take_client() == [Informational(stream_id, response(100))]
+    pair.client.send_data(stream_id, b"body", True)
+    assert body_of(pair.take_server()) == b"body"
+
+
 def test_informational_responses_come_before_the_final_one(pair: Pair) -> None:
     stream_id = begin(pair, b"GET", end_stream=True)
     hints = response(103, [(b"link", b"</a.css>")])

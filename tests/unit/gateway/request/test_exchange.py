@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from discovery.model import Protocol
-from gateway.codec.events import Data, ErrorCode, Reset, Response, ResponseHead, Trailers
+from gateway.codec.events import Data, ErrorCode, Informational, Reset, Response, ResponseHead, Trailers
 from gateway.failover.retry import REPLAY_BYTES, Failure
 from gateway.failover.target import LocalTarget
 from gateway.request.attempt import HELD_RESPONSE_BYTES
+from gateway.request.exchange_answers import CONTINUE_S
 from gateway.traffic import Retries, Traffic
 from tests.exchange_play import EU, UNHEALTHY, WEST, Play, ok
 
@@ -41,6 +42,45 @@ def test_trailers_and_informational_responses_pass() -> None:
         ("trailers", [(b"grpc-status", b"0")]),
     ]
     assert play.outcomes == [(200, "")]
+
+
+EXPECT = (b"expect", b"100-continue")
+
+
+def test_a_client_is_told_to_go_on_by_its_upstream() -> None:
+    """Once: a second attempt's upstream says it too."""
+    play = Play(WEST, method=b"POST", ended=False, headers=[EXPECT]).begin()
+    play.answer(Informational(1, ResponseHead(100, [])), Informational(1, ResponseHead(100, [])))
+    assert play.client.said == [("informational", 100)]
+    assert play.wait_until(5.0).client.said == [("informational", 100)]
+
+
+def test_a_client_is_told_to_go_on_when_nobody_else_says_so() -> None:
+    """Endpoints that never heard of it are left waiting for a body by a client that waits to be asked for it."""
+    play = Play(WEST, method=b"PUT", ended=False, headers=[EXPECT]).begin().wait_until(CONTINUE_S - 0.1)
+    assert play.client.said == []
+    assert play.wait_until(CONTINUE_S).client.said == [("informational", 100)]
+
+
+@pytest.mark.parametrize("status", [413, 200])
+def test_a_client_that_was_answered_is_not_told_to_go_on(status: int) -> None:
+    """Its body is not wanted, whether or not the answer has ended."""
+    for end in (True, False):
+        play = Play(WEST, method=b"POST", ended=False, headers=[EXPECT]).begin()
+        play.answer(Response(1, ResponseHead(status, []), end)).wait_until(5.0)
+        assert play.client.said == [("response", status, end)]
+
+
+def test_a_client_that_is_gone_is_not_told_to_go_on() -> None:
+    play = Play(WEST, method=b"POST", ended=False, headers=[EXPECT]).begin()
+    play.send(Reset(1, ErrorCode.CANCEL)).wait_until(5.0)
+    assert play.client.said == []
+
+
+def test_a_client_that_does_not_wait_is_not_told_to_go_on() -> None:
+    """RFC 9110 section 15.2: what it has not asked for is not passed on."""
+    play = Play(WEST, method=b"POST", ended=False).begin().answer(Informational(1, ResponseHead(100, [])))
+    assert play.wait_until(5.0).client.said == []
 
 
 def test_no_route_is_404_with_its_reason() -> None:

@@ -169,6 +169,25 @@ async def test_a_request_is_part_of_a_trace() -> None:
         backend.close()
 
 
+async def test_a_client_that_waits_is_told_to_go_on() -> None:
+    """The endpoint sees that it waits, before a byte of the body was sent."""
+    put = b"PUT / HTTP/1.1\r\nhost: %b\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n" % HOST
+    async with gateway() as running:
+        backend = Backend()
+        running.apply(service(backend.address))
+        with running.connect() as client:
+            client.send(put)
+            upstream = await backend.accept()
+            assert b"\r\nexpect: 100-continue\r\n" in await read(upstream)
+            upstream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert await read(client) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.send(b"body")
+            assert await read(upstream) == b"body"
+            upstream.send(OK)
+            assert (await read(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        backend.close()
+
+
 async def test_names_that_nobody_has_do_not_label_metrics() -> None:
     """Whoever may connect may ask for anything; what is counted stays bounded."""
     async with gateway() as running:

@@ -160,27 +160,43 @@ def test_fields_of_the_connection_are_used_here() -> None:
 EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 
 
-def test_continue_goes_out_with_the_first_flush() -> None:
+def test_an_expectation_is_passed_on() -> None:
+    """RFC 9110 section 10.1.1: who answers the request says whether its body is wanted."""
     server, (event,) = serve(EXPECT)
     assert isinstance(event, Request)
-    assert event.head.headers == [(b"content-length", b"3")]
-    assert server.data_to_send() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert event.head.headers == [(b"content-length", b"3"), (b"expect", b"100-continue")]
     assert server.data_to_send() == b""
+    for _ in range(2):
+        server.send_informational(1, response(100))
+    assert server.data_to_send() == b"HTTP/1.1 100 Continue\r\n\r\n", "once is enough"
     assert server.receive(b"abc") == [Data(1, b"abc", True)]
     server.send_response(1, response(204), True)
     assert server.data_to_send() == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert not server.closing
 
 
 def test_continue_is_not_said_to_a_client_that_did_not_wait() -> None:
     server, _ = serve(EXPECT + b"a")
+    server.send_informational(1, response(100))
     assert server.data_to_send() == b""
 
 
-def test_continue_is_said_once() -> None:
-    """The upstream's 100 answers what was answered here."""
-    server, _ = serve(EXPECT)
+@pytest.mark.parametrize(
+    "data",
+    [
+        EXPECT.replace(b"1.1", b"1.0"),
+        EXPECT.replace(b": 3", b": 0"),
+        GET.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+        GET,
+    ],
+)
+def test_an_expectation_that_means_nothing_goes_no_further(data: bytes) -> None:
+    """HTTP/1.0 knows none, and without a body there is nothing to wait for; nobody of these is told to go on."""
+    server, (event,) = serve(data)
+    assert isinstance(event, Request)
+    assert b"expect" not in dict(event.head.headers)
     server.send_informational(1, response(100))
-    assert server.data_to_send() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert server.data_to_send() == b""
 
 
 def test_a_request_that_is_refused_at_once_is_not_asked_for_its_body() -> None:

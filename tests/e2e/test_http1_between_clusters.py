@@ -1,4 +1,7 @@
-"""Upgrades between clusters: HTTP/1.1 at both ends, an extended CONNECT between the gateways (RFC 8441)."""
+"""What HTTP/1.1 asks of its next hop and means for the far end, between clusters: upgrades, and leave to send a body.
+
+HTTP/1.1 is spoken at both ends, HTTP/2 between the gateways, where an upgrade is an extended CONNECT (RFC 8441).
+"""
 
 from __future__ import annotations
 
@@ -41,13 +44,18 @@ def read_head(sock: socket.socket) -> tuple[bytes, dict[bytes, bytes], bytes]:
 
 def serve(sock: socket.socket) -> None:
     """Takes the last of the protocols that it is offered, and sends back every byte after the handshake, with a word of
-    its own when the other side has ended. `ignored` it does not know, and says so in a page."""
+    its own when the other side has ended. `ignored` it does not know, and says so in a page. It asks for a body that
+    waits to be asked for."""
     with sock:
         while True:
             first, fields, rest = read_head(sock)
             offered = fields.get(b"upgrade", b"ignored")
             if offered != b"ignored":
                 break
+            if b"expect" in fields:
+                sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                while len(rest) < int(fields[b"content-length"]):
+                    rest += sock.recv(65_536)
             sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage")
         key = fields.get(b"sec-websocket-key")
         proof = b"sec-websocket-accept: " + accept_for(key) + b"\r\n" if key else b""
@@ -166,3 +174,16 @@ def test_any_protocol_crosses(lab: Lab) -> None:
             while data := sock.recv(65_536):
                 rest += data
             assert rest == bytes(range(256)) * 1_000 + b"goodbye"
+
+
+@pytest.mark.usefixtures("chat")
+def test_a_body_is_asked_for_by_its_endpoint(lab: Lab) -> None:
+    """RFC 9110 section 10.1.1: it sees that the client waits, and what it says lets the client go on."""
+    with connect(lab) as sock:
+        sock.sendall(
+            b"PUT /room HTTP/1.1\r\nhost: %b\r\ncontent-length: 300000\r\nexpect: 100-continue\r\n\r\n"
+            % lab.authority("chat").encode()
+        )
+        assert read_head(sock) == (b"HTTP/1.1 100 Continue", {}, b"")
+        sock.sendall(bytes(300_000))
+        assert read_head(sock)[0] == b"HTTP/1.1 200 OK"
