@@ -58,7 +58,8 @@ class Connection:
         self._short_bytes = ALL_BYTES
         self._dirty = False
         self._paused = False
-        self._emptied = False
+        self._emptied = True
+        """Nothing was left to be read at the last look."""
         self._half_closed = False
         self._lingering = False
         self._hung_up = False
@@ -180,6 +181,7 @@ class Connection:
                 data = view[:count]
                 self._emptied = tls.emptied and not tls.ended
         except WOULD_BLOCK:
+            self._emptied = True
             return None
         except OSError as error:
             self.lost_to = error
@@ -294,6 +296,9 @@ class Connection:
             self._reactor.unregister(self._descriptor)
         elif not self._interest:
             self._reactor.register(self._descriptor, interest, self._ready, shared=self.shared)
+            if not self._emptied:
+                # It paused with more to read, as bulk does.
+                self._reactor.leave(self._descriptor)
         else:
             self._reactor.modify(self._descriptor, interest)
         self._interest = interest

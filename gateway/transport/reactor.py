@@ -97,14 +97,13 @@ class Reactor(Clock):
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
             self._shared.discard(descriptor)
-            self._ready.drop(descriptor)
+            self._ready.forget(descriptor)
 
     def forget(self, descriptor: int) -> None:
         """For a socket that the caller closes at once and that nobody else has: closing takes it out of an epoll."""
         self._handlers.pop(descriptor, None)
         self._shared.discard(descriptor)
-        self._ready.drop(descriptor)
-        self._ready.unfinished.discard(descriptor)
+        self._ready.forget(descriptor)
 
     def leave(self, descriptor: int) -> None:
         """Its handler goes before it has read all that there is: others go before the rest of it."""

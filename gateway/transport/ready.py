@@ -51,6 +51,11 @@ class Ready:
         self.unfinished.difference_update(descriptor for descriptor, _ in ready)
 
     def drop(self, descriptor: int) -> None:
-        """It is not waited for any more, or not for the same."""
+        """It is not waited for the same any more."""
         self._prompt.pop(descriptor, None)
         self._bulk.pop(descriptor, None)
+
+    def forget(self, descriptor: int) -> None:
+        """It is gone from here: whoever has its number next is another one."""
+        self.drop(descriptor)
+        self.unfinished.discard(descriptor)

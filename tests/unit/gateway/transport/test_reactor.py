@@ -290,3 +290,33 @@ async def test_one_that_is_gone_is_not_handled_in_its_turn() -> None:
         assert reactor.turn(0)
         assert set(handled) == {(descriptor, WRITE) for descriptor in left}
         reactor.close()
+
+
+async def test_a_socket_that_is_registered_anew_is_not_taken_for_bulk() -> None:
+    """It was left before it was empty, and unregistered. What has its descriptor next waits behind no bulk."""
+    reactor = Reactor()
+    read: list[int] = []
+
+    def bulk(descriptor: int) -> Callable[[int], None]:
+        def ready(flags: int) -> None:
+            read.append(descriptor)
+            reactor.leave(descriptor)
+
+        return ready
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(8 * SLICE)]
+        for ours, theirs in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            theirs.send(b"more than is read")
+            reactor.register(ours.fileno(), READ, bulk(ours.fileno()))
+        while len(set(read)) < len(pairs):
+            assert reactor.turn(0)
+        again = read[-1]
+        reactor.unregister(again)
+        reactor.register(again, READ, lambda flags: read.append(-1))
+        before = len(read)
+        assert reactor.turn(0)
+        assert -1 in read[before:]
+        reactor.close()

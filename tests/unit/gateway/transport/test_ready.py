@@ -66,6 +66,18 @@ def test_one_that_is_dropped_has_no_turn() -> None:
     assert not len(ready)
 
 
+def test_one_that_is_forgotten_leaves_no_mark() -> None:
+    """Its descriptor may be that of a small request's connection next."""
+    ready = Ready()
+    ready.unfinished.add(0)
+    take(ready, range(3 * SLICE))
+    waiting = len(ready)
+    ready.unfinished.add(3 * SLICE - 1)
+    ready.forget(3 * SLICE - 1)
+    assert not ready.unfinished
+    assert len(ready) == waiting - 1
+
+
 @given(
     st.lists(st.sets(st.integers(0, 200), max_size=200), max_size=10),
     st.sets(st.integers(0, 200)),
