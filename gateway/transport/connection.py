@@ -242,7 +242,8 @@ class Connection:
         """Gives the socket what it takes. False if the connection is lost."""
         pace = self._pace
         while True:
-            left = self._out
+            # That of this piece: the next ones may be longer by what is seen while it is sent.
+            left, short_bytes = self._out, self._short_bytes
             out = left or self.codec.data_to_send()
             if not out:
                 return True
@@ -253,11 +254,11 @@ class Connection:
             except OSError:
                 self._hang_up()
                 return False
-            if pace is not None and len(out) >= self._short_bytes and pace.is_due(self._reactor.now):
+            if pace is not None and len(out) >= short_bytes and pace.is_due(self._reactor.now):
                 self._measure(pace)
             if sent == len(out):
                 self._out = b""
-                if sent < self._short_bytes and not left:
+                if sent < short_bytes and not left:
                     return True
                 continue
             # After SSLWantWrite the very same bytes must be offered again, so they stay in `_out`.

@@ -16,10 +16,12 @@ from gateway.codec.choose import LIMITS, endpoint_codec, listener_codec, mesh_co
 from gateway.codec.events import Event, Header, RequestHead, ResponseHead
 from gateway.codec.http1.server import Http1ServerCodec
 from gateway.codec.limits import Lent
+from gateway.codec.output import OUTPUT_BYTES
 from gateway.codec.tcp import TcpClientCodec, TcpServerCodec
 from gateway.transport.client_connection import ClientConnection, ResponseHandler
 from gateway.transport.connection import Connection
 from gateway.transport.dial import handshake
+from gateway.transport.pace import Pace
 from gateway.transport.reactor import Reactor
 from gateway.transport.relay import Relay
 from gateway.transport.server_connection import RequestHandler, ServerConnection
@@ -270,6 +272,38 @@ async def tls_pair(tmp_path: Path, ours: socket.socket, theirs: socket.socket) -
         nursery.start_soon(shake)
         peer = await shake_hands(theirs, client.client_context("east"), server=False)
     return ends[0], peer
+
+
+class Widening(Pace):
+    """A link that shows at the first look that it takes much."""
+
+    def is_due(self, now: float) -> bool:
+        return True
+
+    def measured(self, taken: tuple[int, float] | None) -> bool:
+        self.piece_bytes = OUTPUT_BYTES
+        return True
+
+
+@pytest.mark.stand_in
+@pytest.mark.parametrize("engine", ["ngh2", "h2"])
+async def test_a_link_that_is_found_to_be_fast_gets_the_rest_at_once(tmp_path: Path, engine: str) -> None:
+    """A piece that was all for a thin link is short for a fast one, and yet not the last."""
+    ours, theirs = tcp_pair()
+    tls, peer = await tls_pair(tmp_path, ours, theirs)
+    reactor, codec = Reactor(), mesh_codec(engine, client=True)
+    conn = ClientConnection(reactor, tls, codec)
+    conn.share(codec)
+    conn._pace = Widening()
+    conn.start()
+    answer = ResponseSink()
+    stream_id = conn.open(POST, False, answer)
+    codec.send_data(stream_id, bytes(60_000), True)
+    reactor.flush()
+    assert codec.queued(stream_id) == 0
+    conn.abort()
+    reactor.flush()
+    peer.close()
 
 
 async def test_a_full_socket_under_tls(tmp_path: Path) -> None:
