@@ -181,8 +181,7 @@ class Beliefs:
             self.addresses.end_listing()
             for joiner in self.join.end_listing():
                 self.own.publication.discard(paths.answer(joiner))
-            self.own.want_bundle(now)
-            self.own.publication.end_listing()
+            self.own.end_listing(now)
             self._release_unneeded()
 
     def observe_etcd(self, synced: bool, now: float, wall: float, source: EtcdSource | None = None) -> None:

@@ -5,7 +5,7 @@ A digest is a record of its cluster like any other. It holds the SHA-256 of whol
 the cluster signed these bytes: where they lie, of which sequence and time they are, and whether their key is still
 believed is looked at as ever. So an old digest does no harm, nor does one that is missing: what no digest names has its
 signature checked. For the same reason they need not follow every change. A cluster says one anew when a quarter of what
-it covers is not named, and nothing else waits to be written.
+it covers is not named, nothing else waits to be written, and etcd is not just being listed.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class OwnDigests:
         self._count = 0
         self._due: set[int] = set()
         """Those that may be worth saying."""
+        self._listing = False
 
     def put(self, export: Path, raw: bytes) -> None:
         """These bytes of ours lie in etcd."""
@@ -120,13 +121,20 @@ class OwnDigests:
         self._due.add(number)
         return True
 
-    def clear(self) -> None:
-        """What lies in etcd is told anew."""
+    def begin_listing(self) -> None:
+        """What lies in etcd is told anew, until `end_listing`."""
         self._buckets, self._said, self._count, self._due = [_Bucket()], {}, 0, set()
+        self._listing = True
+
+    def end_listing(self) -> None:
+        self._listing = False
 
     def take_due(self) -> dict[Path, bytes | None]:
         """What our digests shall say from now on, where that is worth it; None: that one names nothing any more."""
         due: dict[Path, bytes | None] = {}
+        if self._listing:
+            # Some exports were not shown yet. A digest without them would stay: the rest may be too few for another.
+            return due
         for number in sorted(self._due):
             bucket = self._buckets[number]
             if bucket.is_due:

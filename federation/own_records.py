@@ -128,9 +128,15 @@ class OwnRecords:
     def begin_listing(self) -> None:
         """All that lies under our name is told anew."""
         self.publication.begin_listing()
-        self.digests.clear()
+        self.digests.begin_listing()
         self.gateways.clear()
         self.namesakes.clear()
+
+    def end_listing(self, now: float) -> None:
+        """All of it was told: what we want is compared with it."""
+        self.want_bundle(now)
+        self.publication.end_listing()
+        self.digests.end_listing()
 
     def want_gateway(self, addresses: Sequence[str], now: float) -> None:
         """Registers our gateway (on its lease); without addresses it takes nothing from peers, and is not shown."""

@@ -147,7 +147,9 @@ def test_a_digest_that_names_nothing_any_more_is_deleted() -> None:
 def test_a_digest_whose_exports_went_while_we_were_away_is_deleted() -> None:
     """etcd shows it, and nothing that it could name."""
     own = OwnDigests()
+    own.begin_listing()
     own.found(paths.digest(0), digest_value(raw(1)))
+    own.end_listing()
     assert own.take_due() == {paths.digest(0): None}
 
 
@@ -155,7 +157,38 @@ def test_what_was_said_counts_for_nothing_in_an_etcd_that_lost_it() -> None:
     """A listing begins: what it does not show is said again."""
     own = filled(100)
     own.take_due()
-    own.clear()
+    own.begin_listing()
     for number in range(100):
         own.put(export(number), raw(number))
+    own.end_listing()
     assert said(own.take_due()) == {hash_of(raw(number)) for number in range(100)}
+
+
+def test_nothing_is_said_of_a_listing_that_is_not_whole() -> None:
+    """What is written goes on while etcd is listed again, for a new peer. A digest of the first 64 that a listing shows
+    would leave the next 36 unnamed for good: they are too few to say another."""
+    own = filled(100)
+    own.begin_listing()
+    for number in range(WORTH_SAYING):
+        own.put(export(number), raw(number))
+    assert own.take_due() == {}
+    for number in range(WORTH_SAYING, 100):
+        own.put(export(number), raw(number))
+    assert own.take_due() == {}
+    own.end_listing()
+    assert said(own.take_due()) == {hash_of(raw(number)) for number in range(100)}
+
+
+def test_a_digest_is_not_deleted_because_a_listing_shows_it_first() -> None:
+    """Its exports come after it, one page later perhaps."""
+    before = filled(100).take_due()
+    own = OwnDigests()
+    own.begin_listing()
+    for path, value in before.items():
+        assert value is not None
+        own.found(path, value)
+    assert own.take_due() == {}
+    for number in range(100):
+        own.put(export(number), raw(number))
+    own.end_listing()
+    assert own.take_due() == {}
